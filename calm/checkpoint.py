@@ -1,0 +1,96 @@
+"""Folders of safetensors and a manifest with checksums: written whole or not at all, checked when read."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from calm.errors import CalmError
+
+SCHEMA = 1
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def save_checkpoint(folder: Path, tensors: dict[str, Tensor], manifest: dict[str, Any]) -> None:
+    """Write `weights.safetensors` and `manifest.json` to a temporary folder, then move it into place.
+
+    A checkpoint that is already there is replaced; a crash at any moment leaves it, or the new one, whole.
+
+    Raises:
+        CalmError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise CalmError(f"{folder.parent} cannot be written ({error.strerror}): choose another folder.") from error
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial / "weights.safetensors")
+        files = {"weights.safetensors": sha256(partial / "weights.safetensors")}
+        text = json.dumps({"schema": SCHEMA, "files": files, **manifest}, indent=1)
+        (partial / "manifest.json").write_text(text)
+        for path in (*partial.iterdir(), partial):
+            _sync(path)
+        _swap(partial, folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _swap(partial: Path, folder: Path) -> None:
+    """Put the new folder in the old one's place; in between, the old one is kept under `.old`."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    _sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is a checkpoint to load, be it one that a crash left in the middle of a swap."""
+    folder = Path(folder)
+    old = folder.with_name(f".{folder.name}.old")
+    if not folder.exists() and old.exists():
+        old.rename(folder)
+    return (folder / "manifest.json").exists()
+
+
+def load_checkpoint(folder: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and manifest of a checkpoint.
+
+    Raises:
+        CalmError: no checkpoint, one of another schema, or one whose files do not match their checksums.
+    """
+    folder = Path(folder)
+    if not has_checkpoint(folder):
+        raise CalmError(f"There is no checkpoint in {folder}: run the notebook that trains it first.")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    if manifest["schema"] != SCHEMA:
+        raise CalmError(f"{folder} has schema {manifest['schema']}, this calm reads {SCHEMA}: train it again.")
+    for name, checksum in manifest["files"].items():
+        if sha256(folder / name) != checksum:
+            raise CalmError(f"{folder / name} is damaged (checksum differs): delete {folder} and run again.")
+    return load_file(folder / "weights.safetensors", device=device), manifest

@@ -1,0 +1,106 @@
+"""The codebook of the quantizer: nearest code, its losses, EMA update, k-means start and revival (Eq. 3, 5-8)."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from sklearn.cluster import KMeans
+from torch import Tensor, nn
+
+from calm.config import QuantizerConfig
+from calm.errors import CalmError
+
+
+class Codebook(nn.Module):
+    """K vectors, trained both by exponential moving average and by the embedding loss, as the authors' code does."""
+
+    def __init__(self, config: QuantizerConfig):
+        super().__init__()
+        self.config = config
+        self.vectors = nn.Parameter(torch.randn(config.codes, config.width))
+        self.register_buffer("usage", torch.ones(config.codes))  # EMA of the number of latents per step
+        self.register_buffer("queue", torch.zeros(config.queue, config.width))
+        self.register_buffer("queued", torch.zeros((), dtype=torch.long))
+        self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+        self._latest: tuple[Tensor, Tensor] | None = None
+
+    def distances(self, latent: Float[Tensor, "*shape channel"]) -> Float[Tensor, "*shape code"]:
+        """Squared Euclidean distance of every latent to every code."""
+        return latent.square().sum(-1, keepdim=True) - 2 * latent @ self.vectors.T + self.vectors.square().sum(-1)
+
+    def nearest(self, latent: Float[Tensor, "*shape channel"]) -> Int[Tensor, "*shape"]:
+        """i = argmin_j |x - e_j|^2 (Eq. 3)."""
+        return self.distances(latent).argmin(-1)
+
+    def logits(self, latent: Float[Tensor, "*shape channel"]) -> Float[Tensor, "*shape code"]:
+        """Soft assignment, -|x - e|^2 / sqrt(C): the paper has no root, without which the softmax is one-hot at any width."""
+        return -self.distances(latent) / self.config.width**0.5
+
+    def losses(
+        self, latent: Float[Tensor, "token row channel"], codes: Int[Tensor, "token row"], temperature: float
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Commitment and embedding (Eq. 5), entropy of the mean assignment (Eq. 6, negated), orthogonality (Eq. 7)."""
+        chosen = self.vectors[codes]
+        usage = F.gumbel_softmax(self.logits(latent), tau=temperature).flatten(0, 1).mean(0)
+        # The paper does not say of which E: only unit vectors can reach the identity, raw codes have the encoder's scale.
+        unit = F.normalize(self.vectors, dim=-1)
+        return {
+            "commit": F.mse_loss(latent, chosen.detach()),
+            "embed": F.mse_loss(chosen, latent.detach()),
+            "entropy": (usage * (usage + 1e-9).log()).sum(),  # nats; the small number keeps the gradient of unused codes finite
+            "orthogonality": (unit @ unit.T - torch.eye(len(unit), device=unit.device)).square().sum(),
+        }
+
+    def remember(self, latent: Float[Tensor, "token row channel"], codes: Int[Tensor, "token row"]) -> None:
+        """Keep the latents of this step for `update`, and a sample of them in the queue of recent ones."""
+        flat = latent.flatten(0, 1)
+        self._latest = flat, codes.flatten()
+        size = len(self.queue)
+        sample = flat[torch.randperm(len(flat), device=flat.device)[: max(1, size // 10)]].to(self.queue.dtype)
+        slots = (self.queued + torch.arange(len(sample), device=flat.device)) % size
+        self.queue[slots] = sample
+        self.queued += len(sample)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """EMA update of the codes that the last step used (Table 5, decay 0.99).
+
+        With counts n_k and means m_k of the step, N_k <- g N_k + (1 - g) n_k and e_k <- e_k + (1 - g) n_k / N_k (m_k - e_k).
+        This is the usual update of sums and counts, written so that gradient steps on e_k are kept.
+        """
+        latent, codes = self._latest
+        counts = torch.bincount(codes, minlength=len(self.vectors)).to(self.usage.dtype)
+        sums = torch.zeros_like(self.vectors).index_add_(0, codes, latent.to(self.vectors.dtype))
+        self.usage.lerp_(counts, 1 - self.config.ema_decay)
+        rate = (1 - self.config.ema_decay) / self.usage.clamp_min(1e-12)
+        self.vectors += rate[:, None] * (sums - counts[:, None] * self.vectors)
+
+    def recent(self) -> Float[Tensor, "latent channel"]:
+        """The filled part of the queue."""
+        return self.queue[: min(int(self.queued), len(self.queue))]
+
+    @torch.no_grad()
+    def start(self, seed: int) -> None:
+        """Place the codes by k-means on recent latents.
+
+        Raises:
+            CalmError: fewer latents than codes.
+        """
+        recent = self.recent()
+        if len(recent) < len(self.vectors):
+            raise CalmError(
+                f"{len(recent)} windows seen in the warm-up are too few for {len(self.vectors)} codes:"
+                " give more trials or neurons, or a smaller `codes`."
+            )
+        means = KMeans(len(self.vectors), n_init=1, random_state=seed).fit(recent.float().cpu().numpy()).cluster_centers_
+        self.vectors.copy_(torch.from_numpy(means))
+        self.usage.fill_(len(self._latest[1]) / len(self.vectors))
+        self.started.fill_(True)
+
+    @torch.no_grad()
+    def revive(self) -> None:
+        """Put every code whose usage is below `revive_below` of the mean onto a random recent latent (Sec. 3.1)."""
+        mean = self.usage.mean()
+        dead = self.usage < self.config.revive_below * mean
+        recent = self.recent()
+        self.vectors[dead] = recent[torch.randint(len(recent), (int(dead.sum()),), device=recent.device)].to(self.vectors.dtype)
+        self.usage[dead] = mean

@@ -1,0 +1,143 @@
+"""One small frozen config per model, and the profiles that hold their numbers."""
+
+from importlib import resources
+from typing import Literal
+
+import pydantic
+import yaml
+
+from calm.errors import CalmError
+
+
+class Config(pydantic.BaseModel):
+    """Frozen, and strict about names."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+class SimulationConfig(Config):
+    """Recurrent rate network seen through calcium (Eq. 1, 17, 18; spec 1.1)."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)  # one session each
+    trials: int = 400
+    neurons: int = 200
+    frames: int = 100
+    dt: float = 0.2  # s
+    tau: float = 1.0  # s; the paper does not give it
+    gain: float = 1.6
+    initial_variance: float = 0.01
+    noise_variance: float = 0.01
+    max_rate: float = 5.0  # spikes/s
+    rise: float = 0.05  # s
+    decay: float = 2.0  # s
+    imaging_noise: float = 0.016  # sd of the trace noise; the printed variance is garbled
+
+
+class QuantizerConfig(Config):
+    """Neural quantizer (Table 5)."""
+
+    width: int = 512
+    codes: int = 128
+    encoder_layers: int = 4
+    decoder_layers: int = 4
+    predictor_layers: int = 2  # the paper does not give it; the authors' code has 2
+    heads: int = 4
+    window: int = 4  # frames per token
+    horizons: int = 4  # tokens ahead that the causal head predicts
+    ema_decay: float = 0.99
+    temperature: tuple[float, float] = (2.5, 0.01)  # Gumbel, from and to
+    anneal: float = 0.8  # share of the epochs over which the temperature falls
+    warmup_epochs: int = 1  # of pure reconstruction, before the codebook exists
+    queue: int = 10_000  # recent encoder outputs kept for the k-means start and revivals
+    revive_every: int = 10  # epochs
+    revive_below: float = 0.2  # of the mean usage
+    label_smoothing: float = 0.05
+    weight_pearson: float = 0.5  # alpha of the reconstruction loss
+    weight_embed: float = 1.0
+    weight_commit: float = 0.5
+    weight_entropy: float = 0.5
+    weight_orthogonality: float = 1e-3  # the paper gives none
+    weight_ar: float = 0.5
+    weight_align: float = 0.5
+
+
+class DATConfig(Config):
+    """Dual-axis transformer (Table 6)."""
+
+    width: int = 512
+    layers: int = 6
+    heads: int = 8
+    ffn: int = 2048
+    dropout: float = 0.15  # the paper does not give it
+    corruption: Literal["input", "losses"] = "input"  # "losses" is Eq. 14 as printed
+    scheduled_sampling: float = 0.6
+    block: int = 6  # tokens fed back by scheduled sampling
+    replacement: float = 0.1
+    neighbours: int = 12
+    weight_sampling: float = 1.0  # lambda_SS; read by corruption "losses" only
+    weight_replacement: float = 1.0  # lambda_NR; read by corruption "losses" only
+
+
+class FitConfig(Config):
+    """The training loop."""
+
+    epochs: int
+    trials: int = 4  # per step, of one session
+    neurons: int = 512  # per step, at most
+    learning_rate: float = 1e-3
+    embedding_rate: float = 1.0  # learning rate of the embeddings, as a multiple
+    weight_decay: float = 1e-3
+    warmup: float = 0.06  # share of the steps
+    clip: float = 1.0
+    weight_ema: float = 0.0  # decay per step of the averaged weights; 0 is none
+    precision: Literal["32-true", "64-true", "bf16-mixed"] = "32-true"
+    devices: int = 1
+    validate_every: int = 1  # epochs
+    patience: int = 0  # validations without a better score before stopping; 0 trains to the end
+    checkpoint_every: int = 1  # epochs
+
+
+class ForecastConfig(Config):
+    """Rollouts: how many frames are given, and how many futures are averaged."""
+
+    context: int = 40  # frames
+    samples: int = 64  # rollouts whose mean is the forecast
+    validation_samples: int = 4
+    validation_trials: int = 60  # at most, while training
+    rows: int = 20_000  # neurons x trials x samples rolled out at once
+
+
+class VARConfig(Config):
+    """Search space of the ridge vector autoregression."""
+
+    orders: tuple[int, ...] = (1, 2, 4, 8)
+    penalties: tuple[float, ...] = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
+
+
+class Profile(Config):
+    """All the numbers of a run at one scale."""
+
+    simulation: SimulationConfig
+    quantizer: QuantizerConfig
+    quantizer_fit: FitConfig
+    dat: DATConfig
+    dat_fit: FitConfig
+    forecast: ForecastConfig
+    var: VARConfig
+
+
+def profile_names() -> list[str]:
+    """The profiles that come with calm."""
+    return sorted(path.name.removesuffix(".yaml") for path in resources.files("calm.profiles").iterdir() if path.name.endswith(".yaml"))
+
+
+def load_profile(name: str) -> Profile:
+    """Read a profile by its name.
+
+    Raises:
+        CalmError: no such profile.
+    """
+    if name not in profile_names():
+        raise CalmError(f"There is no profile {name!r}: choose one of {', '.join(profile_names())}.")
+    text = (resources.files("calm.profiles") / f"{name}.yaml").read_text()
+    return Profile.model_validate(yaml.safe_load(text))

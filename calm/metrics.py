@@ -1,0 +1,82 @@
+"""Scores of a forecast or a reconstruction: pure functions of true and predicted traces."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.metrics import r2_score
+
+MIN_TRIALS = 3  # two trials always correlate at 1 or -1
+
+
+def standardise(series: Float[np.ndarray, "*batch frame"]) -> Float[np.ndarray, "*batch frame"]:
+    """Centre the last axis and scale it to unit length; a constant series becomes zeros."""
+    centred = series.astype(np.float64) - series.mean(axis=-1, keepdims=True, dtype=np.float64)
+    length = np.linalg.norm(centred, axis=-1, keepdims=True)
+    # The mean of a constant series is off by rounding, which scaling would blow up: hence the range, not the length.
+    flat = (np.ptp(series, axis=-1, keepdims=True) == 0) | (length == 0)
+    return np.where(flat, 0.0, centred) / np.where(flat, 1.0, length)
+
+
+def pearson(
+    first: Float[np.ndarray, "*batch frame"], second: Float[np.ndarray, "*batch frame"]
+) -> Float[np.ndarray, "*batch"]:
+    """Pearson correlation along the last axis; 0 where either series is constant, since it then predicts nothing."""
+    return np.asarray(np.clip((standardise(first) * standardise(second)).sum(axis=-1), -1.0, 1.0))
+
+
+def trial_correlation(true: Float[np.ndarray, "neuron frame"], predicted: Float[np.ndarray, "neuron frame"]) -> float:
+    """Correlation of one trial: Pearson per neuron over frames, mean over neurons (Fig. 1B, 3B)."""
+    return float(pearson(true, predicted).mean())
+
+
+def trial_mse(true: Float[np.ndarray, "channel frame"], predicted: Float[np.ndarray, "channel frame"]) -> float:
+    """Mean squared error of one trial over channels and frames, in squared units of the traces."""
+    return float(np.square(true.astype(np.float64) - predicted).mean())
+
+
+def trial_r2(true: Float[np.ndarray, "channel frame"], predicted: Float[np.ndarray, "channel frame"]) -> float:
+    """Coefficient of determination of one trial: per channel over frames, mean over channels (Fig. 4).
+
+    A channel that is constant in this trial counts 1 if predicted exactly and 0 otherwise (scikit-learn's rule).
+    """
+    return float(r2_score(true.T, predicted.T))
+
+
+def pooled_mse(
+    true: Sequence[Float[np.ndarray, "channel _frame"]], predicted: Sequence[Float[np.ndarray, "channel _frame"]]
+) -> float:
+    """Mean squared error over all frames of all trials: long trials weigh more than in a mean of `trial_mse`."""
+    return trial_mse(np.concatenate(true, axis=1), np.concatenate(predicted, axis=1))
+
+
+def pooled_r2(
+    true: Sequence[Float[np.ndarray, "channel _frame"]], predicted: Sequence[Float[np.ndarray, "channel _frame"]]
+) -> float:
+    """Coefficient of determination per channel over all frames of all trials, mean over channels.
+
+    Variance between trials counts as explained here and not in a mean of `trial_r2`, so this one is mostly higher.
+    """
+    return trial_r2(np.concatenate(true, axis=1), np.concatenate(predicted, axis=1))
+
+
+def correlation_over_time(
+    true: Sequence[Float[np.ndarray, "neuron _horizon"]], predicted: Sequence[Float[np.ndarray, "neuron _horizon"]]
+) -> Float[np.ndarray, " lag"]:
+    """How a forecast fades: at every frame since the end of the context, Pearson over trials, mean over neurons.
+
+    Trials may differ in length; a frame that fewer than `MIN_TRIALS` trials reach is NaN.
+    """
+    longest = max(trace.shape[1] for trace in true)
+    scores = np.full(longest, np.nan)
+    for lag in range(longest):
+        reaching = [trial for trial, trace in enumerate(true) if trace.shape[1] > lag]
+        if len(reaching) >= MIN_TRIALS:
+            at_lag = [np.stack([traces[trial][:, lag] for trial in reaching], axis=1) for traces in (true, predicted)]
+            scores[lag] = pearson(*at_lag).mean()
+    return scores
+
+
+def share_of_ceiling(score: float, ceiling: float) -> float:
+    """Share that a score reaches of the best possible one (spec 1.4); NaN where the ceiling is not above 0."""
+    return score / ceiling if ceiling > 0 else float("nan")

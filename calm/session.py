@@ -1,0 +1,164 @@
+"""A recording cut into trials, and its preparation: checked, split, smoothed and z-scored."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from calm.errors import CalmError
+
+SPLITS = ("train", "val", "test")
+MIN_TRIALS = 7  # the fewest that leave at least one trial in each part of a 70/15/15 split
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Session:
+    """One recording of one subject, cut into trials that may differ in length.
+
+    Attributes:
+        name: unique name of the session.
+        subject: the animal.
+        rate: frames per second.
+        traces: per trial, fluorescence (dF/F, or z-scores once prepared), "neuron frame".
+        behaviour: per trial, behavioural channels on the same frames, "frame behaviour".
+        behaviour_names: one name per behavioural channel.
+        trials: one row per trial; `prepare` adds the column `split`.
+        neurons: one row per neuron; `prepare` adds `mean` and `sd` of the training frames.
+    """
+
+    name: str
+    subject: str
+    rate: float
+    traces: tuple[Float[np.ndarray, "neuron _frame"], ...]
+    behaviour: tuple[Float[np.ndarray, "_frame behaviour"], ...]
+    behaviour_names: tuple[str, ...]
+    trials: pd.DataFrame
+    neurons: pd.DataFrame
+
+    @property
+    def frames(self) -> Int[np.ndarray, " trial"]:
+        """Number of frames of each trial."""
+        return np.array([trace.shape[1] for trace in self.traces])
+
+    def trials_of(self, split: str) -> Int[np.ndarray, " part"]:
+        """Indices of the trials in one part of the split of a prepared session."""
+        return np.flatnonzero(self.trials["split"] == split)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the name, the traces and the split: the identity of this input."""
+        digest = hashlib.sha256(self.name.encode())
+        for trace in self.traces:
+            digest.update(str(trace.shape).encode() + np.ascontiguousarray(trace).tobytes())
+        digest.update(" ".join(self.trials.get("split", pd.Series(dtype=str))).encode())
+        return digest.hexdigest()
+
+
+def split_trials(count: int, seed: int) -> list[str]:
+    """Assign trials at random to train, val and test, 70/15/15 (spec 1.2).
+
+    Raises:
+        CalmError: fewer trials than a split needs.
+    """
+    if count < MIN_TRIALS:
+        raise CalmError(f"{count} trials are too few for a 70/15/15 split: at least {MIN_TRIALS} are needed.")
+    bounds = np.round(np.array([0.7, 0.85]) * count).astype(int)
+    labels = np.repeat(np.array(SPLITS, dtype=object), np.diff([0, *bounds, count]))
+    return list(labels[np.argsort(np.random.default_rng(seed).permutation(count))])
+
+
+def smooth(trace: Float[np.ndarray, "neuron frame"], weight: float) -> Float[np.ndarray, "neuron frame"]:
+    """Causal exponential smoothing within a trial, y_t = weight x_t + (1 - weight) y_{t-1}, y_0 = x_0 (spec 1.3).
+
+    `weight` 1 leaves the trace as it is; the authors' code uses 0.15.
+    """
+    smoothed = trace.copy()
+    for frame in range(1, trace.shape[1]):
+        smoothed[:, frame] = weight * trace[:, frame] + (1 - weight) * smoothed[:, frame - 1]
+    return smoothed
+
+
+def describe_neurons(indices: Int[np.ndarray, " bad"]) -> str:
+    """Count and first few indices, for messages: `3 neurons (0, 4, 7)`."""
+    shown = ", ".join(map(str, indices[:5])) + (", ..." if len(indices) > 5 else "")
+    return f"{len(indices)} neuron{'s' * (len(indices) != 1)} ({shown})"
+
+
+def bad_neurons(session: Session) -> tuple[Int[np.ndarray, " bad"], Int[np.ndarray, " constant"]]:
+    """Neurons with any frame that is not finite, and neurons whose trace never changes."""
+    flat = np.concatenate(session.traces, axis=1)
+    broken = ~np.isfinite(flat).all(axis=1)
+    constant = ~broken & (np.ptp(flat, axis=1) == 0)
+    return np.flatnonzero(broken), np.flatnonzero(constant)
+
+
+def drop_neurons(session: Session, indices: Int[np.ndarray, " bad"]) -> Session:
+    """The session without the given neurons."""
+    keep = np.setdiff1d(np.arange(len(session.neurons)), indices)
+    return dataclasses.replace(
+        session,
+        traces=tuple(trace[keep] for trace in session.traces),
+        neurons=session.neurons.iloc[keep].reset_index(drop=True),
+    )
+
+
+def validate(session: Session, *, min_frames: int = 1) -> None:
+    """Refuse a session that cannot be analysed.
+
+    Raises:
+        CalmError: no trials or neurons, a trial shorter than `min_frames`, NaN or constant neurons.
+    """
+    where = f"Session {session.name}"
+    if not session.traces:
+        raise CalmError(f"{where} has no trials: check the trial table and that traces cover it.")
+    if not len(session.neurons):
+        raise CalmError(f"{where} has no neurons: check the series named in the dataset description.")
+    if session.frames.min() < min_frames:
+        raise CalmError(
+            f"{where}: trial {session.frames.argmin()} has {session.frames.min()} frames, but the context and one"
+            f" token need {min_frames}: shorten `context` or set `min_frames` in the dataset description."
+        )
+    broken, constant = bad_neurons(session)
+    advice = "leave them out with `bad_neurons: drop` in the dataset description."
+    if len(broken):
+        raise CalmError(f"{where}: {describe_neurons(broken)} have NaN or infinite values: mend them or {advice}")
+    if len(constant):
+        raise CalmError(f"{where}: {describe_neurons(constant)} never change: mend them or {advice}")
+
+
+def zscore(
+    arrays: Sequence[Float[np.ndarray, "channel _frame"]], train: Int[np.ndarray, " part"]
+) -> tuple[tuple[Float[np.ndarray, "channel _frame"], ...], Float[np.ndarray, " channel"], Float[np.ndarray, " channel"]]:
+    """Z-score every array with the mean and sd (+ 1e-6) of the training arrays' frames, ignoring NaN (spec 1.3)."""
+    reference = np.concatenate([arrays[index] for index in train], axis=1)
+    mean, sd = np.nanmean(reference, axis=1), np.nanstd(reference, axis=1) + 1e-6
+    scaled = tuple(((array - mean[:, None]) / sd[:, None]).astype(np.float32) for array in arrays)
+    return scaled, mean, sd
+
+
+def prepare(session: Session, *, seed: int, smoothing: float = 1.0, min_frames: int = 1) -> Session:
+    """Check, split, smooth and z-score a session; nothing outside the training trials sets the scale.
+
+    Args:
+        session: raw traces.
+        seed: of the split.
+        smoothing: weight of the newest frame in the causal smoothing; 1 is none.
+        min_frames: shortest trial that can be used (context and one token).
+
+    Raises:
+        CalmError: see `validate` and `split_trials`.
+    """
+    validate(session, min_frames=min_frames)
+    trials = session.trials.assign(split=split_trials(len(session.traces), seed))
+    train = np.flatnonzero(trials["split"] == "train")
+    traces, mean, sd = zscore([smooth(trace, smoothing) for trace in session.traces], train)
+    behaviour, _, _ = zscore([channels.T for channels in session.behaviour], train)
+    return dataclasses.replace(
+        session,
+        traces=traces,
+        behaviour=tuple(channels.T for channels in behaviour),
+        trials=trials,
+        neurons=session.neurons.assign(mean=mean, sd=sd),
+    )

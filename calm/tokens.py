@@ -1,0 +1,53 @@
+"""Sessions as tokens: what the transformer is trained on."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Int
+
+from calm.batches import choose_neurons, plan_epoch
+from calm.config import FitConfig
+from calm.dat import TokenBatch
+from calm.quantizer import NeuralQuantizer
+from calm.session import Session
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TokenSession:
+    """The tokens of a session.
+
+    Attributes:
+        name: of the session.
+        tokens: per trial, code indices, "neuron token".
+        train: indices of the training trials.
+    """
+
+    name: str
+    tokens: tuple[Int[np.ndarray, "neuron _token"], ...]
+    train: Int[np.ndarray, " part"]
+
+
+@torch.no_grad()
+def tokenize(quantizer: NeuralQuantizer, session: Session) -> TokenSession:
+    """Nearest codes of every trial, whole windows only; no Gumbel noise (spec 2)."""
+    device, window = quantizer.codebook.vectors.device, quantizer.config.window
+    tokens = []
+    for trace in session.traces:
+        frames = trace.shape[1] // window * window
+        latent = quantizer.encode(torch.from_numpy(trace[:, :frames]).to(device))
+        tokens.append(quantizer.codebook.nearest(latent).T.cpu().numpy())
+    return TokenSession(name=session.name, tokens=tuple(tokens), train=session.trials_of("train"))
+
+
+def token_batches(sessions: Sequence[TokenSession], config: FitConfig, *, seed: int) -> list[TokenBatch]:
+    """Training batches of one epoch."""
+    rng = np.random.default_rng(seed)
+    lengths = [np.array([trial.shape[1] for trial in session.tokens]) for session in sessions]
+    batches = []
+    for index, group in plan_epoch(lengths, [session.train for session in sessions], config.trials, rng):
+        neurons = choose_neurons(len(sessions[index].tokens[0]), config.neurons, rng)
+        tokens = np.stack([sessions[index].tokens[trial][neurons] for trial in group])
+        batches.append(TokenBatch(sessions[index].name, torch.from_numpy(neurons), torch.from_numpy(tokens)))
+    return batches

@@ -1,0 +1,222 @@
+"""The one fit loop of every torch model: Lightning Fabric, warm-up and cosine, averaged weights, early stopping, resume."""
+
+import dataclasses
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from calm.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
+from calm.config import FitConfig
+
+
+class Trainable(Protocol):
+    """What `fit` needs of a model, besides being a module."""
+
+    def training_loss(self, batch: Any) -> dict[str, Tensor]:
+        """Terms of the loss, their weighted sum under `loss`."""
+
+    def before_epoch(self, epoch: int, epochs: int) -> None:
+        """Change what depends on the epoch."""
+
+    def after_step(self) -> None:
+        """Update what is not trained by the gradient."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a model is trained on.
+
+    Attributes:
+        batches: the batches of an epoch, the same for the same epoch; their number may not change between epochs.
+        validate: score of a model on validation trials, higher is better.
+    """
+
+    batches: Callable[[int], Sequence[Any]]
+    validate: Callable[[nn.Module], float]
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a run stands."""
+
+    epoch: int = 0
+    best: float = -math.inf
+    since_best: int = 0
+    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+
+
+def schedule(done: float, warmup: float) -> float:
+    """Learning rate as a share of its peak: linear warm-up, then cosine to zero; `done` and `warmup` are shares of the run."""
+    if done < warmup:
+        return done / warmup
+    return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
+
+
+def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.AdamW:
+    """AdamW; embeddings have their own learning rate, and only matrices decay."""
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    embeddings = [parameter for name, parameter in named if "embeddings" in name]
+    matrices = [parameter for name, parameter in named if "embeddings" not in name and parameter.ndim > 1]
+    vectors = [parameter for name, parameter in named if "embeddings" not in name and parameter.ndim <= 1]
+    rate, decay = config.learning_rate, config.weight_decay
+    groups = [
+        {"params": matrices, "peak": rate, "weight_decay": decay},
+        {"params": vectors, "peak": rate, "weight_decay": 0.0},
+        {"params": embeddings, "peak": rate * config.embedding_rate, "weight_decay": decay},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=rate)
+
+
+class Run:
+    """A training run: model, averaged model, optimizer and progress, and the folder that they survive in.
+
+    The random state is set anew from the seed at the start of each epoch and checkpoints are made between epochs, so a
+    resumed run computes what a straight one would have, bit for bit at equal thread count.
+    """
+
+    def __init__(self, model: nn.Module, config: FitConfig, seed: int, folder: Path):
+        self.config, self.seed, self.folder = config, seed, folder
+        self.fabric = Fabric(accelerator="auto", devices=config.devices, precision=config.precision)
+        self.fabric.launch()
+        self.model, self.optimizer = self.fabric.setup(model, make_optimizer(model, config))
+        self.model.mark_forward_method("training_loss")
+        self.averaged = AveragedModel(self.model.module, multi_avg_fn=get_ema_multi_avg_fn(config.weight_ema))
+        self.progress = Progress()
+
+    def train(self, task: Task) -> None:
+        """Train to the end or until validation stops improving, and leave the best weights in `model`."""
+        config, progress = self.config, self.progress
+        steps = len(task.batches(progress.epoch))
+        with tqdm(total=config.epochs * steps, initial=progress.epoch * steps, desc=self.folder.name) as bar:
+            while progress.epoch < config.epochs and not self.stopped():
+                row = {"epoch": progress.epoch, **self.train_epoch(task.batches(progress.epoch), bar)}
+                progress.epoch += 1
+                if progress.epoch % config.validate_every == 0 or progress.epoch == config.epochs:
+                    row["val"] = self.validate(task)
+                progress.history.append(row)
+                bar.set_postfix({name: f"{row[name]:.3f}" for name in ("loss", "val") if name in row})
+                if progress.epoch % config.checkpoint_every == 0:
+                    self.save("last", pack(self))
+        self.finish()
+
+    def stopped(self) -> bool:
+        """Whether validation has not improved for too long."""
+        return 0 < self.config.patience <= self.progress.since_best
+
+    def train_epoch(self, batches: Sequence[Any], bar: tqdm) -> dict[str, float]:
+        """One pass over the batches; returns the mean of every loss term."""
+        torch.manual_seed(self.seed * 100_003 + self.progress.epoch)
+        self.model.module.before_epoch(self.progress.epoch, self.config.epochs)
+        self.model.train()
+        totals: dict[str, Tensor] = {}
+        share = batches[self.fabric.global_rank :: self.fabric.world_size]
+        for number, batch in enumerate(share):
+            self.set_learning_rate(self.progress.epoch + number / len(share))
+            terms = self.model.training_loss(self.fabric.to_device(batch))
+            self.step(terms["loss"])
+            for name, value in terms.items():
+                totals[name] = totals.get(name, 0) + value.detach()
+            bar.update(self.fabric.world_size)
+        return {name: float(total) / len(share) for name, total in totals.items()}
+
+    def set_learning_rate(self, epoch: float) -> None:
+        """Follow the schedule; `epoch` may be a fraction."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * schedule(epoch / self.config.epochs, self.config.warmup)
+
+    def step(self, loss: Tensor) -> None:
+        """One update of the weights and of their average."""
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.clip)
+        self.optimizer.step()
+        self.model.module.after_step()
+        self.averaged.update_parameters(self.model.module)
+
+    @torch.no_grad()
+    def validate(self, task: Task) -> float:
+        """Score the averaged weights and keep them if they are the best so far."""
+        model = self.averaged.module.eval()
+        score = task.validate(model)
+        self.progress.since_best += 1
+        if score > self.progress.best:
+            self.progress.best, self.progress.since_best = score, 0
+            self.save("best", model.state_dict())
+        return score
+
+    def save(self, name: str, tensors: dict[str, Tensor]) -> None:
+        """Write a checkpoint that also tells where the run stands."""
+        if self.fabric.is_global_zero:
+            copies = {key: tensor.detach().clone() for key, tensor in tensors.items()}
+            save_checkpoint(self.folder / name, copies, dataclasses.asdict(self.progress))
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint, if there is one."""
+        if has_checkpoint(self.folder / "last"):
+            tensors, manifest = load_checkpoint(self.folder / "last")
+            unpack(self, tensors)
+            self.progress = Progress(**{field.name: manifest[field.name] for field in dataclasses.fields(Progress)})
+
+    def finish(self) -> None:
+        """Publish the best weights with the whole history, and drop what is only needed to resume."""
+        tensors, _ = load_checkpoint(self.folder / "best")
+        self.save("model", tensors)
+        for name in ("best", "last"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+
+def pack(run: Run) -> dict[str, Tensor]:
+    """Weights, averaged weights and optimizer state as one flat dictionary."""
+    tensors = {f"model.{name}": tensor for name, tensor in run.model.module.state_dict().items()}
+    tensors |= {f"averaged.{name}": tensor for name, tensor in run.averaged.state_dict().items()}
+    for index, state in run.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
+    return tensors
+
+
+def unpack(run: Run, tensors: dict[str, Tensor]) -> None:
+    """Put back what `pack` took."""
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "averaged": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        part, rest = name.split(".", 1)
+        parts[part][rest] = tensor
+    run.model.module.load_state_dict(parts["model"])
+    run.averaged.load_state_dict(parts["averaged"])
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in parts["optimizer"].items():
+        index, field = name.split(".", 1)
+        state.setdefault(int(index), {})[field] = tensor
+    run.optimizer.load_state_dict({**run.optimizer.state_dict(), "state": state})
+
+
+def fit(model: nn.Module, task: Task, config: FitConfig, *, seed: int, folder: Path) -> pd.DataFrame:
+    """Train a model in place and leave it with the weights that scored best on validation trials.
+
+    Args:
+        model: a `Trainable` module.
+        task: its batches and its validation score.
+        config: the loop's numbers.
+        seed: of everything random.
+        folder: where the run lives: an interrupted run found there goes on, a finished one is loaded.
+
+    Returns:
+        The history, a row an epoch: mean of every loss term, and `val` in epochs that were validated.
+    """
+    if not has_checkpoint(folder / "model"):
+        with torch.random.fork_rng():
+            run = Run(model, config, seed, folder)
+            run.resume()
+            run.train(task)
+    tensors, manifest = load_checkpoint(folder / "model")
+    model.cpu().load_state_dict(tensors)
+    model.eval()
+    return pd.DataFrame(manifest["history"])
