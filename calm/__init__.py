@@ -1,0 +1,24 @@
+"""calm: the reproducible companion to CalM, a self-supervised foundation model for calcium imaging."""
+
+import torch
+
+from calm.errors import CalmError
+
+OLDEST_TORCH = (2, 8)
+
+
+def check_torch(version: str) -> None:
+    """Refuse a torch that is too old.
+
+    Raises:
+        CalmError: it is older than the oldest that calm is tested with.
+    """
+    if tuple(int(part) for part in version.split("+")[0].split(".")[:2]) < OLDEST_TORCH:
+        raise CalmError(f"calm needs torch {'.'.join(map(str, OLDEST_TORCH))} or newer, this is {version}: upgrade it.")
+
+
+check_torch(torch.__version__)
+
+from calm.datasets import load_sessions  # noqa: E402  (torch is checked before anything uses it)
+
+__all__ = ["CalmError", "load_sessions"]

@@ -19,6 +19,7 @@ class SimulationConfig(Config):
     """Recurrent rate network seen through calcium (Eq. 1, 17, 18; spec 1.1)."""
 
     seeds: tuple[int, ...] = (0, 1, 2)  # one session each
+    held_out_seeds: tuple[int, ...] = (3,)  # networks that no model is trained on
     trials: int = 400
     neurons: int = 200
     frames: int = 100
@@ -102,8 +103,7 @@ class ForecastConfig(Config):
 
     context: int = 40  # frames
     samples: int = 64  # rollouts whose mean is the forecast
-    validation_samples: int = 4
-    validation_trials: int = 60  # at most, while training
+    validation_trials: int = 60  # at most, of each session, whose forecasts choose the weights
     rows: int = 20_000  # neurons x trials x samples rolled out at once
 
 
@@ -111,7 +111,7 @@ class VARConfig(Config):
     """Search space of the ridge vector autoregression."""
 
     orders: tuple[int, ...] = (1, 2, 4, 8)
-    penalties: tuple[float, ...] = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
+    penalties: tuple[float, ...] = (1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6)
 
 
 class Profile(Config):
@@ -128,7 +128,8 @@ class Profile(Config):
 
 def profile_names() -> list[str]:
     """The profiles that come with calm."""
-    return sorted(path.name.removesuffix(".yaml") for path in resources.files("calm.profiles").iterdir() if path.name.endswith(".yaml"))
+    files = resources.files("calm.profiles").iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
 
 
 def load_profile(name: str) -> Profile:

@@ -6,30 +6,50 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from calm.batches import group_trials
 from calm.config import ForecastConfig
 from calm.dat import DualAxisTransformer, TokenBatch
+from calm.errors import CalmError
 from calm.layers import Cache
 from calm.quantizer import NeuralQuantizer
-from calm.session import Session
+from calm.seeding import seeded
 
-Choice = Literal["greedy", "sample"]
+Choice = Literal["greedy", "sample", "expected"]
 
 
-def next_token(logits: Float[Tensor, "batch neuron code"], choice: Choice) -> Int[Tensor, "batch neuron"]:
-    """The paper does not say how the next token is chosen; its code takes the likeliest."""
-    if choice == "greedy":
-        return logits.argmax(-1)
-    return torch.distributions.Categorical(logits=logits).sample()
+@dataclasses.dataclass(frozen=True)
+class Rolled:
+    """Rollouts as weights over codes.
+
+    Attributes:
+        predicted: the distribution of each next token.
+        chosen: what was fed back: a single code (one-hot), or the distribution itself.
+    """
+
+    predicted: Float[Tensor, "samples batch neuron token code"]
+    chosen: Float[Tensor, "samples batch neuron token code"]
+
+
+def choose(predicted: Float[Tensor, "batch neuron code"], choice: Choice) -> Float[Tensor, "batch neuron code"]:
+    """What is fed back after a prediction; the paper does not say, its code takes the likeliest token (greedy).
+
+    `sample` draws one. `expected` feeds back all codes at once, weighted: one pass then follows the mean, which costs as
+    little as the greedy choice and comes closer to the mean of many samples than a few samples do.
+    """
+    if choice == "expected":
+        return predicted
+    picked = predicted.argmax(-1) if choice == "greedy" else torch.distributions.Categorical(predicted).sample()
+    return F.one_hot(picked, predicted.shape[-1]).to(predicted.dtype)
 
 
 @torch.no_grad()
 def roll_out(
     model: DualAxisTransformer, context: TokenBatch, *, steps: int, choice: Choice = "greedy", samples: int = 1
-) -> Int[Tensor, "samples batch neuron token"]:
+) -> Rolled:
     """Continue every trial by `steps` tokens, `samples` times; the context is computed once and its cache shared.
 
     Only the time axis needs a cache: attention over neurons stays within a token.
@@ -37,63 +57,81 @@ def roll_out(
     caches = [Cache() for _ in model.layers]
     logits = model(context, caches)[-1].repeat_interleave(samples, dim=0)
     caches = [cache.repeat(samples) for cache in caches]
-    rolled = [next_token(logits, choice)]
+    predicted = [logits.softmax(-1)]
+    chosen = [choose(predicted[-1], choice)]
     for _ in range(steps - 1):
-        newest = dataclasses.replace(context, tokens=rolled[-1][..., None])
-        rolled.append(next_token(model(newest, caches)[-1], choice))
-    return torch.stack(rolled, dim=-1).unflatten(0, (-1, samples)).transpose(0, 1)
+        newest = dataclasses.replace(context, tokens=chosen[-1].unsqueeze(2))
+        predicted.append(model(newest, caches)[-1].softmax(-1))
+        chosen.append(choose(predicted[-1], choice))
+    shape = (len(context.tokens), samples)
+    return Rolled(*(torch.stack(each, dim=2).unflatten(0, shape).transpose(0, 1) for each in (predicted, chosen)))
 
 
-def forecast(
-    model: DualAxisTransformer,
-    quantizer: NeuralQuantizer,
-    session: Session,
-    trials: Int[np.ndarray, " part"],
-    config: ForecastConfig,
-    *,
-    choice: Choice = "sample",
-    samples: int = 1,
-) -> list[Float[np.ndarray, "neuron _horizon"]]:
-    """Mean of `samples` rollouts from the first `config.context` frames to the last whole token of each trial.
+@dataclasses.dataclass(frozen=True, eq=False)
+class CalMForecaster:
+    """CalM as a forecaster of one session, behind the interface of the baselines.
 
-    Args:
+    Attributes:
         model: trained transformer that knows the session.
-        quantizer: the quantizer whose tokens it was trained on.
-        session: prepared session.
-        trials: which trials.
-        config: context length and how much is computed at once.
-        choice: how each next token is chosen.
-        samples: rollouts averaged (all the same for the greedy choice).
-
-    Returns:
-        Z-scored traces of the frames after the context, one array a trial, in the order of `trials`.
+        quantizer: whose tokens it was trained on.
+        session: name of the session.
+        config: how much is computed at once.
+        choice: what is fed back after each token.
+        samples: rollouts whose mean is the forecast; only the choice `sample` needs more than one.
+        seed: of the sampling.
     """
-    size = max(1, config.rows // (samples * len(session.neurons)))
-    lengths, forecasts = session.frames // quantizer.config.window, {}
-    for group in group_trials(lengths, trials, size):
-        contexts = np.stack([session.traces[trial][:, : config.context] for trial in group])
-        steps = int(lengths[group[0]]) - config.context // quantizer.config.window
-        rollouts = forecast_rollouts(model, quantizer, session.name, contexts, steps, choice, samples)
-        forecasts |= dict(zip(group.tolist(), rollouts.mean(0), strict=True))
-    return [forecasts[trial] for trial in trials.tolist()]
 
+    model: DualAxisTransformer
+    quantizer: NeuralQuantizer
+    session: str
+    config: ForecastConfig
+    choice: Choice = "sample"
+    samples: int = 1
+    seed: int = 0
 
-@torch.no_grad()
-def forecast_rollouts(
-    model: DualAxisTransformer,
-    quantizer: NeuralQuantizer,
-    session: str,
-    contexts: Float[np.ndarray, "batch neuron context"],
-    steps: int,
-    choice: Choice,
-    samples: int,
-) -> Float[np.ndarray, "samples batch neuron horizon"]:
-    """Every rollout as a trace: context frames -> tokens -> `steps` more tokens -> frames after the context."""
-    batch, neurons, frames = contexts.shape
-    rows = torch.from_numpy(contexts).to(quantizer.codebook.vectors.device).flatten(0, 1)
-    codes = quantizer.codebook.nearest(quantizer.encode(rows)).T
-    context = TokenBatch(session, torch.arange(neurons, device=rows.device), codes.unflatten(0, (batch, neurons)))
-    rolled = roll_out(model, context, steps=steps, choice=choice, samples=samples)
-    whole = torch.cat([context.tokens.expand(samples, -1, -1, -1), rolled], dim=-1)
-    traces = quantizer.decode_codes(whole.flatten(0, 2))[:, frames:]
-    return traces.unflatten(0, (samples, batch, neurons)).cpu().numpy()
+    def forecast(
+        self, contexts: Sequence[Float[np.ndarray, "neuron _context"]], horizons: Sequence[int]
+    ) -> list[Float[np.ndarray, "neuron _horizon"]]:
+        """Mean of the rollouts of each trial, in z-scores; contexts are all of one length, whole tokens.
+
+        Where rollouts are averaged, each step is decoded from its predicted distribution rather than from the token
+        drawn from it: the same mean with less noise. A single sample is decoded as it is.
+
+        Raises:
+            CalmError: contexts that end within a token.
+        """
+        neurons = len(contexts[0])
+        at_once = min(self.samples, max(1, self.config.rows // neurons))
+        parts = [min(at_once, self.samples - done) for done in range(0, self.samples, at_once)]
+        forecasts: dict[int, Float[np.ndarray, "neuron _horizon"]] = {}
+        with seeded(self.seed):
+            size = max(1, self.config.rows // (at_once * neurons))
+            for group in group_trials(np.array(horizons), np.arange(len(contexts)), size):
+                batch, horizon = np.stack([contexts[trial] for trial in group]), int(horizons[group[0]])
+                total = sum(self.rollouts(batch, horizon, samples=part, expect=self.samples > 1).sum(0) for part in parts)
+                forecasts |= dict(zip(group.tolist(), total / self.samples, strict=True))
+        return [forecasts[trial] for trial in range(len(contexts))]
+
+    @torch.no_grad()
+    def rollouts(
+        self, contexts: Float[np.ndarray, "batch neuron context"], horizon: int, *, samples: int, expect: bool = False
+    ) -> Float[np.ndarray, "samples batch neuron horizon"]:
+        """Each rollout as a trace: context frames -> tokens -> more tokens -> the `horizon` frames after the context.
+
+        With `expect`, steps are decoded from the predicted distributions rather than from what was chosen.
+
+        Raises:
+            CalmError: contexts that end within a token.
+        """
+        batch, neurons, frames = contexts.shape
+        vectors, window = self.quantizer.codebook.vectors, self.quantizer.config.window
+        if frames % window:
+            raise CalmError(f"A context of {frames} frames ends within a token: make it a multiple of {window}.")
+        rows = torch.from_numpy(contexts).to(vectors.device).flatten(0, 1)
+        codes = self.quantizer.codebook.nearest(self.quantizer.encode(rows)).T.unflatten(0, (batch, neurons))
+        context = TokenBatch(self.session, torch.arange(neurons, device=rows.device), codes)
+        rolled = roll_out(self.model, context, steps=-(-horizon // window), choice=self.choice, samples=samples)
+        future = (rolled.predicted if expect else rolled.chosen) @ vectors
+        whole = torch.cat([vectors[codes].expand(samples, -1, -1, -1, -1), future], dim=3)
+        traces = self.quantizer.decode(whole.flatten(0, 2).transpose(0, 1))[:, frames : frames + horizon]
+        return traces.unflatten(0, (samples, batch, neurons)).cpu().numpy()

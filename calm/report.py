@@ -1,5 +1,6 @@
 """The report: every published value beside ours, and the paper's claims with their verdicts."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -183,3 +184,9 @@ def print_summary(report: Path) -> None:
         print(f"{claim.item}: {name}: {claim.note}")
     print(f"{(rows['note'] == NO_RECORDINGS).sum()} published values need the recordings; all rows are in report.md.")
     print(f"Figures and tables: {report.parent}")
+
+
+if __name__ == "__main__":
+    FOLDER = Path(sys.argv[1])
+    write_report(FOLDER.parent, FOLDER.name)
+    print_summary(FOLDER / "report.csv")

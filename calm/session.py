@@ -56,6 +56,14 @@ class Session:
         return digest.hexdigest()
 
 
+def cut_trials(
+    session: Session, trials: Int[np.ndarray, " part"], context: int
+) -> tuple[list[Float[np.ndarray, "neuron context"]], list[Float[np.ndarray, "neuron _horizon"]]]:
+    """What a forecaster is given, the first `context` frames of each trial, and what it has to forecast, the rest."""
+    traces = [session.traces[trial] for trial in trials]
+    return [trace[:, :context] for trace in traces], [trace[:, context:] for trace in traces]
+
+
 def split_trials(count: int, seed: int) -> list[str]:
     """Assign trials at random to train, val and test, 70/15/15 (spec 1.2).
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from calm.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from calm.config import FitConfig
+from calm.seeding import seeded
 
 
 class Trainable(Protocol):
@@ -212,7 +213,7 @@ def fit(model: nn.Module, task: Task, config: FitConfig, *, seed: int, folder: P
         The history, a row an epoch: mean of every loss term, and `val` in epochs that were validated.
     """
     if not has_checkpoint(folder / "model"):
-        with torch.random.fork_rng():
+        with seeded(seed):
             run = Run(model, config, seed, folder)
             run.resume()
             run.train(task)

@@ -1,0 +1,54 @@
+"""The whole companion: `snakemake --cores all`, and `--config profile=... dataset=... seed=...` for more."""
+
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from calm.config import load_profile
+from calm.datasets import load_dataset
+from calm.errors import CalmError
+
+KNOWN = {"profile": "quick", "dataset": "simulation", "seed": 0}
+
+if unknown := sorted(set(config) - set(KNOWN)):
+    raise WorkflowError(f"There is no --config {unknown[0]!r}: there are {', '.join(KNOWN)}.")
+SETTINGS = {**KNOWN, **config}
+try:
+    load_profile(SETTINGS["profile"])
+    NAME = "simulation" if SETTINGS["dataset"] == "simulation" else load_dataset(SETTINGS["dataset"]).name
+except CalmError as error:
+    raise WorkflowError(str(error)) from error
+
+NOTEBOOKS = ["01_simulation", "02_tokenizer"] if NAME == "simulation" else ["02_tokenizer", "03_pretraining", "04_forecasting"]
+EXECUTED = f"runs/notebooks/{SETTINGS['profile']}/{NAME}/{SETTINGS['seed']}"
+FOLDER = f"figures/{SETTINGS['profile']}" + (f"/{NAME}" if NAME != "simulation" else "")
+DATA = [] if NAME == "simulation" else [SETTINGS["dataset"], *map(str, load_dataset(SETTINGS["dataset"]).paths())]
+LIBRARY = [str(path) for path in Path("calm").rglob("*") if path.suffix in {".py", ".yaml"}]
+# Two trainings on the same cores would only slow each other down, so every notebook takes all of them.
+workflow_threads = workflow.cores
+
+
+rule report:
+    input:
+        expand(f"{EXECUTED}/{{notebook}}.ipynb", notebook=NOTEBOOKS),
+        published="data/published.csv",
+    output:
+        touch(f"{EXECUTED}/report.done"),
+    shell:
+        "python -m calm.report {FOLDER}"
+
+
+rule notebook:
+    input:
+        notebook="notebooks/{notebook}.ipynb",
+        library=LIBRARY,
+        data=DATA,
+    output:
+        f"{EXECUTED}/{{notebook}}.ipynb",
+    params:
+        settings=" ".join(
+            f"{name}={value}" for name, value in SETTINGS.items()
+        ),
+    threads: workflow_threads
+    shell:
+        "OMP_NUM_THREADS={threads} python -m calm.run {input.notebook} {output} {params.settings}"

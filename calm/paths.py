@@ -1,0 +1,31 @@
+"""Where things are written: `runs/` and `figures/` of the project, from whatever folder a notebook is run."""
+
+import tempfile
+from pathlib import Path
+
+from calm.errors import CalmError
+
+ROOT = Path(__file__).resolve().parents[1]
+if not (ROOT / "pyproject.toml").exists():  # not an editable install
+    ROOT = Path.cwd()
+RUNS, FIGURES = ROOT / "runs", ROOT / "figures"
+
+
+def ensure_writable(folder: Path) -> Path:
+    """Make a folder and check, before any work is done, that results can be written there.
+
+    Raises:
+        CalmError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise CalmError(f"{folder} cannot be written ({error.strerror}): make it writable or free some space.") from error
+
+
+def figures_folder(profile: str, dataset: str) -> Path:
+    """Folder of the figures and tables: of the profile on its own data, or of a user's dataset within it."""
+    own = dataset == "simulation"
+    return ensure_writable(FIGURES / profile if own else FIGURES / profile / dataset)

@@ -1,0 +1,1 @@
+"""The numbers of each scale, one YAML file a profile."""

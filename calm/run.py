@@ -1,0 +1,71 @@
+"""Run a notebook headlessly: `python -m calm.run NOTEBOOK OUTPUT name=value ...`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import papermill
+import yaml
+from papermill.exceptions import PapermillExecutionError
+
+from calm.errors import CalmError
+from calm.paths import FIGURES, RUNS, ensure_writable
+
+
+def parse(assignments: list[str]) -> dict[str, Any]:
+    """Parameters from `name=value` words; values are read as YAML.
+
+    Raises:
+        CalmError: a word without `=`.
+    """
+    for word in assignments:
+        if "=" not in word:
+            raise CalmError(f"{word!r} is no parameter: write name=value.")
+    return {name: yaml.safe_load(value) for name, value in (word.split("=", 1) for word in assignments)}
+
+
+def check_names(notebook: Path, parameters: dict[str, Any]) -> None:
+    """Refuse parameters that the notebook does not have; papermill would only warn.
+
+    Raises:
+        CalmError: no such notebook or parameter.
+    """
+    if not notebook.exists():
+        raise CalmError(f"There is no notebook {notebook}.")
+    known = papermill.inspect_notebook(notebook)
+    if unknown := sorted(set(parameters) - set(known)):
+        raise CalmError(f"{notebook.name} has no parameter {unknown[0]!r}: it has {', '.join(known)}.")
+
+
+def run_notebook(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
+    """Execute a notebook; on an error what has run so far is kept beside `output`, which itself is only written whole.
+
+    Raises:
+        CalmError: what the notebook raised, or what is wrong with the call.
+    """
+    check_names(notebook, parameters)
+    for folder in (RUNS, FIGURES, output.parent):
+        ensure_writable(folder)
+    partial = output.with_name(f"{output.stem}.unfinished.ipynb")
+    try:
+        papermill.execute_notebook(notebook, partial, parameters, cwd=os.getcwd(), progress_bar=False, log_output=True)
+    except PapermillExecutionError as error:
+        if error.ename == CalmError.__name__:
+            raise CalmError(error.evalue) from error
+        raise
+    os.replace(partial, output)
+
+
+def main(arguments: list[str]) -> None:
+    """Command line; a user's mistake ends with one sentence and exit status 1."""
+    try:
+        if len(arguments) < 2:
+            raise CalmError("Call it as: python -m calm.run NOTEBOOK OUTPUT name=value ...")
+        run_notebook(Path(arguments[0]), Path(arguments[1]), parse(arguments[2:]))
+    except CalmError as error:
+        sys.exit(f"calm: {error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

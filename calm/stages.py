@@ -1,0 +1,122 @@
+"""The training stages. Each is kept under a key of its config and its input: computed once, found again by any notebook."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from calm.batches import trace_batches
+from calm.config import Config, FitConfig, ForecastConfig, Profile
+from calm.dat import DualAxisTransformer
+from calm.forecasting import CalMForecaster
+from calm.metrics import trial_correlation
+from calm.quantizer import NeuralQuantizer
+from calm.reconstruction import reconstruction_correlations
+from calm.seeding import seeded
+from calm.session import Session, cut_trials
+from calm.tokens import TokenSession, token_batches, tokenize
+from calm.training import Task, fit
+
+
+Model = TypeVar("Model", NeuralQuantizer, DualAxisTransformer)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trained(Generic[Model]):
+    """A trained model, its history (a row an epoch) and the key it is kept under."""
+
+    model: Model
+    history: pd.DataFrame
+    key: str
+
+
+def stage_key(name: str, configs: Sequence[Config], inputs: Sequence[str], seed: int) -> str:
+    """Name and hash of everything that a stage's result depends on, the code apart."""
+    described = [config.model_dump(mode="json") for config in configs]
+    text = json.dumps([described, list(inputs), seed], sort_keys=True)
+    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def train_quantizer(
+    sessions: Sequence[Session], profile: Profile, *, seed: int, runs: Path
+) -> Trained[NeuralQuantizer]:
+    """Stage 1: one quantizer for all given sessions, on their training trials; chosen on validation trials."""
+    configs = [profile.quantizer, profile.quantizer_fit]
+    key = stage_key("quantizer", configs, [session.fingerprint() for session in sessions], seed)
+    with seeded(seed):
+        model = NeuralQuantizer(profile.quantizer)
+    task = Task(
+        batches=lambda epoch: trace_batches(sessions, profile.quantizer_fit, model.config.window, seed=epoch),
+        validate=lambda candidate: float(
+            np.mean([reconstruction_correlations(candidate, each, each.trials_of("val")).mean() for each in sessions])
+        ),
+    )
+    return Trained(model, fit(model, task, profile.quantizer_fit, seed=seed, folder=runs / key), key)
+
+
+def train_transformer(
+    quantizer: Trained[NeuralQuantizer], sessions: Sequence[Session], profile: Profile, *, seed: int, runs: Path
+) -> Trained[DualAxisTransformer]:
+    """Stage 2: one transformer for all given sessions, on the tokens of their training trials.
+
+    The weights are chosen by the correlation of rollouts on validation trials, not by the loss: coupling between
+    neurons is learned late, and the loss hardly shows it.
+    """
+    configs = [profile.dat, profile.dat_fit, profile.forecast]
+    key = stage_key("dat", configs, [quantizer.key, *(session.fingerprint() for session in sessions)], seed)
+    vectors = quantizer.model.codebook.vectors.detach()
+    with seeded(seed):
+        model = DualAxisTransformer(profile.dat, vectors, {each.name: len(each.neurons) for each in sessions})
+    task = forecast_task(quantizer.model, sessions, profile.dat_fit, profile.forecast)
+    return Trained(model, fit(model, task, profile.dat_fit, seed=seed, folder=runs / key), key)
+
+
+def adapt_transformer(
+    pretrained: Trained[DualAxisTransformer],
+    quantizer: Trained[NeuralQuantizer],
+    sessions: Sequence[Session],
+    profile: Profile,
+    *,
+    seed: int,
+    runs: Path,
+) -> Trained[DualAxisTransformer]:
+    """New sessions for a pretrained transformer: everything is frozen but their neuron and session embeddings (spec 3)."""
+    configs = [profile.dat, profile.dat_fit, profile.forecast]
+    key = stage_key("adapted", configs, [pretrained.key, *(session.fingerprint() for session in sessions)], seed)
+    vectors = quantizer.model.codebook.vectors.detach()
+    with seeded(seed):
+        model = DualAxisTransformer(profile.dat, vectors, {each.name: len(each.neurons) for each in sessions})
+    shared = {name: value for name, value in pretrained.model.state_dict().items() if "embeddings" not in name}
+    model.load_state_dict(shared, strict=False)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("embeddings" in name)
+    task = forecast_task(quantizer.model, sessions, profile.dat_fit, profile.forecast)
+    return Trained(model, fit(model, task, profile.dat_fit, seed=seed, folder=runs / key), key)
+
+
+def forecast_task(
+    quantizer: NeuralQuantizer, sessions: Sequence[Session], config: FitConfig, forecast: ForecastConfig
+) -> Task:
+    """Next-token prediction, validated by forecasts."""
+    tokens: list[TokenSession] = [tokenize(quantizer, session) for session in sessions]
+
+    def validate(candidate: DualAxisTransformer) -> float:
+        return float(np.mean([validation_score(candidate, quantizer, session, forecast) for session in sessions]))
+
+    return Task(batches=lambda epoch: token_batches(tokens, config, seed=epoch), validate=validate)
+
+
+def validation_score(
+    model: DualAxisTransformer, quantizer: NeuralQuantizer, session: Session, config: ForecastConfig
+) -> float:
+    """Forecast correlation on validation trials of one session, by the choice that is both cheap and free of noise."""
+    forecaster = CalMForecaster(model, quantizer, session.name, config, choice="expected")
+    trials = session.trials_of("val")[: config.validation_trials]
+    contexts, futures = cut_trials(session, trials, config.context)
+    forecasts = forecaster.forecast(contexts, [future.shape[1] for future in futures])
+    return float(np.mean([trial_correlation(*pair) for pair in zip(futures, forecasts, strict=True)]))

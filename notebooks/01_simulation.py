@@ -1,0 +1,207 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Forecasting a simulated network (Figures 3B and 3E)
+#
+# Can a model that sees nothing but fluorescence foretell what a population of neurons will do next? On simulated
+# recordings the answer has a scale, because the truth is known: a forecaster that knows the network and its state cannot
+# be beaten, and what it scores is the **ceiling**.
+#
+# This notebook simulates recurrent networks, turns their traces into tokens (NQ), learns to predict the tokens (DAT),
+# rolls them out to the end of the trial, and compares the forecasts with those of methods that a sceptic asks for first:
+# persistence, decay to the mean, the mean trial, and a ridge vector autoregression (VAR).
+#
+# The paper's own rivals in Figure 3B (POCO, TCN, PatchTST, iTransformer) are not built yet.
+
+# %% tags=["parameters"]
+profile: str = "smoke"  # smoke, quick, laptop, gpu or paper: how large
+seed: int = 0  # of the split into trials, the initial weights and the batches
+
+# %%
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from calm.config import load_profile
+from calm.evaluation import ForecastScores, forecast_baselines, forecast_calm
+from calm.forecasting import CalMForecaster
+from calm.metrics import correlation_over_time, pearson
+from calm.paths import RUNS, figures_folder
+from calm.plots import COLUMN, PAGE, bars, example_traces, loss_curves, use_style
+from calm.plots import correlation_over_time as plot_correlation_over_time
+from calm.provenance import provenance, update_provenance
+from calm.reconstruction import reconstruct, reconstruction_correlations
+from calm.results import save_item, summarise
+from calm.session import cut_trials, prepare
+from calm.simulation import forecast_known_rates, forecast_known_state, simulate
+from calm.stages import train_quantizer, train_transformer
+
+started = time.time()
+use_style()
+settings = load_profile(profile)
+figures = figures_folder(profile, "simulation")
+settings.simulation
+
+# %% [markdown]
+# ## The dynamics
+#
+# A session is one network of $N$ neurons (Eq. 1),
+#
+# $$\tau \dot r = -r + W \tanh(r) + \xi, \qquad W_{ij} \sim \mathcal N(0, g^2 / N),\; g = 1.6,$$
+#
+# started anew in every trial from small random rates. With this gain the activity neither dies nor explodes: it is chaotic,
+# or a limit cycle, depending on $W$. We see it through spikes, $S_t \sim \mathrm{Poisson}(\tfrac12(\tanh r_t + 1)\,\lambda\,dt)$
+# (Eq. 17), and through calcium, spikes filtered with $e^{-t/2\,\mathrm{s}} - e^{-t/0.05\,\mathrm{s}}$ and a little noise
+# (Eq. 18). Noise, chaos and spiking each set a bound to what can be known of the future.
+
+# %%
+simulations = {f"simulation-{network}": simulate(settings.simulation, network) for network in settings.simulation.seeds}
+sessions = [prepare(simulation.session, seed=seed) for simulation in simulations.values()]
+simulation, session = simulations[sessions[0].name], sessions[0]
+seconds = np.arange(settings.simulation.frames) * settings.simulation.dt
+
+# %%
+figure, axes = plt.subplots(3, 1, figsize=(COLUMN, 3.2), sharex=True)
+axes[0].imshow(np.tanh(simulation.state[0]), aspect="auto", cmap="vlag", vmin=-1, vmax=1, extent=(0, seconds[-1], 0, 1))
+axes[0].set(ylabel="neurons", yticks=[])
+axes[1].plot(seconds, np.tanh(simulation.state[:3, 0]).T)
+axes[1].set_ylabel("tanh r, neuron 1,\nthree trials")
+axes[2].plot(seconds, session.traces[0][0], color="black")
+axes[2].set(ylabel="trace, neuron 1\n(z-score)", xlabel="time in trial (s)")
+plt.show()
+
+# %% [markdown]
+# Above: the rates of all neurons in one trial; one neuron's rate in three trials, whose phases differ because the starts do
+# (which is why the mean trial will forecast nothing); and what the microscope sees of it.
+#
+# ## Tokens
+#
+# The quantizer reads four frames at a time, encodes them causally and replaces each latent by the nearest of its codes
+# (Eq. 2-9). It is trained on the training trials; the weights are those with the best correlation on validation trials.
+
+# %%
+quantizers = {each.name: train_quantizer([each], settings, seed=seed, runs=RUNS) for each in sessions}
+for each in sessions:
+    model, trials = quantizers[each.name].model, each.trials_of("test")
+    used = len(np.unique(np.concatenate(reconstruct(model, each, trials)[1], axis=1)))
+    correlation = reconstruction_correlations(model, each, trials).mean()
+    print(f"{each.name}: reconstruction on test trials {correlation:.3f}, {used} of {model.config.codes} codes in use")
+
+# %% [markdown]
+# ## Learning to predict
+#
+# The transformer reads the tokens of all neurons, attends over time (causally) and over neurons (within a time step), and
+# gives the distribution of every neuron's next token. What we watch is not its loss but the correlation of rolled-out
+# forecasts on validation trials: that is what chooses the weights.
+
+# %%
+transformers = {
+    each.name: train_transformer(quantizers[each.name], [each], settings, seed=seed, runs=RUNS) for each in sessions
+}
+figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2))
+loss_curves(axes[0], quantizers[session.name].history, "reconstruction, validation (r)")
+loss_curves(axes[1], transformers[session.name].history, "forecast, validation (r)")
+axes[0].set_title("quantizer")
+axes[1].set_title("transformer")
+plt.show()
+
+# %% [markdown]
+# ## Forecasts
+#
+# From the first frames of a test trial, every method forecasts the rest. For CalM the paper does not say how the next token
+# is chosen, so three ways stand side by side: always the likeliest token (**greedy**), one **sample**, and the **mean of
+# many** sampled rollouts. Correlation rewards the conditional mean, which only the last one approaches.
+#
+# Two ceilings: **known state** knows the network and its state at the end of the context, **known rates** knows every
+# future rate, and only the spikes surprise it.
+
+# %%
+context = settings.forecast.context
+scores, forecasts = ForecastScores("fig3b", "simulation", seed), {}
+for each in sessions:
+    trials, truth = each.trials_of("test"), simulations[each.name]
+    found = forecast_calm(transformers[each.name].model, quantizers[each.name].model, each, trials, settings)
+    found |= forecast_baselines(each, trials, settings)
+    found["ceiling", "known state"] = forecast_known_state(truth, each, trials, context)
+    found["ceiling", "known rates"] = forecast_known_rates(truth, each, trials, context)
+    scores.add(each, trials, found, context=context)
+    forecasts[each.name] = found
+
+# %%
+made_with = provenance(
+    settings.model_dump(mode="json"), seed, {each.name: each.fingerprint() for each in sessions}, started
+)
+correlations = scores.table().query("metric == 'corr'")
+figure, axes = plt.subplots(figsize=(COLUMN, 2.6))
+bars(axes, correlations, ["persistence", "mean trial", "decay", "ridge VAR", "CalM"], "forecast correlation (Pearson r)")
+save_item(figures, "fig3b", scores.table(), figure, made_with)
+save_item(figures, "fig3b_trials", scores.trial_table(), None, made_with)
+plt.show()
+summarise(scores.table(), ["method", "variant", "metric"]).pivot(index=["method", "variant"], columns="metric", values="mean")
+
+# %% [markdown]
+# **Figure 3B.** Pearson correlation per neuron over the frames after the context, mean over neurons, then test trials, then
+# sessions. Dashed: the ceilings. Read the CalM bars against each other first, then the best of them against ridge VAR:
+# a linear model takes most of what can be had here, which no figure of the paper shows.
+#
+# ## Examples
+
+# %%
+trial = int(session.trials_of("test")[0])
+contexts, futures = cut_trials(session, np.array([trial]), context)
+trained = transformers[session.name].model, quantizers[session.name].model
+forecaster = CalMForecaster(*trained, session.name, settings.forecast)
+rollouts = forecaster.rollouts(np.stack(contexts), futures[0].shape[1], samples=settings.forecast.samples)[:, 0]
+neurons = np.argsort(session.traces[trial].var(axis=1))[::-1][:4]  # the liveliest of this trial
+shown = {"CalM": ("CalM", f"mean of {settings.forecast.samples}"), "ridge VAR": ("ridge VAR", "")}
+figure, axes = plt.subplots(4, 1, figsize=(PAGE, 3.6), sharex=True)
+example_traces(
+    list(axes),
+    seconds,
+    session.traces[trial][neurons],
+    {name: forecasts[session.name][key][0][neurons] for name, key in shown.items()},
+    context_end=context * settings.simulation.dt,
+    spread=tuple(np.quantile(rollouts[:, neurons], share, axis=0) for share in (0.1, 0.9)),
+)
+examples = correlations[correlations["method"].isin(["CalM", "ridge VAR"])].assign(item="fig3e")
+save_item(figures, "fig3e", examples, figure, made_with)
+plt.show()
+
+# %% [markdown]
+# **Figure 3E.** The first test trial, its four liveliest neurons: the true trace, the forecasts, and the central 80 % of
+# CalM's single rollouts. A single rollout looks like a recording, spikes included, but puts them where it likes; the mean
+# is smooth and is the better forecast.
+#
+# ## How fast the forecasts fade
+#
+# A panel that the paper does not have: at each time since the end of the context, the correlation over trials.
+
+# %%
+figure, axes = plt.subplots(figsize=(COLUMN, 2.4))
+truth = cut_trials(session, session.trials_of("test"), context)[1]
+curves = {
+    "CalM": forecasts[session.name]["CalM", f"mean of {settings.forecast.samples}"],
+    "ridge VAR": forecasts[session.name]["ridge VAR", ""],
+    "decay": forecasts[session.name]["decay", ""],
+    "ceiling, known state": forecasts[session.name]["ceiling", "known state"],
+}
+lags = (np.arange(truth[0].shape[1]) + 1) * settings.simulation.dt
+fading = {name: correlation_over_time(truth, values) for name, values in curves.items()}
+plot_correlation_over_time(axes, lags, fading)
+plt.show()
+
+# %%
+for item in ("fig3b", "fig3b_trials", "fig3e"):
+    update_provenance(figures / "provenance.json", item, made_with)

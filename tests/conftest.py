@@ -1,0 +1,103 @@
+"""Tiny inputs and models that several test files share."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from calm.config import DATConfig, QuantizerConfig, SimulationConfig
+from calm.dat import DualAxisTransformer, TokenBatch
+from calm.quantizer import NeuralQuantizer
+from calm.session import Session, prepare
+from calm.simulation import simulate
+
+SESSIONS = {"uneven": 5, "other": 3}  # neurons of each session that the small transformer knows
+
+
+def make_session(lengths, *, neurons=5, seed=0, name="uneven"):
+    """A raw recording with trials of the given lengths and two behavioural channels."""
+    rng = np.random.default_rng(seed)
+    return Session(
+        name=name,
+        subject="someone",
+        rate=5.0,
+        traces=tuple(rng.normal(1, 2, (neurons, length)) for length in lengths),
+        behaviour=tuple(rng.normal(3, 4, (length, 2)) for length in lengths),
+        behaviour_names=("pitch", "yaw"),
+        trials=pd.DataFrame({"trial": range(len(lengths))}),
+        neurons=pd.DataFrame({"neuron": range(neurons)}),
+    )
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """The same random numbers for every test, in whichever order they run."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", name="make_session")
+def session_maker():
+    """The function above, for tests that need a particular recording."""
+    return make_session
+
+
+@pytest.fixture(scope="session")
+def uneven():
+    """A prepared session whose trials have 18, 24 or 31 frames: 4, 6 or 7 whole windows."""
+    return prepare(make_session([18, 24, 31] * 5), seed=0, smoothing=0.5)
+
+
+@pytest.fixture(scope="session")
+def simulation():
+    """A small network with its hidden truth."""
+    return simulate(SimulationConfig(trials=20, neurons=10, frames=40), seed=0)
+
+
+@pytest.fixture
+def quantizer_config():
+    """The smallest quantizer that still has every part."""
+    return QuantizerConfig(
+        width=8, codes=6, encoder_layers=2, decoder_layers=2, predictor_layers=1, heads=2, horizons=3, queue=64, revive_every=2
+    )
+
+
+@pytest.fixture
+def fresh_quantizer(quantizer_config):
+    """A quantizer whose codebook has not started."""
+    torch.manual_seed(0)
+    return NeuralQuantizer(quantizer_config)
+
+
+@pytest.fixture
+def quantizer(fresh_quantizer):
+    """A quantizer whose codes lie among the latents of noise, so that many of them are in use."""
+    with torch.no_grad():
+        latent = fresh_quantizer.encode(torch.randn(40, 32))
+        fresh_quantizer.codebook.remember(latent, fresh_quantizer.codebook.nearest(latent))
+        fresh_quantizer.codebook.start(seed=0)
+        fresh_quantizer.predictor.horizon.normal_()
+    return fresh_quantizer
+
+
+@pytest.fixture
+def dat_config():
+    """The smallest dual-axis transformer that still has every part."""
+    return DATConfig(width=8, layers=2, heads=2, ffn=16, block=3, neighbours=3)
+
+
+@pytest.fixture
+def dat(dat_config, quantizer):
+    """A transformer without dropout noise that knows two sessions; their embeddings are not zero."""
+    torch.manual_seed(1)
+    model = DualAxisTransformer(dat_config, quantizer.codebook.vectors.detach(), SESSIONS).eval()
+    for embedding in model.session_embeddings:
+        torch.nn.init.normal_(embedding)
+    return model
+
+
+@pytest.fixture
+def batch(quantizer_config):
+    """Two trials of nine random tokens of all neurons of one session."""
+    torch.manual_seed(2)
+    neurons = SESSIONS["uneven"]
+    return TokenBatch("uneven", torch.arange(neurons), torch.randint(quantizer_config.codes, (2, neurons, 9)))

@@ -1,0 +1,143 @@
+"""What an epoch visits: every training trial once, one session and one length at a time, and nothing else."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calm import batches
+from calm.config import FitConfig
+from calm.session import prepare
+from calm.tokens import TokenSession, token_batches, tokenize
+
+WINDOW = 4
+NEURONS = (5, 3)
+
+
+def labelled(session, number):
+    """The session with traces that tell its number, trial, neuron and frame."""
+    traces = tuple(
+        (number * 1e5 + trial * 1e3 + np.arange(len(trace))[:, None] * 1e2 + np.arange(trace.shape[1])).astype(np.float32)
+        for trial, trace in enumerate(session.traces)
+    )
+    return dataclasses.replace(session, traces=traces)
+
+
+@pytest.fixture
+def recordings(make_session):
+    """Two prepared sessions of mixed lengths with labelled traces."""
+    return [
+        labelled(prepare(make_session([18, 24, 31, 19] * 4, neurons=neurons, name=f"s{number}"), seed=number), number)
+        for number, neurons in enumerate(NEURONS)
+    ]
+
+
+def as_traces(recordings, config, seed):
+    """One epoch of the first stage, as (session, labels of rows x windows) pairs."""
+    epoch = [batch.numpy()[:, ::WINDOW] for batch in batches.trace_batches(recordings, config, WINDOW, seed=seed)]
+    return [(int(labels[0, 0] // 1e5), labels) for labels in epoch]
+
+
+def as_tokens(recordings, config, seed):
+    """One epoch of the second stage in the same form; tokens carry the labels of the first frame of their window."""
+    tokens = [
+        TokenSession(
+            session.name,
+            tuple(trace[:, : trace.shape[1] // WINDOW * WINDOW : WINDOW].astype(np.int64) for trace in session.traces),
+            session.trials_of("train"),
+        )
+        for session in recordings
+    ]
+    epoch = token_batches(tokens, config, seed=seed)
+    for batch in epoch:
+        assert torch.equal(batch.tokens[..., 0] // 100 % 10, batch.neurons.expand(len(batch.tokens), -1))
+    return [(int(batch.session[1:]), batch.tokens.flatten(0, 1).numpy()) for batch in epoch]
+
+
+@pytest.fixture(params=[as_traces, as_tokens])
+def epoch_of(request):
+    return request.param
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_every_training_trial_is_visited_once_and_no_other(recordings, epoch_of, size):
+    epoch = epoch_of(recordings, FitConfig(epochs=1, trials=size), 0)
+    visited = np.concatenate([labels[:, 0] // 100 for _, labels in epoch])
+    expected = [
+        number * 1000 + trial * 10 + neuron
+        for number, session in enumerate(recordings)
+        for trial in session.trials_of("train")
+        for neuron in range(NEURONS[number])
+    ]
+    assert sorted(visited) == sorted(expected)
+
+
+def test_batches_are_of_one_session_and_one_length_and_not_too_large(recordings, epoch_of):
+    for number, labels in epoch_of(recordings, FitConfig(epochs=1, trials=2), 0):
+        trials = labels[:, 0] // 1e3 % 100
+        windows = recordings[number].frames[trials.astype(int)] // WINDOW
+        assert set(labels.flatten() // 1e5) == {number}
+        assert set(windows) == {labels.shape[1]}
+        assert len(set(trials)) <= 2 and len(labels) == len(set(trials)) * NEURONS[number]
+
+
+def test_rows_are_whole_traces_in_order(recordings, epoch_of):
+    for _, labels in epoch_of(recordings, FitConfig(epochs=1), 0):
+        np.testing.assert_array_equal(labels - labels[:, :1], np.arange(labels.shape[1]) * [[WINDOW]] * np.ones_like(labels))
+
+
+def test_epoch_follows_from_the_seed(recordings, epoch_of):
+    config = FitConfig(epochs=1, trials=2, neurons=2)
+    first, again, other = (
+        b"".join(labels.tobytes() for _, labels in epoch_of(recordings, config, seed)) for seed in (0, 0, 1)
+    )
+    assert first == again != other
+
+
+def test_sessions_and_lengths_are_mixed_within_an_epoch(recordings, epoch_of):
+    orders = {
+        tuple(number for number, _ in epoch_of(recordings, FitConfig(epochs=1, trials=1), seed)) for seed in range(5)
+    }
+    assert len(orders) == 5 and all(order != tuple(sorted(order)) for order in orders)
+
+
+def test_large_sessions_give_a_random_subset_of_neurons(recordings, epoch_of):
+    chosen = set()
+    for number, labels in epoch_of(recordings, FitConfig(epochs=1, trials=2, neurons=3), 0):
+        neurons = labels[:, 0] // 100 % 10
+        trials = labels[:, 0] // 1e3 % 100
+        assert len(set(neurons)) == 3
+        assert all(set(neurons[trials == trial]) == set(neurons) for trial in set(trials))
+        chosen |= {tuple(sorted(set(neurons)))} if number == 0 else set()
+    assert len(chosen) > 1
+
+
+@given(st.integers(1, 50), st.integers(1, 60), st.integers(0, 2**32 - 1))
+def test_chosen_neurons_are_distinct_and_at_most_as_many_as_asked(count, most, seed):
+    chosen = batches.choose_neurons(count, most, np.random.default_rng(seed))
+    assert len(set(chosen.tolist())) == len(chosen) == min(count, most)
+    assert set(chosen.tolist()) <= set(range(count))
+
+
+@given(st.lists(st.integers(3, 6), min_size=1, max_size=30), st.integers(1, 7))
+def test_groups_keep_the_order_and_all_of_the_trials(lengths, size):
+    lengths, trials = np.array(lengths), np.random.default_rng(0).permutation(len(lengths))
+    groups = batches.group_trials(lengths, trials, size)
+    for length in set(lengths):
+        alike = [trial for group in groups for trial in group if lengths[trial] == length]
+        assert alike == [trial for trial in trials if lengths[trial] == length]
+    assert sum(map(len, groups)) == len(trials)
+    assert all(len(group) <= size and len(set(lengths[group])) == 1 for group in groups)
+
+
+def test_tokens_are_the_codes_of_whole_windows_and_of_training_trials_known(quantizer, uneven):
+    tokenized = tokenize(quantizer, uneven)
+    assert tokenized.name == uneven.name
+    np.testing.assert_array_equal(tokenized.train, uneven.trials_of("train"))
+    for tokens, trace in zip(tokenized.tokens, uneven.traces, strict=True):
+        frames = trace.shape[1] // WINDOW * WINDOW
+        codes = quantizer(torch.from_numpy(trace[:, :frames])).codes
+        assert np.array_equal(tokens, codes.numpy()) and tokens.shape[1] == frames // WINDOW
