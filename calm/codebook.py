@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from calm.config import QuantizerConfig
 from calm.errors import CalmError
 
+TINY = 1e-9  # keeps logarithm and division finite, and their gradients, where a code is not used at all
+
 
 class Codebook(nn.Module):
     """K vectors, trained both by exponential moving average and by the embedding loss, as the authors' code does."""
@@ -32,7 +34,7 @@ class Codebook(nn.Module):
         return self.distances(latent).argmin(-1)
 
     def logits(self, latent: Float[Tensor, "*shape channel"]) -> Float[Tensor, "*shape code"]:
-        """Soft assignment, -|x - e|^2 / sqrt(C): the paper has no root, without which the softmax is one-hot at any width."""
+        """Soft assignment, -|x - e|^2 / sqrt(C): the paper has no root, and a one-hot softmax."""
         return -self.distances(latent) / self.config.width**0.5
 
     def losses(
@@ -41,12 +43,12 @@ class Codebook(nn.Module):
         """Commitment and embedding (Eq. 5), entropy of the mean assignment (Eq. 6, negated), orthogonality (Eq. 7)."""
         chosen = self.vectors[codes]
         usage = F.gumbel_softmax(self.logits(latent), tau=temperature).flatten(0, 1).mean(0)
-        # The paper does not say of which E: only unit vectors can reach the identity, raw codes have the encoder's scale.
+        # The paper does not say which E: only unit vectors can reach the identity, raw codes have the encoder's scale.
         unit = F.normalize(self.vectors, dim=-1)
         return {
             "commit": F.mse_loss(latent, chosen.detach()),
             "embed": F.mse_loss(chosen, latent.detach()),
-            "entropy": (usage * (usage + 1e-9).log()).sum(),  # nats; the small number keeps the gradient of unused codes finite
+            "entropy": (usage * (usage + TINY).log()).sum(),  # nats
             "orthogonality": (unit @ unit.T - torch.eye(len(unit), device=unit.device)).square().sum(),
         }
 
@@ -64,14 +66,14 @@ class Codebook(nn.Module):
     def update(self) -> None:
         """EMA update of the codes that the last step used (Table 5, decay 0.99).
 
-        With counts n_k and means m_k of the step, N_k <- g N_k + (1 - g) n_k and e_k <- e_k + (1 - g) n_k / N_k (m_k - e_k).
+        With counts n_k and means m_k of a step: N_k <- g N_k + (1 - g) n_k, e_k <- e_k + (1 - g) n_k/N_k (m_k - e_k).
         This is the usual update of sums and counts, written so that gradient steps on e_k are kept.
         """
         latent, codes = self._latest
         counts = torch.bincount(codes, minlength=len(self.vectors)).to(self.usage.dtype)
         sums = torch.zeros_like(self.vectors).index_add_(0, codes, latent.to(self.vectors.dtype))
         self.usage.lerp_(counts, 1 - self.config.ema_decay)
-        rate = (1 - self.config.ema_decay) / self.usage.clamp_min(1e-12)
+        rate = (1 - self.config.ema_decay) / self.usage.clamp_min(TINY)
         self.vectors += rate[:, None] * (sums - counts[:, None] * self.vectors)
 
     def recent(self) -> Float[Tensor, "latent channel"]:
@@ -91,8 +93,8 @@ class Codebook(nn.Module):
                 f"{len(recent)} windows seen in the warm-up are too few for {len(self.vectors)} codes:"
                 " give more trials or neurons, or a smaller `codes`."
             )
-        means = KMeans(len(self.vectors), n_init=1, random_state=seed).fit(recent.float().cpu().numpy()).cluster_centers_
-        self.vectors.copy_(torch.from_numpy(means))
+        means = KMeans(len(self.vectors), n_init=1, random_state=seed).fit(recent.float().cpu().numpy())
+        self.vectors.copy_(torch.from_numpy(means.cluster_centers_))
         self.usage.fill_(len(self._latest[1]) / len(self.vectors))
         self.started.fill_(True)
 
@@ -102,5 +104,6 @@ class Codebook(nn.Module):
         mean = self.usage.mean()
         dead = self.usage < self.config.revive_below * mean
         recent = self.recent()
-        self.vectors[dead] = recent[torch.randint(len(recent), (int(dead.sum()),), device=recent.device)].to(self.vectors.dtype)
+        drawn = torch.randint(len(recent), (int(dead.sum()),), device=recent.device)
+        self.vectors[dead] = recent[drawn].to(self.vectors.dtype)
         self.usage[dead] = mean

@@ -128,7 +128,7 @@ class DualAxisTransformer(nn.Module):
         return self.three_losses(batch) if self.config.corruption == "losses" else self.corrupted_input_loss(batch)
 
     def corrupted_input_loss(self, batch: TokenBatch) -> dict[str, Float[Tensor, ""]]:
-        """The authors' code: one cross-entropy, whose input is corrupted in both ways, the first on a share of steps."""
+        """The authors' code: one cross-entropy, its input corrupted in both ways, the first on a share of the steps."""
         tokens = batch.tokens
         if torch.rand(()) < self.config.scheduled_sampling:
             with torch.no_grad():
@@ -137,7 +137,7 @@ class DualAxisTransformer(nn.Module):
         return {"loss": self.next_token_loss(inputs, batch.tokens)}
 
     def three_losses(self, batch: TokenBatch) -> dict[str, Float[Tensor, ""]]:
-        """The paper: L_CE + lambda_SS L_SS + lambda_NR L_NR (Eq. 14), the clean pass serving as one-step predictions."""
+        """The paper: L_CE + lambda_SS L_SS + lambda_NR L_NR (Eq. 14); the clean pass gives the one-step predictions."""
         logits = self(batch)
         targets = batch.tokens[..., 1:].permute(2, 0, 1).flatten()
         terms = {"clean": F.cross_entropy(logits[:-1].flatten(0, 2), targets)}
@@ -164,7 +164,7 @@ class DualAxisTransformer(nn.Module):
         return mixed
 
     def replace_neighbours(self, tokens: Int[Tensor, "batch neuron token"]) -> Int[Tensor, "batch neuron token"]:
-        """Neighbourhood replacement (Eq. 13): each token becomes, with a small probability, one of its nearest codes."""
+        """Neighbourhood replacement (Eq. 13): with a small probability a token becomes one of its nearest codes."""
         choice = torch.randint(self.neighbours.shape[1], tokens.shape, device=tokens.device)
         replaced = torch.rand(tokens.shape, device=tokens.device) < self.config.replacement
         return torch.where(replaced, self.neighbours[tokens, choice], tokens)

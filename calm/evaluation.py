@@ -42,7 +42,7 @@ def forecast_calm(
     trials: Int[np.ndarray, " part"],
     profile: Profile,
 ) -> dict[Label, list[Float[np.ndarray, "neuron _horizon"]]]:
-    """Forecasts of CalM for each way to go on after a token: likeliest, one sample, mean of many samples, expectation."""
+    """Forecasts of CalM for each way to go on after a token: likeliest, a sample, mean of many samples, expectation."""
     config = profile.forecast
     contexts, futures = cut_trials(session, trials, config.context)
     horizons = [future.shape[1] for future in futures]

@@ -37,8 +37,8 @@ class Rolled:
 def choose(predicted: Float[Tensor, "batch neuron code"], choice: Choice) -> Float[Tensor, "batch neuron code"]:
     """What is fed back after a prediction; the paper does not say, its code takes the likeliest token (greedy).
 
-    `sample` draws one. `expected` feeds back all codes at once, weighted: one pass then follows the mean, which costs as
-    little as the greedy choice and comes closer to the mean of many samples than a few samples do.
+    `sample` draws one. `expected` feeds back all codes at once, weighted: a single pass that follows the mean, at the
+    cost of the greedy choice.
     """
     if choice == "expected":
         return predicted
@@ -108,8 +108,9 @@ class CalMForecaster:
             size = max(1, self.config.rows // (at_once * neurons))
             for group in group_trials(np.array(horizons), np.arange(len(contexts)), size):
                 batch, horizon = np.stack([contexts[trial] for trial in group]), int(horizons[group[0]])
-                total = sum(self.rollouts(batch, horizon, samples=part, expect=self.samples > 1).sum(0) for part in parts)
-                forecasts |= dict(zip(group.tolist(), total / self.samples, strict=True))
+                rollouts = (self.rollouts(batch, horizon, samples=part, expect=self.samples > 1) for part in parts)
+                mean = sum(rollout.sum(0) for rollout in rollouts) / self.samples
+                forecasts |= dict(zip(group.tolist(), mean, strict=True))
         return [forecasts[trial] for trial in range(len(contexts))]
 
     @torch.no_grad()

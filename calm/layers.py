@@ -137,7 +137,7 @@ class CausalBlock(nn.Module):
 
 
 def init_weights(model: nn.Module, sublayers: int) -> None:
-    """Initialise every linear map: sd 1/sqrt(inputs); maps named `out`, which end a residual branch, another 1/sqrt(sublayers).
+    """Initialise linear maps with sd 1/sqrt(inputs), times 1/sqrt(sublayers) if one ends a residual branch (`out`).
 
     Args:
         model: the whole model.

@@ -22,7 +22,7 @@ def ensure_writable(folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as error:
-        raise CalmError(f"{folder} cannot be written ({error.strerror}): make it writable or free some space.") from error
+        raise CalmError(f"{folder} cannot be written ({error.strerror}): make it writable or free space.") from error
 
 
 def figures_folder(profile: str, dataset: str) -> Path:

@@ -109,7 +109,7 @@ class NeuralQuantizer(nn.Module):
     def prediction_losses(
         self, latent: Float[Tensor, "token row channel"], codes: Int[Tensor, "token row"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """L_AR of Eq. 9: cross-entropy of the codes 1..H tokens ahead, and alignment with the soft assignment at t+1."""
+        """L_AR of Eq. 9: cross-entropy of the codes 1..H tokens ahead, and alignment with soft assignment at t+1."""
         logits = self.predictor(latent)
         ahead = [
             F.cross_entropy(

@@ -138,12 +138,35 @@ def validate(session: Session, *, min_frames: int = 1) -> None:
 
 def zscore(
     arrays: Sequence[Float[np.ndarray, "channel _frame"]], train: Int[np.ndarray, " part"]
-) -> tuple[tuple[Float[np.ndarray, "channel _frame"], ...], Float[np.ndarray, " channel"], Float[np.ndarray, " channel"]]:
-    """Z-score every array with the mean and sd (+ 1e-6) of the training arrays' frames, ignoring NaN (spec 1.3)."""
+) -> tuple[tuple[Float[np.ndarray, "channel _frame"], ...], pd.DataFrame]:
+    """Z-score every array with the mean and sd (+ 1e-6) of the training arrays' frames, ignoring NaN (spec 1.3).
+
+    Returns the scaled arrays and the scale, a row a channel, `mean` and `sd`.
+    """
     reference = np.concatenate([arrays[index] for index in train], axis=1)
     mean, sd = np.nanmean(reference, axis=1), np.nanstd(reference, axis=1) + 1e-6
     scaled = tuple(((array - mean[:, None]) / sd[:, None]).astype(np.float32) for array in arrays)
-    return scaled, mean, sd
+    return scaled, pd.DataFrame({"mean": mean, "sd": sd})
+
+
+def check_training(session: Session, train: Int[np.ndarray, " part"]) -> None:
+    """Refuse neurons and behaviours whose training trials give no scale.
+
+    Raises:
+        CalmError: a neuron that never changes there, or a behaviour that was never recorded there.
+    """
+    silent = np.flatnonzero(np.ptp(np.concatenate([session.traces[trial] for trial in train], axis=1), axis=1) == 0)
+    if len(silent):
+        raise CalmError(
+            f"Session {session.name}: {describe_neurons(silent)} never change in the training trials,"
+            " so they cannot be z-scored: leave them out of the file, or choose another seed."
+        )
+    unknown = np.isnan(np.concatenate([session.behaviour[trial] for trial in train])).all(axis=0)
+    if unknown.any():
+        names = ", ".join(np.array(session.behaviour_names)[unknown])
+        raise CalmError(
+            f"Session {session.name}: {names} has no value in the training trials: leave it out of `behaviour`."
+        )
 
 
 def prepare(session: Session, *, seed: int, smoothing: float = 1.0, min_frames: int = 1) -> Session:
@@ -156,17 +179,18 @@ def prepare(session: Session, *, seed: int, smoothing: float = 1.0, min_frames: 
         min_frames: shortest trial that can be used (context and one token).
 
     Raises:
-        CalmError: see `validate` and `split_trials`.
+        CalmError: see `validate` and `split_trials`; or something that the training trials give no scale for.
     """
     validate(session, min_frames=min_frames)
     trials = session.trials.assign(split=split_trials(len(session.traces), seed))
     train = np.flatnonzero(trials["split"] == "train")
-    traces, mean, sd = zscore([smooth(trace, smoothing) for trace in session.traces], train)
-    behaviour, _, _ = zscore([channels.T for channels in session.behaviour], train)
+    check_training(session, train)
+    traces, scale = zscore([smooth(trace, smoothing) for trace in session.traces], train)
+    behaviour, _ = zscore([channels.T for channels in session.behaviour], train)
     return dataclasses.replace(
         session,
         traces=traces,
         behaviour=tuple(channels.T for channels in behaviour),
         trials=trials,
-        neurons=session.neurons.assign(mean=mean, sd=sd),
+        neurons=session.neurons.assign(mean=scale["mean"].to_numpy(), sd=scale["sd"].to_numpy()),
     )

@@ -108,7 +108,7 @@ def forecast_known_rates(
 def forecast_known_state(
     simulation: Simulation, session: Session, trials: Int[np.ndarray, " part"], context: int, *, draws: int = 32
 ) -> list[Float[np.ndarray, "neuron horizon"]]:
-    """Ceiling 2: W and the state at the end of the context are known, the noise to come is averaged over `draws` runs."""
+    """Ceiling 2: W and the state at the end of the context are known, later noise is averaged over `draws` runs."""
     config, rng = simulation.config, np.random.default_rng(0)
     start = simulation.state[trials, :, context - 1]
     frames = simulation.state.shape[-1] - context + 1

@@ -1,4 +1,4 @@
-"""The training stages. Each is kept under a key of its config and its input: computed once, found again by any notebook."""
+"""The training stages; each is kept under a hash of its config and its input, and found again by any notebook."""
 
 import dataclasses
 import hashlib
@@ -21,7 +21,6 @@ from calm.seeding import seeded
 from calm.session import Session, cut_trials
 from calm.tokens import TokenSession, token_batches, tokenize
 from calm.training import Task, fit
-
 
 Model = TypeVar("Model", NeuralQuantizer, DualAxisTransformer)
 
@@ -85,7 +84,7 @@ def adapt_transformer(
     seed: int,
     runs: Path,
 ) -> Trained[DualAxisTransformer]:
-    """New sessions for a pretrained transformer: everything is frozen but their neuron and session embeddings (spec 3)."""
+    """New sessions for a pretrained transformer: all is frozen but their neuron and session embeddings (spec 3)."""
     configs = [profile.dat, profile.dat_fit, profile.forecast]
     key = stage_key("adapted", configs, [pretrained.key, *(session.fingerprint() for session in sessions)], seed)
     vectors = quantizer.model.codebook.vectors.detach()

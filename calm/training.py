@@ -1,4 +1,4 @@
-"""The one fit loop of every torch model: Lightning Fabric, warm-up and cosine, averaged weights, early stopping, resume."""
+"""The one fit loop of every torch model: warm-up and cosine, averaged weights, early stopping, resume; on Fabric."""
 
 import dataclasses
 import math
@@ -52,11 +52,11 @@ class Progress:
     epoch: int = 0
     best: float = -math.inf
     since_best: int = 0
-    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    history: list[dict[str, int | float]] = dataclasses.field(default_factory=list)
 
 
 def schedule(done: float, warmup: float) -> float:
-    """Learning rate as a share of its peak: linear warm-up, then cosine to zero; `done` and `warmup` are shares of the run."""
+    """Learning rate as a share of its peak: linear warm-up, then cosine to zero; arguments are shares of the run."""
     if done < warmup:
         return done / warmup
     return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))

@@ -24,7 +24,8 @@ from nwb_files import (
 )
 
 from calm.errors import CalmError
-from calm.nwb import read_session, trial_bounds, write_session
+from calm.nwb import read_session, trial_bounds
+from calm.nwb_writer import write_session
 from calm.session import Session, bad_neurons
 
 SECONDS = [(float(second), second + 1.0) for second in range(10)]

@@ -1,0 +1,148 @@
+"""Stages: found again under their key, trained anew when config, input or seed differ; adaptation trains embeddings only."""
+
+import numpy as np
+import pytest
+import torch
+
+from calm import stages
+from calm.config import load_profile
+from calm.datasets import load_dataset
+from calm.errors import CalmError
+from calm.evaluation import ForecastScores, forecast_baselines, forecast_calm
+from calm.nwb_writer import write_session
+from calm.reconstruction import reconstruct, reconstruction_rows
+from calm.recordings import load_recordings
+from calm.session import cut_trials
+from calm.simulation import simulate
+
+
+@pytest.fixture(scope="module")
+def smoke():
+    return load_profile("smoke")
+
+
+@pytest.fixture(scope="module")
+def recordings(smoke):
+    return load_recordings("simulation", smoke, seed=0)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def quantizer(recordings, smoke, runs):
+    return stages.train_quantizer(recordings.held_in, smoke, seed=0, runs=runs)
+
+
+@pytest.fixture(scope="module")
+def transformer(quantizer, recordings, smoke, runs):
+    return stages.train_transformer(quantizer, recordings.held_in, smoke, seed=0, runs=runs)
+
+
+def weights(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def test_a_finished_stage_is_loaded_not_trained(quantizer, recordings, smoke, runs, monkeypatch):
+    monkeypatch.setattr("calm.training.Run.train", lambda *_: pytest.fail("trained again"))
+    again = stages.train_quantizer(recordings.held_in, smoke, seed=0, runs=runs)
+    assert again.key == quantizer.key
+    assert torch.equal(weights(again.model), weights(quantizer.model))
+    assert again.history.equals(quantizer.history)
+
+
+def test_the_key_depends_on_config_input_and_seed(smoke):
+    base = stages.stage_key("dat", [smoke.dat], ["a"], 0)
+    other = smoke.dat.model_copy(update={"dropout": 0.3})
+    different = {
+        stages.stage_key("dat", [other], ["a"], 0),
+        stages.stage_key("dat", [smoke.dat], ["b"], 0),
+        stages.stage_key("dat", [smoke.dat], ["a"], 1),
+    }
+    assert base not in different and len(different) == 3
+
+
+def test_training_improves_both_stages(quantizer, transformer):
+    assert quantizer.history["val"].iloc[-1] > quantizer.history["val"].iloc[0]
+    assert transformer.history["loss"].iloc[-1] < transformer.history["loss"].iloc[0]
+
+
+def test_adaptation_changes_embeddings_of_new_sessions_only(transformer, quantizer, recordings, smoke, runs):
+    adapted = stages.adapt_transformer(transformer, quantizer, recordings.held_out, smoke, seed=0, runs=runs)
+    before = transformer.model.state_dict()
+    for name, value in adapted.model.state_dict().items():
+        if "embeddings" not in name:
+            assert torch.equal(value, before[name]), name
+    assert list(adapted.model.index) == [session.name for session in recordings.held_out]
+    assert any(parameter.abs().sum() > 0 for parameter in adapted.model.session_embeddings)  # they start at zero
+
+
+def test_held_out_sessions_are_those_that_nothing_was_trained_on(recordings, smoke):
+    assert [session.name for session in recordings.held_in] == ["simulation-0", "simulation-1"]
+    assert [session.name for session in recordings.held_out] == ["simulation-2"]
+    assert set(recordings.fingerprints) == {"simulation-0", "simulation-1", "simulation-2"}
+
+
+def test_every_forecaster_forecasts_every_frame_after_the_context(transformer, quantizer, recordings, smoke):
+    session = recordings.held_in[0]
+    trials = session.trials_of("test")
+    found = forecast_calm(transformer.model, quantizer.model, session, trials, smoke)
+    found |= forecast_baselines(session, trials, smoke)
+    _, futures = cut_trials(session, trials, smoke.forecast.context)
+    for forecasts in found.values():
+        assert [forecast.shape for forecast in forecasts] == [future.shape for future in futures]
+        assert all(np.isfinite(forecast).all() for forecast in forecasts)
+
+
+def test_scores_are_means_over_trials_and_perfect_forecasts_score_one(recordings):
+    session = recordings.held_in[0]
+    trials = session.trials_of("test")
+    _, futures = cut_trials(session, trials, 40)
+    scores = ForecastScores("fig3b", "simulation", 0)
+    scores.add(session, trials, {("truth", ""): futures, ("zero", ""): [0 * f for f in futures]}, context=40, group="g")
+    table = scores.table().set_index(["method", "metric"])["value"]
+    assert table["truth", "corr"] == pytest.approx(1) and table["truth", "mse"] == 0
+    assert table["zero", "corr"] == 0 and table["zero", "mse"] == pytest.approx(
+        np.mean([np.square(future).mean() for future in futures])
+    )
+    assert set(scores.table()["variant"]) == {"g"} and set(scores.table()["split"]) == {"test"}
+    assert sorted(scores.trial_table().query("method == 'truth'")["trial"]) == sorted(trials)
+
+
+def test_reconstruction_has_a_row_for_each_session_and_split(quantizer, recordings):
+    rows = reconstruction_rows(quantizer.model, recordings, item="fig1b", seed=0)
+    assert len(rows) == 3 * 3
+    assert {(row.variant, row.split) for row in rows} >= {("held-in", "test"), ("held-out", "train")}
+    assert all(-1 <= row.value <= 1 for row in rows)
+
+
+def test_reconstruction_leaves_out_an_unfinished_window(quantizer, recordings):
+    session = recordings.held_in[0]
+    traces, tokens = reconstruct(quantizer.model, session, session.trials_of("test")[:1])
+    assert traces[0].shape[1] == tokens[0].shape[1] * quantizer.model.config.window == 64
+
+
+@pytest.fixture
+def description(tmp_path, smoke):
+    for number in range(3):
+        session = simulate(smoke.simulation, number).session
+        write_session(session, tmp_path / f"{session.name}.nwb")
+    path = tmp_path / "mine.yaml"
+    path.write_text("files: '*.nwb'\ncontext: 24\nheld_out: [network-2]\nsmoothing: 0.5\n")
+    return path
+
+
+def test_a_description_gives_sessions_groups_and_context(description, smoke):
+    found = load_recordings(str(description), smoke, seed=0)
+    assert found.name == "mine" and found.profile.forecast.context == 24
+    assert {name: len(sessions) for name, sessions in found.groups.items()} == {"held-in": 2, "held-out": 1}
+    assert set(found.held_in[0].trials["split"]) == {"train", "val", "test"}
+
+
+def test_a_context_longer_than_the_trials_is_refused(description, smoke):
+    description.write_text(description.read_text().replace("24", "64"))
+    assert load_dataset(str(description)).context == 64
+    with pytest.raises(CalmError, match="64 frames, but the context and one token need 68"):
+        load_recordings(str(description), smoke, seed=0)
