@@ -68,10 +68,10 @@ def flip_test(differences: Float[np.ndarray, " trial"]) -> PairedTest:
     return PairedTest(float(differences.mean()), float(interval.low), float(interval.high), float(flips.pvalue))
 
 
-def largest_mean(variants: pd.Series) -> str | None:
-    """The `mean of S` with the most rollouts S: the variant that stands for CalM in its claims."""
-    means = [variant for variant in variants.unique() if variant.startswith("mean of ")]
-    return max(means, key=lambda variant: int(variant.split()[-1]), default=None)
+def chosen_variant(trials: pd.DataFrame) -> str | None:
+    """The way to roll out that stands for CalM in its claims: the one with the best mean on validation trials."""
+    scores = trials.query("method == 'CalM' and split == 'val'").groupby("variant")["value"].mean()
+    return None if scores.empty else str(scores.idxmax())
 
 
 def pair_trials(trials: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
@@ -79,9 +79,9 @@ def pair_trials(trials: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
 
     Seeds of a trial are averaged; ceilings know what no method may know and take no part.
     """
-    rows = trials.query("dataset == 'simulation' and split == 'test' and metric == 'corr' and method != 'ceiling'")
-    variant = largest_mean(rows.loc[rows["method"] == "CalM", "variant"])
-    rows = rows[(rows["method"] != "CalM") | (rows["variant"] == variant)]
+    rows = trials.query("dataset == 'simulation' and metric == 'corr' and method != 'ceiling'")
+    variant = chosen_variant(rows)
+    rows = rows[(rows["split"] == "test") & ((rows["method"] != "CalM") | (rows["variant"] == variant))]
     return rows.pivot_table(index=["session", "trial"], columns="method", values="value"), variant
 
 

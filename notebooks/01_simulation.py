@@ -29,6 +29,7 @@ profile: str = "smoke"  # smoke, quick, laptop, gpu or paper: how large
 seed: int = 0  # of the split into trials, the initial weights and the batches
 
 # %%
+import itertools
 import time
 
 import matplotlib.pyplot as plt
@@ -37,7 +38,7 @@ import numpy as np
 from calm.config import load_profile
 from calm.evaluation import ForecastScores, forecast_baselines, forecast_calm
 from calm.forecasting import CalMForecaster
-from calm.metrics import correlation_over_time, pearson
+from calm.metrics import correlation_over_time
 from calm.paths import RUNS, figures_folder
 from calm.plots import COLUMN, PAGE, bars, example_traces, loss_curves, use_style
 from calm.plots import correlation_over_time as plot_correlation_over_time
@@ -121,8 +122,10 @@ plt.show()
 # ## Forecasts
 #
 # From the first frames of a test trial, every method forecasts the rest. For CalM the paper does not say how the next token
-# is chosen, so three ways stand side by side: always the likeliest token (**greedy**), one **sample**, and the **mean of
-# many** sampled rollouts. Correlation rewards the conditional mean, which only the last one approaches.
+# is chosen, so four ways stand side by side: always the likeliest token (**greedy**), one **sample**, the **mean of many**
+# sampled rollouts, and **expected**: a single rollout that is fed all tokens at once, weighted by their probability.
+# Correlation rewards the conditional mean, which only the last two approach. Which of the four stands for CalM is chosen on
+# validation trials.
 #
 # Two ceilings: **known state** knows the network and its state at the end of the context, **known rates** knows every
 # future rate, and only the spikes surprise it.
@@ -130,26 +133,30 @@ plt.show()
 # %%
 context = settings.forecast.context
 scores, forecasts = ForecastScores("fig3b", "simulation", seed), {}
-for each in sessions:
-    trials, truth = each.trials_of("test"), simulations[each.name]
+for each, split in itertools.product(sessions, ("val", "test")):
+    trials, truth = each.trials_of(split), simulations[each.name]
     found = forecast_calm(transformers[each.name].model, quantizers[each.name].model, each, trials, settings)
     found |= forecast_baselines(each, trials, settings)
     found["ceiling", "known state"] = forecast_known_state(truth, each, trials, context)
     found["ceiling", "known rates"] = forecast_known_rates(truth, each, trials, context)
     scores.add(each, trials, found, context=context)
-    forecasts[each.name] = found
+    forecasts[each.name, split] = found
 
 # %%
 made_with = provenance(
     settings.model_dump(mode="json"), seed, {each.name: each.fingerprint() for each in sessions}, started
 )
-correlations = scores.table().query("metric == 'corr'")
+correlations = scores.table().query("metric == 'corr' and split == 'test'")
 figure, axes = plt.subplots(figsize=(COLUMN, 2.6))
-bars(axes, correlations, ["persistence", "mean trial", "decay", "ridge VAR", "CalM"], "forecast correlation (Pearson r)")
+bars(
+    axes, correlations, ["persistence", "mean trial", "decay", "ridge VAR", "CalM"], "forecast correlation (Pearson r)"
+)
 save_item(figures, "fig3b", scores.table(), figure, made_with)
 save_item(figures, "fig3b_trials", scores.trial_table(), None, made_with)
 plt.show()
-summarise(scores.table(), ["method", "variant", "metric"]).pivot(index=["method", "variant"], columns="metric", values="mean")
+summarise(scores.table(), ["method", "variant", "split", "metric"]).pivot(
+    index=["method", "variant"], columns=["metric", "split"], values="mean"
+).round(3)
 
 # %% [markdown]
 # **Figure 3B.** Pearson correlation per neuron over the frames after the context, mean over neurons, then test trials, then
@@ -165,13 +172,13 @@ trained = transformers[session.name].model, quantizers[session.name].model
 forecaster = CalMForecaster(*trained, session.name, settings.forecast)
 rollouts = forecaster.rollouts(np.stack(contexts), futures[0].shape[1], samples=settings.forecast.samples)[:, 0]
 neurons = np.argsort(session.traces[trial].var(axis=1))[::-1][:4]  # the liveliest of this trial
-shown = {"CalM": ("CalM", f"mean of {settings.forecast.samples}"), "ridge VAR": ("ridge VAR", "")}
+shown = {"CalM": ("CalM", "expected"), "ridge VAR": ("ridge VAR", "")}
 figure, axes = plt.subplots(4, 1, figsize=(PAGE, 3.6), sharex=True)
 example_traces(
     list(axes),
     seconds,
     session.traces[trial][neurons],
-    {name: forecasts[session.name][key][0][neurons] for name, key in shown.items()},
+    {name: forecasts[session.name, "test"][key][0][neurons] for name, key in shown.items()},
     context_end=context * settings.simulation.dt,
     spread=tuple(np.quantile(rollouts[:, neurons], share, axis=0) for share in (0.1, 0.9)),
 )
@@ -181,8 +188,8 @@ plt.show()
 
 # %% [markdown]
 # **Figure 3E.** The first test trial, its four liveliest neurons: the true trace, the forecasts, and the central 80 % of
-# CalM's single rollouts. A single rollout looks like a recording, spikes included, but puts them where it likes; the mean
-# is smooth and is the better forecast.
+# CalM's sampled rollouts. A single sample looks like a recording, spikes included, but puts them where it likes; the
+# expectation is smooth and is the better forecast.
 #
 # ## How fast the forecasts fade
 #
@@ -192,10 +199,10 @@ plt.show()
 figure, axes = plt.subplots(figsize=(COLUMN, 2.4))
 truth = cut_trials(session, session.trials_of("test"), context)[1]
 curves = {
-    "CalM": forecasts[session.name]["CalM", f"mean of {settings.forecast.samples}"],
-    "ridge VAR": forecasts[session.name]["ridge VAR", ""],
-    "decay": forecasts[session.name]["decay", ""],
-    "ceiling, known state": forecasts[session.name]["ceiling", "known state"],
+    "CalM": forecasts[session.name, "test"]["CalM", "expected"],
+    "ridge VAR": forecasts[session.name, "test"]["ridge VAR", ""],
+    "decay": forecasts[session.name, "test"]["decay", ""],
+    "ceiling, known state": forecasts[session.name, "test"]["ceiling", "known state"],
 }
 lags = (np.arange(truth[0].shape[1]) + 1) * settings.simulation.dt
 fading = {name: correlation_over_time(truth, values) for name, values in curves.items()}

@@ -58,9 +58,7 @@ plt.show()
 
 # %%
 if recordings.held_out:
-    adapted = adapt_transformer(
-        transformer, quantizer, recordings.held_out, recordings.profile, seed=seed, runs=RUNS
-    )
+    adapted = adapt_transformer(transformer, quantizer, recordings.held_out, recordings.profile, seed=seed, runs=RUNS)
     figure, axes = plt.subplots(figsize=(COLUMN, 2))
     loss_curves(axes, adapted.history, "forecast, validation (r)")
     plt.show()

@@ -76,7 +76,9 @@ for panel, group in zip(axes[0], models, strict=True):
 save_item(figures, "fig3d", scores.table(), figure, made_with)
 save_item(figures, "fig3d_trials", scores.trial_table(), None, made_with)
 plt.show()
-summarise(scores.table(), ["method", "variant", "metric"]).pivot(index=["method", "variant"], columns="metric", values="mean")
+summarise(scores.table(), ["method", "variant", "metric"]).pivot(
+    index=["method", "variant"], columns="metric", values="mean"
+).round(3)
 
 # %% [markdown]
 # **Figure 3D.** Pearson correlation per neuron over the frames after the context, mean over neurons, then test trials, then
@@ -88,7 +90,7 @@ session = max(recordings.held_in, key=lambda each: len(each.neurons))
 trial = int(session.trials_of("test")[0])
 trace = session.traces[trial]
 neurons = np.argsort(trace.var(axis=1))[::-1][:4]
-shown = {"CalM": ("CalM", f"mean of {settings.forecast.samples}"), "ridge VAR": ("ridge VAR", "")}
+shown = {"CalM": ("CalM", "expected"), "ridge VAR": ("ridge VAR", "")}
 figure, axes = plt.subplots(len(neurons), 1, figsize=(PAGE, 3.6), sharex=True, squeeze=False)
 example_traces(
     list(axes[:, 0]),

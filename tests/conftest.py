@@ -57,7 +57,15 @@ def simulation():
 def quantizer_config():
     """The smallest quantizer that still has every part."""
     return QuantizerConfig(
-        width=8, codes=6, encoder_layers=2, decoder_layers=2, predictor_layers=1, heads=2, horizons=3, queue=64, revive_every=2
+        width=8,
+        codes=6,
+        encoder_layers=2,
+        decoder_layers=2,
+        predictor_layers=1,
+        heads=2,
+        horizons=3,
+        queue=64,
+        revive_every=2,
     )
 
 

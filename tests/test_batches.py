@@ -20,7 +20,7 @@ NEURONS = (5, 3)
 def labelled(session, number):
     """The session with traces that tell its number, trial, neuron and frame."""
     traces = tuple(
-        (number * 1e5 + trial * 1e3 + np.arange(len(trace))[:, None] * 1e2 + np.arange(trace.shape[1])).astype(np.float32)
+        np.float32(number * 1e5 + trial * 1e3 + np.add.outer(100 * np.arange(len(trace)), np.arange(trace.shape[1])))
         for trial, trace in enumerate(session.traces)
     )
     return dataclasses.replace(session, traces=traces)
@@ -86,7 +86,8 @@ def test_batches_are_of_one_session_and_one_length_and_not_too_large(recordings,
 
 def test_rows_are_whole_traces_in_order(recordings, epoch_of):
     for _, labels in epoch_of(recordings, FitConfig(epochs=1), 0):
-        np.testing.assert_array_equal(labels - labels[:, :1], np.arange(labels.shape[1]) * [[WINDOW]] * np.ones_like(labels))
+        starts = WINDOW * np.arange(labels.shape[1])
+        np.testing.assert_array_equal(labels - labels[:, :1], np.broadcast_to(starts, labels.shape))
 
 
 def test_epoch_follows_from_the_seed(recordings, epoch_of):

@@ -15,7 +15,8 @@ from calm.errors import CalmError
 def make_codebook(vectors, **changes):
     """A started codebook with the given codes."""
     vectors = torch.as_tensor(vectors)
-    codebook = Codebook(QuantizerConfig(codes=len(vectors), width=vectors.shape[1], **{"queue": 50, **changes})).to(vectors.dtype)
+    config = QuantizerConfig(codes=len(vectors), width=vectors.shape[1], **{"queue": 50, **changes})
+    codebook = Codebook(config).to(vectors.dtype)
     codebook.vectors.data.copy_(vectors)
     codebook.started.fill_(True)
     return codebook
@@ -147,7 +148,7 @@ def test_start_follows_from_the_seed():
 def test_too_few_windows_for_the_codes_are_refused():
     codebook = make_codebook(torch.zeros(6, 2))
     observe(codebook, torch.randn(5, 2))
-    with pytest.raises(CalmError, match="5 windows .* too few for 6 codes"):
+    with pytest.raises(CalmError, match=r"5 windows .* too few for 6 codes"):
         codebook.start(seed=0)
 
 
@@ -162,7 +163,8 @@ def test_entropy_term_of_a_uniform_assignment_is_minus_log_k(codes):
 def test_entropy_term_of_a_single_code_is_zero():
     codebook = make_codebook(torch.tensor([[0.0], [1e4], [-1e4]]))
     latent = torch.randn(50, 40, 1)
-    assert codebook.losses(latent, codebook.nearest(latent), temperature=0.01)["entropy"].item() == pytest.approx(0, abs=1e-6)
+    terms = codebook.losses(latent, codebook.nearest(latent), temperature=0.01)
+    assert terms["entropy"].item() == pytest.approx(0, abs=1e-6)
 
 
 def test_entropy_term_is_that_of_the_mean_not_the_mean_of_entropies():

@@ -180,9 +180,8 @@ def test_three_losses_add_up_by_weight(dat, batch, sampling, replacement, monkey
     monkeypatch.setattr(dat, "feed_back", lambda tokens, logits: mixed[0])
     monkeypatch.setattr(dat, "replace_neighbours", lambda tokens: mixed[1])
     terms = dat.training_loss(batch)
-    clean, *parts = [
-        dat.next_token_loss(dataclasses.replace(batch, tokens=tokens), batch.tokens) for tokens in (batch.tokens, *mixed)
-    ]
+    inputs = [dataclasses.replace(batch, tokens=tokens) for tokens in (batch.tokens, *mixed)]
+    clean, *parts = [dat.next_token_loss(given, batch.tokens) for given in inputs]
     torch.testing.assert_close([terms[name] for name in ("clean", "sampling", "replacement")], [clean, *parts])
     torch.testing.assert_close(terms["loss"], clean + sampling * parts[0] + replacement * parts[1])
 
@@ -207,19 +206,52 @@ def test_short_training_lowers_the_loss(dat, batch, corruption):
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 
 
-@pytest.mark.parametrize("samples", [1, 3])
-def test_cached_rollout_is_the_full_one(dat, batch, samples):
+def one_hot(batch):
+    """The batch with its tokens as weights over the codes."""
+    return dataclasses.replace(batch, tokens=F.one_hot(batch.tokens, 6).double())
+
+
+def test_certain_weights_over_codes_are_tokens(dat, batch):
     dat.double()
-    cached, tokens = [], batch.tokens
+    assert (dat(one_hot(batch)) - dat(batch)).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("choice", ["greedy", "expected", "sample"])
+@pytest.mark.parametrize("samples", [1, 3])
+def test_cached_rollout_is_the_full_one(dat, batch, samples, choice):
+    dat.double()
+    cached = []
     hook = dat.register_forward_hook(lambda model, inputs, logits: cached.append(logits[-1]))
-    rolled = roll_out(dat, batch, steps=6, samples=samples)
+    rolled = roll_out(dat, batch, steps=6, samples=samples, choice=choice)
     hook.remove()
-    for step in range(6):
-        full = dat(dataclasses.replace(batch, tokens=tokens))[-1]
-        copies = full if step == 0 else full.repeat_interleave(samples, dim=0)  # the context is computed once
-        assert (cached[step] - copies).abs().max() < 1e-12
-        tokens = torch.cat([tokens, full.argmax(-1)[..., None]], dim=-1)
-    assert torch.equal(rolled, tokens[None, ..., TOKENS:].expand(samples, -1, -1, -1))
+    for sample in range(samples):
+        given = one_hot(batch)
+        for step in range(6):
+            full = dat(given)[-1]
+            copies = cached[step] if step == 0 else cached[step][sample::samples]  # the context is computed once
+            assert (copies - full).abs().max() < 1e-12
+            assert (rolled.predicted[sample, ..., step, :] - full.softmax(-1)).abs().max() < 1e-12
+            if choice == "greedy":
+                assert torch.equal(rolled.chosen[sample, ..., step, :].argmax(-1), full.argmax(-1))
+            newest = rolled.chosen[sample, ..., [step], :]
+            given = dataclasses.replace(given, tokens=torch.cat([given.tokens, newest], dim=2))
+
+
+@pytest.mark.parametrize(("choice", "certain"), [("greedy", True), ("sample", True), ("expected", False)])
+def test_chosen_are_single_codes_or_the_whole_distribution(dat, batch, choice, certain):
+    rolled = roll_out(dat, batch, steps=4, choice=choice)
+    if certain:
+        assert set(rolled.chosen.unique().tolist()) == {0, 1}
+        torch.testing.assert_close(rolled.chosen.sum(-1), torch.ones(1, 2, 5, 4))
+    else:
+        assert torch.equal(rolled.chosen, rolled.predicted)
+
+
+@pytest.mark.parametrize("choice", ["greedy", "expected"])
+def test_without_sampling_all_samples_are_the_same(dat, batch, choice):
+    dat.double()
+    chosen = roll_out(dat, batch, steps=4, choice=choice, samples=3).chosen
+    torch.testing.assert_close(chosen, chosen[:1].expand_as(chosen), atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("piece", [1, 2, 5])
@@ -231,25 +263,26 @@ def test_logits_in_pieces_with_caches_are_those_at_once(dat, batch, piece):
 
 
 def test_sampled_rollouts_differ_between_samples_and_trials_and_follow_the_seed(dat, batch):
-    same = dataclasses.replace(batch, tokens=batch.tokens[:1].expand(2, -1, -1))
-    first, again = [torch.manual_seed(5) and roll_out(dat, same, steps=6, choice="sample", samples=4) for _ in range(2)]
-    assert torch.equal(first, again) and first.shape == (4, 2, 5, 6)
-    assert len({rollout.numpy().tobytes() for rollout in first.flatten(0, 1)}) == 8
+    same, rolled = dataclasses.replace(batch, tokens=batch.tokens[:1].expand(2, -1, -1)), []
+    for _ in range(2):
+        torch.manual_seed(5)
+        rolled.append(roll_out(dat, same, steps=6, choice="sample", samples=4).chosen.argmax(-1))
+    assert torch.equal(*rolled) and rolled[0].shape == (4, 2, 5, 6)
+    assert len({rollout.numpy().tobytes() for rollout in rolled[0].flatten(0, 1)}) == 8
 
 
 def test_sampled_tokens_have_the_probabilities_of_the_logits(dat, batch):
     one = dataclasses.replace(batch, tokens=batch.tokens[:1])
     probability = dat(one)[-1, 0].softmax(-1)
-    drawn = roll_out(dat, one, steps=1, choice="sample", samples=4000)[:, 0, :, 0]
-    shares = F.one_hot(drawn, 6).float().mean(0)
+    shares = roll_out(dat, one, steps=1, choice="sample", samples=4000).chosen[:, 0, :, 0].mean(0)
     assert ((shares - probability).abs() <= 5 * (probability * (1 - probability) / 4000).sqrt() + 1e-3).all()
 
 
 def test_samples_are_continuations_of_their_own_trial(dat, batch):
-    both = roll_out(dat, batch, steps=3, samples=3)
+    both = roll_out(dat, batch, steps=3, samples=3).chosen
     for trial in range(2):
-        alone = roll_out(dat, dataclasses.replace(batch, tokens=batch.tokens[[trial]]), steps=3)
-        assert torch.equal(both[:, trial], alone[:, 0].expand(3, -1, -1))
+        alone = roll_out(dat, dataclasses.replace(batch, tokens=batch.tokens[[trial]]), steps=3).chosen
+        assert torch.equal(both[:, trial], alone[:, 0].expand(3, -1, -1, -1))
 
 
 def test_code_table_defines_the_neighbours_for_good(dat, dat_config):

@@ -8,7 +8,7 @@ import torch
 
 from calm.config import ForecastConfig
 from calm.errors import CalmError
-from calm.forecasting import CalMForecaster
+from calm.forecasting import CalMForecaster, Rolled
 from calm.session import cut_trials
 
 CONTEXT, WINDOW = 12, 4
@@ -22,9 +22,9 @@ def forecaster(dat, quantizer):
     return CalMForecaster(dat, quantizer, "uneven", ForecastConfig(), choice="greedy")
 
 
-@pytest.fixture(params=["greedy", "sample"])
+@pytest.fixture(params=["greedy", "sample", "expected"])
 def either(forecaster, request):
-    """The greedy and the sampling one, both averaging three rollouts."""
+    """Every choice, averaging three rollouts."""
     return dataclasses.replace(forecaster, choice=request.param, samples=3)
 
 
@@ -71,16 +71,24 @@ def test_a_shorter_horizon_is_the_start_of_a_longer_one(forecaster, contexts, ho
 
 @pytest.mark.parametrize("rows", [1, 10, 25])
 @pytest.mark.parametrize("samples", [1, 4])
-def test_greedy_forecasts_do_not_depend_on_chunks_or_samples(forecaster, contexts, rows, samples):
-    chunked = dataclasses.replace(forecaster, config=ForecastConfig(rows=rows), samples=samples)
-    assert_close(forecaster.forecast(contexts, HORIZONS), chunked.forecast(contexts, HORIZONS))
+@pytest.mark.parametrize("choice", ["greedy", "expected"])
+def test_forecasts_without_sampling_do_not_depend_on_chunks(forecaster, contexts, rows, samples, choice):
+    whole = dataclasses.replace(forecaster, choice=choice, samples=samples)
+    chunked = dataclasses.replace(whole, config=ForecastConfig(rows=rows))
+    assert_close(whole.forecast(contexts, HORIZONS), chunked.forecast(contexts, HORIZONS))
+
+
+@pytest.mark.parametrize("choice", ["greedy", "expected"])
+def test_rollouts_without_sampling_are_all_the_same(forecaster, contexts, choice):
+    rollouts = dataclasses.replace(forecaster, choice=choice).rollouts(np.stack(contexts), 12, samples=3)
+    assert_close(rollouts, [rollouts[0]] * 3)
 
 
 @pytest.mark.parametrize("rows", [1, 10, 12, 25, 20_000])
 def test_no_more_rows_than_allowed_are_rolled_out_at_once_and_every_sample_counts(either, contexts, rows, monkeypatch):
     asked = []
 
-    def ones(_, contexts, horizon, *, samples):
+    def ones(_, contexts, horizon, *, samples, **__):
         asked.append(samples * contexts.shape[0])
         return np.ones((samples, len(contexts), 5, horizon), np.float32)
 
@@ -102,12 +110,13 @@ def test_the_context_matters(forecaster, contexts):
     assert all(not np.array_equal(*pair) for pair in zip(before, after, strict=True))
 
 
-def test_forecast_is_the_mean_of_its_rollouts(forecaster, contexts):
-    sampling = dataclasses.replace(forecaster, choice="sample", samples=6, seed=4)
+@pytest.mark.parametrize(("samples", "expect"), [(1, False), (6, True)])
+def test_forecast_is_the_mean_of_its_rollouts(forecaster, contexts, samples, expect):
+    sampling = dataclasses.replace(forecaster, choice="sample", samples=samples, seed=4)
     mean = sampling.forecast(contexts, [12] * len(TRIALS))
     torch.manual_seed(4)
-    rollouts = sampling.rollouts(np.stack(contexts), 12, samples=6)
-    assert len({rollout.tobytes() for rollout in rollouts}) == 6
+    rollouts = sampling.rollouts(np.stack(contexts), 12, samples=samples, expect=expect)
+    assert len({rollout.tobytes() for rollout in rollouts}) == samples
     assert_close(mean, rollouts.mean(0))
 
 
@@ -121,17 +130,20 @@ def test_sampled_forecasts_follow_from_the_seed_and_leave_the_callers_random_sta
     assert any(not np.array_equal(*pair) for pair in zip(first, other, strict=True))
 
 
-def test_horizon_frames_are_those_after_the_context(forecaster, uneven, monkeypatch):
-    trace = uneven.traces[5][:, :28]
+@pytest.mark.parametrize("expect", [False, True])
+def test_horizon_frames_are_those_after_the_context(forecaster, uneven, monkeypatch, expect):
+    trace, start = uneven.traces[5][:, :28], CONTEXT // WINDOW
 
     def truth(_, context, *, steps, **__):
         tokens = forecaster.quantizer(torch.from_numpy(trace)).codes[None]
-        assert torch.equal(context.tokens, tokens[..., : CONTEXT // WINDOW])
-        return tokens[None, ..., CONTEXT // WINDOW :][..., :steps]
+        assert torch.equal(context.tokens, tokens[..., :start]) and steps == 4
+        certain = torch.nn.functional.one_hot(tokens[None, ..., start:], 6).float()
+        wrong = certain.roll(1, dims=-1)
+        return Rolled(certain, wrong) if expect else Rolled(wrong, certain)
 
     monkeypatch.setattr("calm.forecasting.roll_out", truth)
-    (horizon,) = forecaster.forecast([trace[:, :CONTEXT]], [14])
-    assert_close([horizon], [reconstruct(forecaster.quantizer, trace)[:, CONTEXT : CONTEXT + 14]])
+    horizon = forecaster.rollouts(trace[None, :, :CONTEXT], 14, samples=1, expect=expect)[0]
+    assert_close(horizon, [reconstruct(forecaster.quantizer, trace)[:, CONTEXT : CONTEXT + 14]])
 
 
 @pytest.mark.parametrize("frames", [1, 10, 13])

@@ -38,7 +38,7 @@ def test_every_profile_loads(name):
 
 
 def test_an_unknown_profile_is_refused_with_the_known_ones():
-    with pytest.raises(CalmError, match="'fast'.*quick") as refusal:
+    with pytest.raises(CalmError, match=r"'fast'.*quick") as refusal:
         load_profile("fast")
     assert all(name in str(refusal.value) for name in profile_names())
 
@@ -55,7 +55,7 @@ def test_paper_profile_has_the_numbers_of_tables_5_and_6():
 
 @pytest.mark.parametrize("version", ["1.13.1", "2.7.1+cu121"])
 def test_an_old_torch_is_refused(version):
-    with pytest.raises(CalmError, match="2.8 or newer"):
+    with pytest.raises(CalmError, match=r"2\.8 or newer"):
         calm.check_torch(version)
 
 

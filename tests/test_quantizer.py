@@ -1,5 +1,7 @@
 """Causality, losses and schedule of the neural quantizer."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -161,7 +163,7 @@ def test_temperature_falls_geometrically_and_then_stays(quantizer):
         temperatures.append(quantizer.temperature)
     falling = int(quantizer.config.anneal * 20)
     assert temperatures[0] == start and temperatures[falling:] == pytest.approx([end] * (20 - falling))
-    ratios = [after / before for before, after in zip(temperatures[:falling], temperatures[1 : falling + 1], strict=True)]
+    ratios = [after / before for before, after in itertools.pairwise(temperatures[: falling + 1])]
     assert ratios == pytest.approx([(end / start) ** (1 / falling)] * falling)
 
 

@@ -18,7 +18,9 @@ def notebook(tmp_path):
     cells = [
         nbformat.v4.new_code_cell("number: int = 1  # of things", metadata={"tags": ["parameters"]}),
         nbformat.v4.new_code_cell(
-            "from calm.errors import CalmError\nif number < 0:\n    raise CalmError('No negative numbers.')\nprint(number)"
+            "from calm.errors import CalmError\n"
+            "if number < 0:\n    raise CalmError('No negative numbers.')\n"
+            "print(number)"
         ),
     ]
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}

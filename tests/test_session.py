@@ -16,7 +16,8 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 def with_traces(session, change):
     """The session with `change(index, copy of trace)` as its traces."""
-    return dataclasses.replace(session, traces=tuple(change(index, trace.copy()) for index, trace in enumerate(session.traces)))
+    traces = tuple(change(index, trace.copy()) for index, trace in enumerate(session.traces))
+    return dataclasses.replace(session, traces=traces)
 
 
 def put(neurons, frames, value):
@@ -173,15 +174,21 @@ def test_shortest_allowed_trial_is_accepted(raw):
     assert sessions.prepare(raw, seed=0, min_frames=18).frames.tolist() == raw.frames.tolist()
 
 
-@pytest.mark.xfail(strict=True, reason="a neuron that is constant in the training trials only is scaled by 1e6")
-def test_neuron_that_is_silent_in_training_does_not_explode_elsewhere(raw):
+def test_neurons_that_are_silent_in_training_only_are_refused(raw):
     train = sessions.prepare(raw, seed=0).trials_of("train")
-    silent = with_traces(raw, lambda index, trace: np.where((np.arange(5)[:, None] == 2) & (index in train), 0.0, trace))
-    try:
-        prepared = sessions.prepare(silent, seed=0)
-    except CalmError:
-        return
-    assert max(np.abs(trace).max() for trace in prepared.traces) < 1000
+    mute = np.arange(5)[:, None] == 2
+    silent = with_traces(raw, lambda index, trace: np.where(mute & (index in train), 0.0, trace))
+    with pytest.raises(CalmError, match=r"1 neuron \(2\) never change in the training trials"):
+        sessions.prepare(silent, seed=0)
+
+
+def test_behaviour_without_a_value_in_training_is_refused_by_name(raw):
+    train = sessions.prepare(raw, seed=0).trials_of("train")
+    holed = tuple(channels.copy() for channels in raw.behaviour)
+    for trial in train:
+        holed[trial][:, 1] = np.nan
+    with pytest.raises(CalmError, match="yaw has no value in the training trials"):
+        sessions.prepare(dataclasses.replace(raw, behaviour=holed), seed=0)
 
 
 def test_dropping_bad_neurons_leaves_the_others_untouched(raw):

@@ -1,4 +1,4 @@
-"""Stages: found again under their key, trained anew when config, input or seed differ; adaptation trains embeddings only."""
+"""Stages: found again under their key, trained anew where anything differs; adaptation trains embeddings only."""
 
 import numpy as np
 import pytest
