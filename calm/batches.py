@@ -1,5 +1,6 @@
 """Batches of one session and one trial length, for both stages: no padding, no masks."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,18 +23,24 @@ def group_trials(
     return groups
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Part:
+    """What of a session is trained on: its size in neurons, the lengths of all its trials, and which to take."""
+
+    neurons: int
+    lengths: Int[np.ndarray, " trial"]
+    trials: Int[np.ndarray, " part"]
+
+
 def plan_epoch(
-    lengths: Sequence[Int[np.ndarray, " _trial"]],
-    trials: Sequence[Int[np.ndarray, " _part"]],
-    size: int,
-    rng: np.random.Generator,
-) -> list[tuple[int, Int[np.ndarray, " batch"]]]:
-    """A random order of (session, trials) batches that visits every trial of every session once."""
-    plan = [
-        (session, group)
-        for session, part in enumerate(trials)
-        for group in group_trials(lengths[session], rng.permutation(part), size)
-    ]
+    parts: Sequence[Part], config: FitConfig, rng: np.random.Generator
+) -> list[tuple[int, Int[np.ndarray, " batch"], Int[np.ndarray, " neuron"]]]:
+    """A random order of batches, (session, trials, neurons), that visits every trial of every session once."""
+    plan = []
+    for session, part in enumerate(parts):
+        size = max(1, config.rows // min(part.neurons, config.neurons))
+        for group in group_trials(part.lengths, rng.permutation(part.trials), size):
+            plan.append((session, group, choose_neurons(part.neurons, config.neurons, rng)))
     return [plan[index] for index in rng.permutation(len(plan))]
 
 
@@ -46,11 +53,10 @@ def trace_batches(
     sessions: Sequence[Session], config: FitConfig, window: int, *, seed: int
 ) -> list[Float[Tensor, "row frame"]]:
     """Training traces of one epoch, cut to whole windows; rows are (trial, neuron) pairs."""
-    rng = np.random.default_rng(seed)
-    lengths = [session.frames // window for session in sessions]
+    parts = [Part(len(each.neurons), each.frames // window * window, each.trials_of("train")) for each in sessions]
     batches = []
-    for index, group in plan_epoch(lengths, [session.trials_of("train") for session in sessions], config.trials, rng):
-        session, frames = sessions[index], lengths[index][group[0]] * window
-        neurons = choose_neurons(len(session.neurons), config.neurons, rng)
-        batches.append(np.concatenate([session.traces[trial][neurons, :frames] for trial in group]))
-    return [torch.from_numpy(batch) for batch in batches]
+    for index, group, neurons in plan_epoch(parts, config, np.random.default_rng(seed)):
+        frames = parts[index].lengths[group[0]]
+        rows = [sessions[index].traces[trial][neurons, :frames] for trial in group]
+        batches.append(torch.from_numpy(np.concatenate(rows)))
+    return batches

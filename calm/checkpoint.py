@@ -32,7 +32,7 @@ def _sync(path: Path) -> None:
 
 
 def save_checkpoint(folder: Path, tensors: dict[str, Tensor], manifest: dict[str, Any]) -> None:
-    """Write `weights.safetensors` and `manifest.json` to a temporary folder, then move it into place.
+    """Write weights, manifest and its checksum to a temporary folder, then move it into place.
 
     A checkpoint that is already there is replaced; a crash at any moment leaves it, or the new one, whole.
 
@@ -50,6 +50,7 @@ def save_checkpoint(folder: Path, tensors: dict[str, Tensor], manifest: dict[str
         files = {"weights.safetensors": sha256(partial / "weights.safetensors")}
         text = json.dumps({"schema": SCHEMA, "files": files, **manifest}, indent=1)
         (partial / "manifest.json").write_text(text)
+        (partial / "manifest.sha256").write_text(sha256(partial / "manifest.json"))
         for path in (*partial.iterdir(), partial):
             _sync(path)
         _swap(partial, folder)
@@ -75,7 +76,17 @@ def has_checkpoint(folder: Path) -> bool:
     old = folder.with_name(f".{folder.name}.old")
     if not folder.exists() and old.exists():
         old.rename(folder)
-    return (folder / "manifest.json").exists()
+    return (folder / "manifest.sha256").exists()
+
+
+def verify(path: Path, checksum: bytes) -> None:
+    """Refuse a file that does not match its checksum.
+
+    Raises:
+        CalmError: it does not.
+    """
+    if sha256(path).encode() != checksum:
+        raise CalmError(f"{path} is damaged (checksum differs): delete {path.parent} and run again.")
 
 
 def load_checkpoint(folder: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -87,10 +98,10 @@ def load_checkpoint(folder: Path, device: str = "cpu") -> tuple[dict[str, Tensor
     folder = Path(folder)
     if not has_checkpoint(folder):
         raise CalmError(f"There is no checkpoint in {folder}: run the notebook that trains it first.")
+    verify(folder / "manifest.json", (folder / "manifest.sha256").read_bytes())
     manifest = json.loads((folder / "manifest.json").read_text())
     if manifest["schema"] != SCHEMA:
         raise CalmError(f"{folder} has schema {manifest['schema']}, this calm reads {SCHEMA}: train it again.")
     for name, checksum in manifest["files"].items():
-        if sha256(folder / name) != checksum:
-            raise CalmError(f"{folder / name} is damaged (checksum differs): delete {folder} and run again.")
+        verify(folder / name, checksum.encode())
     return load_file(folder / "weights.safetensors", device=device), manifest

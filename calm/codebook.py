@@ -7,6 +7,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from calm.config import QuantizerConfig
+from calm.distributed import from_first_rank, sum_over_ranks
 from calm.errors import CalmError
 
 TINY = 1e-9  # keeps logarithm and division finite, and their gradients, where a code is not used at all
@@ -56,6 +57,8 @@ class Codebook(nn.Module):
         """Keep the latents of this step for `update`, and a sample of them in the queue of recent ones."""
         flat = latent.flatten(0, 1)
         self._latest = flat, codes.flatten()
+        if not self.started:
+            self.usage.fill_(len(flat) / len(self.vectors))
         size = len(self.queue)
         sample = flat[torch.randperm(len(flat), device=flat.device)[: max(1, size // 10)]].to(self.queue.dtype)
         slots = (self.queued + torch.arange(len(sample), device=flat.device)) % size
@@ -72,6 +75,7 @@ class Codebook(nn.Module):
         latent, codes = self._latest
         counts = torch.bincount(codes, minlength=len(self.vectors)).to(self.usage.dtype)
         sums = torch.zeros_like(self.vectors).index_add_(0, codes, latent.to(self.vectors.dtype))
+        sum_over_ranks(counts, sums)
         self.usage.lerp_(counts, 1 - self.config.ema_decay)
         rate = (1 - self.config.ema_decay) / self.usage.clamp_min(TINY)
         self.vectors += rate[:, None] * (sums - counts[:, None] * self.vectors)
@@ -95,7 +99,7 @@ class Codebook(nn.Module):
             )
         means = KMeans(len(self.vectors), n_init=1, random_state=seed).fit(recent.float().cpu().numpy())
         self.vectors.copy_(torch.from_numpy(means.cluster_centers_))
-        self.usage.fill_(len(self._latest[1]) / len(self.vectors))
+        from_first_rank(self.vectors)
         self.started.fill_(True)
 
     @torch.no_grad()
@@ -106,4 +110,5 @@ class Codebook(nn.Module):
         recent = self.recent()
         drawn = torch.randint(len(recent), (int(dead.sum()),), device=recent.device)
         self.vectors[dead] = recent[drawn].to(self.vectors.dtype)
+        from_first_rank(self.vectors)
         self.usage[dead] = mean

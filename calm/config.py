@@ -48,7 +48,7 @@ class QuantizerConfig(Config):
     ema_decay: float = 0.99
     temperature: tuple[float, float] = (2.5, 0.01)  # Gumbel, from and to
     anneal: float = 0.8  # share of the epochs over which the temperature falls
-    warmup_epochs: int = 1  # of pure reconstruction, before the codebook exists
+    warmup_epochs: int = pydantic.Field(1, ge=1)  # of pure reconstruction, before the codebook exists
     queue: int = 10_000  # recent encoder outputs kept for the k-means start and revivals
     revive_every: int = 10  # epochs
     revive_below: float = 0.2  # of the mean usage
@@ -83,10 +83,9 @@ class FitConfig(Config):
     """The training loop."""
 
     epochs: int
-    trials: int = 4  # per step, of one session
-    neurons: int = 512  # per step, at most
+    rows: int = 2048  # traces (trial x neuron) per step, all of one session
+    neurons: int = 512  # of them, at most
     learning_rate: float = 1e-3
-    embedding_rate: float = 1.0  # learning rate of the embeddings, as a multiple
     weight_decay: float = 1e-3
     warmup: float = 0.06  # share of the steps
     clip: float = 1.0

@@ -94,13 +94,13 @@ class CalMForecaster:
     ) -> list[Float[np.ndarray, "neuron _horizon"]]:
         """Mean of the rollouts of each trial, in z-scores; contexts are all of one length, whole tokens.
 
-        Where rollouts are averaged, each step is decoded from its predicted distribution rather than from the token
-        drawn from it: the same mean with less noise. A single sample is decoded as it is.
+        Where samples are averaged, each step is decoded from its predicted distribution rather than from the token
+        drawn from it: nearly the same mean (the decoder is not linear) with less noise.
 
         Raises:
             CalmError: contexts that end within a token.
         """
-        neurons = len(contexts[0])
+        neurons, averaged = len(contexts[0]), self.choice == "sample" and self.samples > 1
         at_once = min(self.samples, max(1, self.config.rows // neurons))
         parts = [min(at_once, self.samples - done) for done in range(0, self.samples, at_once)]
         forecasts: dict[int, Float[np.ndarray, "neuron _horizon"]] = {}
@@ -108,7 +108,7 @@ class CalMForecaster:
             size = max(1, self.config.rows // (at_once * neurons))
             for group in group_trials(np.array(horizons), np.arange(len(contexts)), size):
                 batch, horizon = np.stack([contexts[trial] for trial in group]), int(horizons[group[0]])
-                rollouts = (self.rollouts(batch, horizon, samples=part, expect=self.samples > 1) for part in parts)
+                rollouts = (self.rollouts(batch, horizon, samples=part, expect=averaged) for part in parts)
                 mean = sum(rollout.sum(0) for rollout in rollouts) / self.samples
                 forecasts |= dict(zip(group.tolist(), mean, strict=True))
         return [forecasts[trial] for trial in range(len(contexts))]

@@ -44,9 +44,9 @@ def rotate(x: Float[Tensor, "token *batch head width"], start: int) -> Float[Ten
     half = x.shape[-1] // 2
     speed = ROTARY_BASE ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
     angle = torch.arange(start, start + len(x), device=x.device, dtype=torch.float32)[:, None] * speed
-    angle = angle.view(len(x), *[1] * (x.ndim - 2), half).to(x.dtype)
+    angle = angle.view(len(x), *[1] * (x.ndim - 2), half)
     first, second = x[..., :half], x[..., half:]
-    cos, sin = angle.cos(), angle.sin()
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)  # in this order: an angle rounded to bf16 is far off
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
 

@@ -48,10 +48,10 @@ class Session:
         return np.flatnonzero(self.trials["split"] == split)
 
     def fingerprint(self) -> str:
-        """SHA-256 over the name, the traces and the split: the identity of this input."""
+        """SHA-256 over the name, the traces, the behaviour and the split: the identity of this input."""
         digest = hashlib.sha256(self.name.encode())
-        for trace in self.traces:
-            digest.update(str(trace.shape).encode() + np.ascontiguousarray(trace).tobytes())
+        for array in (*self.traces, *self.behaviour):
+            digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
         digest.update(" ".join(self.trials.get("split", pd.Series(dtype=str))).encode())
         return digest.hexdigest()
 
@@ -131,9 +131,9 @@ def validate(session: Session, *, min_frames: int = 1) -> None:
     broken, constant = bad_neurons(session)
     advice = "leave them out with `bad_neurons: drop` in the dataset description."
     if len(broken):
-        raise CalmError(f"{where}: {describe_neurons(broken)} have NaN or infinite values: mend them or {advice}")
+        raise CalmError(f"{where}: NaN or infinite values in {describe_neurons(broken)}: mend them or {advice}")
     if len(constant):
-        raise CalmError(f"{where}: {describe_neurons(constant)} never change: mend them or {advice}")
+        raise CalmError(f"{where}: no change at all in {describe_neurons(constant)}: mend them or {advice}")
 
 
 def zscore(
@@ -158,8 +158,8 @@ def check_training(session: Session, train: Int[np.ndarray, " part"]) -> None:
     silent = np.flatnonzero(np.ptp(np.concatenate([session.traces[trial] for trial in train], axis=1), axis=1) == 0)
     if len(silent):
         raise CalmError(
-            f"Session {session.name}: {describe_neurons(silent)} never change in the training trials,"
-            " so they cannot be z-scored: leave them out of the file, or choose another seed."
+            f"Session {session.name}: no change in the training trials in {describe_neurons(silent)}, so that nothing"
+            " gives them a scale: leave them out of the file, or choose another seed."
         )
     unknown = np.isnan(np.concatenate([session.behaviour[trial] for trial in train])).all(axis=0)
     if unknown.any():

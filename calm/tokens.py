@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from calm.batches import choose_neurons, plan_epoch
+from calm.batches import Part, plan_epoch
 from calm.config import FitConfig
 from calm.dat import TokenBatch
 from calm.quantizer import NeuralQuantizer
@@ -43,11 +43,12 @@ def tokenize(quantizer: NeuralQuantizer, session: Session) -> TokenSession:
 
 def token_batches(sessions: Sequence[TokenSession], config: FitConfig, *, seed: int) -> list[TokenBatch]:
     """Training batches of one epoch."""
-    rng = np.random.default_rng(seed)
-    lengths = [np.array([trial.shape[1] for trial in session.tokens]) for session in sessions]
+    parts = [
+        Part(len(session.tokens[0]), np.array([trial.shape[1] for trial in session.tokens]), session.train)
+        for session in sessions
+    ]
     batches = []
-    for index, group in plan_epoch(lengths, [session.train for session in sessions], config.trials, rng):
-        neurons = choose_neurons(len(sessions[index].tokens[0]), config.neurons, rng)
+    for index, group, neurons in plan_epoch(parts, config, np.random.default_rng(seed)):
         tokens = np.stack([sessions[index].tokens[trial][neurons] for trial in group])
         batches.append(TokenBatch(sessions[index].name, torch.from_numpy(neurons), torch.from_numpy(tokens)))
     return batches

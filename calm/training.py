@@ -10,13 +10,17 @@ from typing import Any, Protocol
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from calm.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from calm.config import FitConfig
+from calm.errors import CalmError
 from calm.seeding import seeded
+
+BAR_SECONDS = 5.0  # between updates of the progress bar, each of which is a line in the log of a headless run
 
 
 class Trainable(Protocol):
@@ -63,18 +67,13 @@ def schedule(done: float, warmup: float) -> float:
 
 
 def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.AdamW:
-    """AdamW; embeddings have their own learning rate, and only matrices decay."""
-    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    embeddings = [parameter for name, parameter in named if "embeddings" in name]
-    matrices = [parameter for name, parameter in named if "embeddings" not in name and parameter.ndim > 1]
-    vectors = [parameter for name, parameter in named if "embeddings" not in name and parameter.ndim <= 1]
-    rate, decay = config.learning_rate, config.weight_decay
+    """AdamW on what is not frozen; only matrices decay."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
-        {"params": matrices, "peak": rate, "weight_decay": decay},
-        {"params": vectors, "peak": rate, "weight_decay": 0.0},
-        {"params": embeddings, "peak": rate * config.embedding_rate, "weight_decay": decay},
+        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=rate)
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate)
 
 
 class Run:
@@ -86,7 +85,9 @@ class Run:
 
     def __init__(self, model: nn.Module, config: FitConfig, seed: int, folder: Path):
         self.config, self.seed, self.folder = config, seed, folder
-        self.fabric = Fabric(accelerator="auto", devices=config.devices, precision=config.precision)
+        # Other sessions' embeddings, and in the warm-up the codebook, take no part in a step.
+        strategy = DDPStrategy(find_unused_parameters=True) if config.devices > 1 else "auto"
+        self.fabric = Fabric(devices=config.devices, strategy=strategy, precision=config.precision)
         self.fabric.launch()
         self.model, self.optimizer = self.fabric.setup(model, make_optimizer(model, config))
         self.model.mark_forward_method("training_loss")
@@ -97,14 +98,15 @@ class Run:
         """Train to the end or until validation stops improving, and leave the best weights in `model`."""
         config, progress = self.config, self.progress
         steps = len(task.batches(progress.epoch))
-        with tqdm(total=config.epochs * steps, initial=progress.epoch * steps, desc=self.folder.name) as bar:
+        done, total = progress.epoch * steps, config.epochs * steps
+        with tqdm(total=total, initial=done, desc=self.folder.name, mininterval=BAR_SECONDS) as bar:
             while progress.epoch < config.epochs and not self.stopped():
                 row = {"epoch": progress.epoch, **self.train_epoch(task.batches(progress.epoch), bar)}
                 progress.epoch += 1
                 if progress.epoch % config.validate_every == 0 or progress.epoch == config.epochs:
                     row["val"] = self.validate(task)
                 progress.history.append(row)
-                bar.set_postfix({name: f"{row[name]:.3f}" for name in ("loss", "val") if name in row})
+                bar.set_postfix({name: f"{row[name]:.3f}" for name in ("loss", "val") if name in row}, refresh=False)
                 if progress.epoch % config.checkpoint_every == 0:
                     self.save("last", pack(self))
         self.finish()
@@ -119,20 +121,21 @@ class Run:
         self.model.module.before_epoch(self.progress.epoch, self.config.epochs)
         self.model.train()
         totals: dict[str, Tensor] = {}
-        share = batches[self.fabric.global_rank :: self.fabric.world_size]
+        even = len(batches) // self.fabric.world_size  # every process takes as many steps
+        share = batches[self.fabric.global_rank :: self.fabric.world_size][:even]
         for number, batch in enumerate(share):
-            self.set_learning_rate(self.progress.epoch + number / len(share))
+            self.set_learning_rate(self.progress.epoch + (number + 0.5) / even)
             terms = self.model.training_loss(self.fabric.to_device(batch))
             self.step(terms["loss"])
             for name, value in terms.items():
                 totals[name] = totals.get(name, 0) + value.detach()
             bar.update(self.fabric.world_size)
-        return {name: float(total) / len(share) for name, total in totals.items()}
+        return {name: float(total) / even for name, total in totals.items()}
 
     def set_learning_rate(self, epoch: float) -> None:
         """Follow the schedule; `epoch` may be a fraction."""
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * schedule(epoch / self.config.epochs, self.config.warmup)
+            group["lr"] = self.config.learning_rate * schedule(epoch / self.config.epochs, self.config.warmup)
 
     def step(self, loss: Tensor) -> None:
         """One update of the weights and of their average."""
@@ -145,9 +148,15 @@ class Run:
 
     @torch.no_grad()
     def validate(self, task: Task) -> float:
-        """Score the averaged weights and keep them if they are the best so far."""
+        """Score the averaged weights and keep them if they are the best so far.
+
+        Raises:
+            CalmError: the score is not a number.
+        """
         model = self.averaged.module.eval()
         score = task.validate(model)
+        if not math.isfinite(score):
+            raise CalmError(f"{self.folder.name}: the validation score is {score}: try a lower `learning_rate`.")
         self.progress.since_best += 1
         if score > self.progress.best:
             self.progress.best, self.progress.since_best = score, 0
@@ -168,11 +177,12 @@ class Run:
             self.progress = Progress(**{field.name: manifest[field.name] for field in dataclasses.fields(Progress)})
 
     def finish(self) -> None:
-        """Publish the best weights with the whole history, and drop what is only needed to resume."""
-        tensors, _ = load_checkpoint(self.folder / "best")
-        self.save("model", tensors)
-        for name in ("best", "last"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+        """Publish the best weights with the whole history, and drop what was only needed to resume."""
+        if self.fabric.is_global_zero:
+            self.save("model", load_checkpoint(self.folder / "best")[0])
+            for leftover in (*self.folder.glob("best"), *self.folder.glob("last"), *self.folder.glob(".*")):
+                shutil.rmtree(leftover, ignore_errors=True)
+        self.fabric.barrier()
 
 
 def pack(run: Run) -> dict[str, Tensor]:

@@ -52,14 +52,13 @@ def test_a_newer_checkpoint_replaces_the_older(folder):
     assert_holds(folder, {"other": torch.ones(2)}, {"epoch": 4})
 
 
-@pytest.mark.parametrize("bit", [0, 7])
-def test_every_flipped_byte_of_the_weights_is_noticed(folder, bit):
+def test_every_flipped_byte_of_the_weights_is_noticed(folder):
     weights = folder / "weights.safetensors"
     for position in range(len(weights.read_bytes())):
-        flip(weights, position, bit)
+        flip(weights, position, position % 8)
         with pytest.raises(CalmError, match=r"weights\.safetensors is damaged"):
             checkpoint.load_checkpoint(folder)
-        flip(weights, position, bit)
+        flip(weights, position, position % 8)
     assert_holds(folder, TENSORS, MANIFEST)
 
 
@@ -74,7 +73,6 @@ def test_every_flipped_digit_of_the_checksum_is_noticed(folder):
         flip(manifest, position)
 
 
-@pytest.mark.xfail(strict=True, reason="the manifest has no checksum: a damaged one is believed or raises anything")
 def test_every_flipped_byte_of_the_manifest_is_noticed(folder):
     manifest = folder / "manifest.json"
     for position in range(len(manifest.read_bytes())):
@@ -102,6 +100,7 @@ def test_a_missing_checkpoint_is_named(tmp_path, missing):
 def test_another_schema_is_refused(folder):
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "schema": checkpoint.SCHEMA + 1}))
+    (folder / "manifest.sha256").write_text(checkpoint.sha256(folder / "manifest.json"))
     with pytest.raises(CalmError, match=f"schema {checkpoint.SCHEMA + 1}"):
         checkpoint.load_checkpoint(folder)
 

@@ -87,7 +87,6 @@ def test_rotation_continues_at_its_start(tokens):
     assert torch.equal(rotate(tokens, 0)[3:], rotate(tokens[3:], 3))
 
 
-@pytest.mark.xfail(strict=True, reason="angles are rounded to the precision of the input before their sine is taken")
 def test_rotation_in_half_precision_loses_no_more_than_rounding():
     ones = torch.ones(200, 1, WIDTH)
     difference = rotate(ones.bfloat16(), 0).float() - rotate(ones, 0)
