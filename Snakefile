@@ -19,13 +19,13 @@ try:
 except CalmError as error:
     raise WorkflowError(str(error)) from error
 
-NOTEBOOKS = ["01_simulation", "02_tokenizer"] if NAME == "simulation" else ["02_tokenizer", "03_pretraining", "04_forecasting"]
+OWN = NAME == "simulation"
+NOTEBOOKS = ["01_simulation", "02_tokenizer"] if OWN else ["02_tokenizer", "03_pretraining", "04_forecasting"]
 EXECUTED = f"runs/notebooks/{SETTINGS['profile']}/{NAME}/{SETTINGS['seed']}"
-FOLDER = f"figures/{SETTINGS['profile']}" + (f"/{NAME}" if NAME != "simulation" else "")
-DATA = [] if NAME == "simulation" else [SETTINGS["dataset"], *map(str, load_dataset(SETTINGS["dataset"]).paths())]
-LIBRARY = [str(path) for path in Path("calm").rglob("*") if path.suffix in {".py", ".yaml"}]
-# Two trainings on the same cores would only slow each other down, so every notebook takes all of them.
-workflow_threads = workflow.cores
+FOLDER = f"figures/{SETTINGS['profile']}" + ("" if OWN else f"/{NAME}")
+DATA = [] if OWN else [SETTINGS["dataset"], *map(str, load_dataset(SETTINGS["dataset"]).paths())]
+LIBRARY = [str(path) for path in sorted(Path("calm").rglob("*")) if path.suffix in {".py", ".yaml"}]
+SETUP = f"profile={SETTINGS['profile']} seed={SETTINGS['seed']}"
 
 
 rule report:
@@ -38,17 +38,31 @@ rule report:
         "python -m calm.report {FOLDER}"
 
 
-rule notebook:
+# Two trainings on the same cores would only slow each other down, so every notebook takes all of them.
+rule simulation:
     input:
+        LIBRARY,
+        notebook="notebooks/01_simulation.ipynb",
+    output:
+        f"{EXECUTED}/01_simulation.ipynb",
+    params:
+        setup=SETUP,
+    threads: workflow.cores
+    shell:
+        "OMP_NUM_THREADS={threads} python -m calm.run {input.notebook} {output} {params.setup}"
+
+
+rule recordings:
+    input:
+        LIBRARY,
+        DATA,
         notebook="notebooks/{notebook}.ipynb",
-        library=LIBRARY,
-        data=DATA,
     output:
         f"{EXECUTED}/{{notebook}}.ipynb",
+    wildcard_constraints:
+        notebook="02_tokenizer|03_pretraining|04_forecasting",
     params:
-        settings=" ".join(
-            f"{name}={value}" for name, value in SETTINGS.items()
-        ),
-    threads: workflow_threads
+        setup=f"{SETUP} dataset={SETTINGS['dataset']}",
+    threads: workflow.cores
     shell:
-        "OMP_NUM_THREADS={threads} python -m calm.run {input.notebook} {output} {params.settings}"
+        "OMP_NUM_THREADS={threads} python -m calm.run {input.notebook} {output} {params.setup}"

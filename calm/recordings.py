@@ -4,6 +4,7 @@ import dataclasses
 
 from calm.config import Profile
 from calm.datasets import load_dataset, read_sessions
+from calm.errors import CalmError
 from calm.session import Session, prepare
 from calm.simulation import simulate
 
@@ -58,17 +59,26 @@ def simulated(profile: Profile, seed: int) -> Recordings:
 
 
 def described(path: str, profile: Profile, seed: int) -> Recordings:
-    """Read, check and prepare the recordings of a description."""
+    """Read, check and prepare the recordings of a description.
+
+    Raises:
+        CalmError: a context that ends within a token, or nothing to train on.
+    """
     dataset, window = load_dataset(path), profile.quantizer.window
+    if dataset.context % window:
+        raise CalmError(f"{dataset.name}: `context` {dataset.context} ends within a token: use a multiple of {window}.")
     smallest = dataset.context + window
     sessions = [
         prepare(session, seed=seed, smoothing=dataset.smoothing, min_frames=smallest)
         for session in read_sessions(dataset, window=window)
     ]
+    held_in = [session for session in sessions if session.subject not in dataset.held_out]
+    if not held_in:
+        raise CalmError(f"{dataset.name}: every subject is held out: leave one to train on out of `held_out`.")
     forecast = profile.forecast.model_copy(update={"context": dataset.context})
     return Recordings(
         name=dataset.name,
-        held_in=[session for session in sessions if session.subject not in dataset.held_out],
+        held_in=held_in,
         held_out=[session for session in sessions if session.subject in dataset.held_out],
         profile=profile.model_copy(update={"forecast": forecast}),
     )

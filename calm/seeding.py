@@ -6,6 +6,11 @@ from collections.abc import Iterator
 import torch
 
 
+def epoch_seed(seed: int, epoch: int) -> int:
+    """A seed for each epoch of each run."""
+    return seed * 100_003 + epoch
+
+
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch within the block; its random state before and after are the same."""

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from calm.batches import trace_batches
-from calm.config import Config, FitConfig, ForecastConfig, Profile
+from calm.config import Config, ForecastConfig, Profile
 from calm.dat import DualAxisTransformer
 from calm.forecasting import CalMForecaster
 from calm.metrics import trial_correlation
 from calm.quantizer import NeuralQuantizer
 from calm.reconstruction import reconstruction_correlations
-from calm.seeding import seeded
+from calm.seeding import epoch_seed, seeded
 from calm.session import Session, cut_trials
 from calm.tokens import TokenSession, token_batches, tokenize
 from calm.training import Task, fit
@@ -49,8 +49,9 @@ def train_quantizer(
     key = stage_key("quantizer", configs, [session.fingerprint() for session in sessions], seed)
     with seeded(seed):
         model = NeuralQuantizer(profile.quantizer)
+    window = profile.quantizer.window
     task = Task(
-        batches=lambda epoch: trace_batches(sessions, profile.quantizer_fit, model.config.window, seed=epoch),
+        batches=lambda epoch: trace_batches(sessions, profile.quantizer_fit, window, seed=epoch_seed(seed, epoch)),
         validate=lambda candidate: float(
             np.mean([reconstruction_correlations(candidate, each, each.trials_of("val")).mean() for each in sessions])
         ),
@@ -71,7 +72,7 @@ def train_transformer(
     vectors = quantizer.model.codebook.vectors.detach()
     with seeded(seed):
         model = DualAxisTransformer(profile.dat, vectors, {each.name: len(each.neurons) for each in sessions})
-    task = forecast_task(quantizer.model, sessions, profile.dat_fit, profile.forecast)
+    task = forecast_task(quantizer.model, sessions, profile, seed)
     return Trained(model, fit(model, task, profile.dat_fit, seed=seed, folder=runs / key), key)
 
 
@@ -94,20 +95,21 @@ def adapt_transformer(
     model.load_state_dict(shared, strict=False)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("embeddings" in name)
-    task = forecast_task(quantizer.model, sessions, profile.dat_fit, profile.forecast)
+    task = forecast_task(quantizer.model, sessions, profile, seed)
     return Trained(model, fit(model, task, profile.dat_fit, seed=seed, folder=runs / key), key)
 
 
-def forecast_task(
-    quantizer: NeuralQuantizer, sessions: Sequence[Session], config: FitConfig, forecast: ForecastConfig
-) -> Task:
+def forecast_task(quantizer: NeuralQuantizer, sessions: Sequence[Session], profile: Profile, seed: int) -> Task:
     """Next-token prediction, validated by forecasts."""
     tokens: list[TokenSession] = [tokenize(quantizer, session) for session in sessions]
 
     def validate(candidate: DualAxisTransformer) -> float:
-        return float(np.mean([validation_score(candidate, quantizer, session, forecast) for session in sessions]))
+        scores = [validation_score(candidate, quantizer, session, profile.forecast) for session in sessions]
+        return float(np.mean(scores))
 
-    return Task(batches=lambda epoch: token_batches(tokens, config, seed=epoch), validate=validate)
+    return Task(
+        batches=lambda epoch: token_batches(tokens, profile.dat_fit, seed=epoch_seed(seed, epoch)), validate=validate
+    )
 
 
 def validation_score(

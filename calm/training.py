@@ -18,7 +18,7 @@ from tqdm import tqdm
 from calm.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from calm.config import FitConfig
 from calm.errors import CalmError
-from calm.seeding import seeded
+from calm.seeding import epoch_seed, seeded
 
 BAR_SECONDS = 5.0  # between updates of the progress bar, each of which is a line in the log of a headless run
 
@@ -117,7 +117,7 @@ class Run:
 
     def train_epoch(self, batches: Sequence[Any], bar: tqdm) -> dict[str, float]:
         """One pass over the batches; returns the mean of every loss term."""
-        torch.manual_seed(self.seed * 100_003 + self.progress.epoch)
+        torch.manual_seed(epoch_seed(self.seed, self.progress.epoch))
         self.model.module.before_epoch(self.progress.epoch, self.config.epochs)
         self.model.train()
         totals: dict[str, Tensor] = {}

@@ -141,6 +141,19 @@ def test_a_description_gives_sessions_groups_and_context(description, smoke):
     assert set(found.held_in[0].trials["split"]) == {"train", "val", "test"}
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("context: 24", "context: 26"), "ends within a token: use a multiple of 4"),
+        (("[network-2]", "[network-0, network-1, network-2]"), "every subject is held out"),
+    ],
+)
+def test_a_description_that_cannot_work_is_refused_at_once(description, smoke, change, sentence):
+    description.write_text(description.read_text().replace(*change))
+    with pytest.raises(CalmError, match=sentence):
+        load_recordings(str(description), smoke, seed=0)
+
+
 def test_a_context_longer_than_the_trials_is_refused(description, smoke):
     description.write_text(description.read_text().replace("24", "64"))
     assert load_dataset(str(description)).context == 64
