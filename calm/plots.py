@@ -135,17 +135,19 @@ def example_traces(
         true: traces of the trial, in z-scores.
         forecasts: by method, of the last frames of the trial.
         context_end: where the known part ends, in s.
-        spread: lower and upper bound of CalM's rollouts, drawn as a band.
+        spread: bounds of the central 80 % of CalM's sampled rollouts, drawn as a band.
     """
     for neuron, panel in enumerate(axes):
         panel.axvspan(time[0], context_end, color="0.92", lw=0, label="context")
         panel.plot(time, true[neuron], color="black", lw=0.8, label="true")
         if spread is not None:
             low, high = (bound[neuron] for bound in spread)
-            panel.fill_between(time[-len(low) :], low, high, color=COLOURS["CalM"], alpha=0.2, lw=0)
+            panel.fill_between(
+                time[-len(low) :], low, high, color=COLOURS["CalM"], alpha=0.2, lw=0, label="80 % of samples"
+            )
         for label, forecast in forecasts.items():
             panel.plot(time[-forecast.shape[1] :], forecast[neuron], color=colour(label), label=label)
-    finish_stack(axes, "neuron {}\n(z-score)", columns=3)
+    finish_stack(axes, "neuron {}\n(z-score)")
 
 
 def reconstructions(
@@ -163,10 +165,10 @@ def reconstructions(
         panel.plot(time, true[neuron], color="black", lw=0.8, label="true")
         panel.plot(time, reconstructed[neuron], color=COLOURS["CalM"], label="reconstructed")
         panel.set_title(f"r = {correlations[neuron]:.2f}", loc="right", fontsize=6, pad=1)
-    finish_stack(axes, "neuron {}\n(z-score)", columns=2)
+    finish_stack(axes, "neuron {}\n(z-score)")
 
 
-def finish_stack(axes: Sequence[Axes], label: str, columns: int) -> None:
+def finish_stack(axes: Sequence[Axes], label: str) -> None:
     """Label Axes that stand on top of each other: one time axis below, one legend above the figure."""
     for neuron, panel in enumerate(axes):
         panel.set_ylabel(label.format(neuron + 1))
@@ -174,7 +176,7 @@ def finish_stack(axes: Sequence[Axes], label: str, columns: int) -> None:
         panel.tick_params(labelbottom=panel is axes[-1])
     axes[-1].set_xlabel("time in trial (s)")
     handles, names = axes[0].get_legend_handles_labels()
-    axes[0].figure.legend(handles, names, loc="outside upper center", ncols=columns, handlelength=1.5)
+    axes[0].figure.legend(handles, names, loc="outside upper center", ncols=len(names), handlelength=1.5)
 
 
 def loss_curves(axes: Axes, history: pd.DataFrame, val_label: str) -> None:

@@ -59,6 +59,15 @@ def train_quantizer(
     return Trained(model, fit(model, task, profile.quantizer_fit, seed=seed, folder=runs / key), key)
 
 
+def new_transformer(
+    quantizer: NeuralQuantizer, sessions: Sequence[Session], profile: Profile, seed: int
+) -> DualAxisTransformer:
+    """An untrained transformer that knows the given sessions."""
+    with seeded(seed):
+        vectors = quantizer.codebook.vectors.detach()
+        return DualAxisTransformer(profile.dat, vectors, {each.name: len(each.neurons) for each in sessions})
+
+
 def train_transformer(
     quantizer: Trained[NeuralQuantizer], sessions: Sequence[Session], profile: Profile, *, seed: int, runs: Path
 ) -> Trained[DualAxisTransformer]:
@@ -67,11 +76,8 @@ def train_transformer(
     The weights are chosen by the correlation of rollouts on validation trials, not by the loss: coupling between
     neurons is learned late, and the loss hardly shows it.
     """
-    configs = [profile.dat, profile.dat_fit, profile.forecast]
-    key = stage_key("dat", configs, [quantizer.key, *(session.fingerprint() for session in sessions)], seed)
-    vectors = quantizer.model.codebook.vectors.detach()
-    with seeded(seed):
-        model = DualAxisTransformer(profile.dat, vectors, {each.name: len(each.neurons) for each in sessions})
+    key = forecast_key("dat", quantizer.key, sessions, profile, seed)
+    model = new_transformer(quantizer.model, sessions, profile, seed)
     task = forecast_task(quantizer.model, sessions, profile, seed)
     return Trained(model, fit(model, task, profile.dat_fit, seed=seed, folder=runs / key), key)
 
@@ -86,17 +92,21 @@ def adapt_transformer(
     runs: Path,
 ) -> Trained[DualAxisTransformer]:
     """New sessions for a pretrained transformer: all is frozen but their neuron and session embeddings (spec 3)."""
-    configs = [profile.dat, profile.dat_fit, profile.forecast]
-    key = stage_key("adapted", configs, [pretrained.key, *(session.fingerprint() for session in sessions)], seed)
-    vectors = quantizer.model.codebook.vectors.detach()
-    with seeded(seed):
-        model = DualAxisTransformer(profile.dat, vectors, {each.name: len(each.neurons) for each in sessions})
+    key = forecast_key("adapted", pretrained.key, sessions, profile, seed)
+    model = new_transformer(quantizer.model, sessions, profile, seed)
     shared = {name: value for name, value in pretrained.model.state_dict().items() if "embeddings" not in name}
     model.load_state_dict(shared, strict=False)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("embeddings" in name)
     task = forecast_task(quantizer.model, sessions, profile, seed)
     return Trained(model, fit(model, task, profile.dat_fit, seed=seed, folder=runs / key), key)
+
+
+def forecast_key(name: str, earlier: str, sessions: Sequence[Session], profile: Profile, seed: int) -> str:
+    """Key of a transformer; of the forecasts only what validation uses matters, not how many samples come later."""
+    used = [f"{field}={getattr(profile.forecast, field)}" for field in ("context", "validation_trials")]
+    inputs = [earlier, *used, *(session.fingerprint() for session in sessions)]
+    return stage_key(name, [profile.dat, profile.dat_fit], inputs, seed)
 
 
 def forecast_task(quantizer: NeuralQuantizer, sessions: Sequence[Session], profile: Profile, seed: int) -> Task:

@@ -182,8 +182,8 @@ example_traces(
     context_end=context * settings.simulation.dt,
     spread=tuple(np.quantile(rollouts[:, neurons], share, axis=0) for share in (0.1, 0.9)),
 )
-examples = correlations[correlations["method"].isin(["CalM", "ridge VAR"])].assign(item="fig3e")
-save_item(figures, "fig3e", examples, figure, made_with)
+examples = scores.trial_table().query("session == @session.name and trial == @trial").drop(columns="trial")
+save_item(figures, "fig3e", examples.assign(item="fig3e"), figure, made_with)
 plt.show()
 
 # %% [markdown]

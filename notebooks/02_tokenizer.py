@@ -97,7 +97,8 @@ correlations = pearson(original[neurons], reconstructed[neurons])
 reconstructions(
     list(axes[:, 0]), np.arange(frames) / session.rate, original[neurons], reconstructed[neurons], correlations
 )
-save_item(figures, "fig1c", table(rows).assign(item="fig1c").query("split == 'test'"), figure, made_with)
+shown = [row for row in rows if (row.session, row.split) == (session.name, "test")]
+save_item(figures, "fig1c", table(shown).assign(item="fig1c"), figure, made_with)
 plt.show()
 
 # %% [markdown]

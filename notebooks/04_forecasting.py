@@ -99,8 +99,8 @@ example_traces(
     {name: forecasts[session.name][key][0][neurons] for name, key in shown.items()},
     context_end=context / session.rate,
 )
-examples = correlations[correlations["session"] == session.name].assign(item="fig3f")
-save_item(figures, "fig3f", examples, figure, made_with)
+examples = scores.trial_table().query("session == @session.name and trial == @trial").drop(columns="trial")
+save_item(figures, "fig3f", examples.assign(item="fig3f"), figure, made_with)
 plt.show()
 
 # %% [markdown]

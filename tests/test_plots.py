@@ -79,7 +79,7 @@ def test_forecasts_lie_at_the_end_of_the_trial():
     drawn = {line.get_label(): line for line in axes[1].lines}
     np.testing.assert_array_equal(drawn["CalM"].get_xdata(), time[6:])
     np.testing.assert_array_equal(drawn["CalM"].get_ydata(), true[1, 6:])
-    assert [text.get_text() for text in figure.legends[0].texts] == ["context", "true", "CalM"]
+    assert [text.get_text() for text in figure.legends[0].texts] == ["context", "true", "80 % of samples", "CalM"]
 
 
 def test_reconstructions_state_their_correlation():
