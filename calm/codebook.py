@@ -41,7 +41,10 @@ class Codebook(nn.Module):
     def losses(
         self, latent: Float[Tensor, "token row channel"], codes: Int[Tensor, "token row"], temperature: float
     ) -> dict[str, Float[Tensor, ""]]:
-        """Commitment and embedding (Eq. 5), entropy of the mean assignment (Eq. 6, negated), orthogonality (Eq. 7)."""
+        """Commitment and embedding (Eq. 5), entropy of the mean assignment (Eq. 6, negated), orthogonality (Eq. 7).
+
+        Distances are means over channels where the paper has sums, so that the weights mean the same at every width.
+        """
         chosen = self.vectors[codes]
         usage = F.gumbel_softmax(self.logits(latent), tau=temperature).flatten(0, 1).mean(0)
         # The paper does not say which E: only unit vectors can reach the identity, raw codes have the encoder's scale.

@@ -70,6 +70,7 @@ class DATConfig(Config):
     heads: int = 8
     ffn: int = 2048
     dropout: float = 0.15  # the paper does not give it
+    time_first: bool = False  # the authors' code has time before neurons, the paper neurons before time
     corruption: Literal["input", "losses"] = "input"  # "losses" is Eq. 14 as printed
     scheduled_sampling: float = 0.6
     block: int = 6  # tokens fed back by scheduled sampling

@@ -28,13 +28,11 @@ class TokenBatch:
 
 
 class DualAxisLayer(nn.Module):
-    """Attention over time, attention over neurons, feed-forward map; each normalised before and added after.
-
-    The order is that of the authors' code; the paper names the neuron axis first.
-    """
+    """Attention over neurons, causal attention over time, feed-forward map; each normalised before and added after."""
 
     def __init__(self, config: DATConfig):
         super().__init__()
+        self.time_first = config.time_first
         self.norm_time = nn.LayerNorm(config.width, bias=False)
         self.time = TimeAttention(config.width, config.heads)
         self.norm_neuron = nn.LayerNorm(config.width, bias=False)
@@ -47,9 +45,21 @@ class DualAxisLayer(nn.Module):
         self, x: Float[Tensor, "token batch neuron channel"], cache: Cache | None = None
     ) -> Float[Tensor, "token batch neuron channel"]:
         """One layer; `cache` holds earlier tokens for the time axis, the neuron axis needs none."""
-        x = x + self.drop(self.time(self.norm_time(x), cache))
-        x = x + self.drop(self.neuron(self.norm_neuron(x)))
+        x = self.attend_time(x, cache) if self.time_first else self.attend_neurons(x)
+        x = self.attend_neurons(x) if self.time_first else self.attend_time(x, cache)
         return x + self.drop(self.ffn(self.norm_ffn(x)))
+
+    def attend_time(
+        self, x: Float[Tensor, "token batch neuron channel"], cache: Cache | None
+    ) -> Float[Tensor, "token batch neuron channel"]:
+        """Each neuron looks back over its own tokens."""
+        return x + self.drop(self.time(self.norm_time(x), cache))
+
+    def attend_neurons(
+        self, x: Float[Tensor, "token batch neuron channel"]
+    ) -> Float[Tensor, "token batch neuron channel"]:
+        """The neurons of a time step look at each other."""
+        return x + self.drop(self.neuron(self.norm_neuron(x)))
 
 
 def nearest_codes(vectors: Float[Tensor, "code channel"], count: int) -> Int[Tensor, "code neighbour"]:

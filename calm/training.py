@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from calm.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
-from calm.config import FitConfig
+from calm.config import Config, FitConfig
 from calm.errors import CalmError
 from calm.seeding import epoch_seed, seeded
 
@@ -25,6 +25,8 @@ BAR_SECONDS = 5.0  # between updates of the progress bar, each of which is a lin
 
 class Trainable(Protocol):
     """What `fit` needs of a model, besides being a module."""
+
+    config: Config
 
     def training_loss(self, batch: Any) -> dict[str, Tensor]:
         """Terms of the loss, their weighted sum under `loss`."""
@@ -93,11 +95,22 @@ class Run:
         self.model.mark_forward_method("training_loss")
         self.averaged = AveragedModel(self.model.module, multi_avg_fn=get_ema_multi_avg_fn(config.weight_ema))
         self.progress = Progress()
+        self.origin = {
+            "model": {"name": type(model).__name__, "config": model.config.model_dump(mode="json")},
+            "fit": config.model_dump(mode="json"),
+            "seed": seed,
+        }
 
     def train(self, task: Task) -> None:
-        """Train to the end or until validation stops improving, and leave the best weights in `model`."""
+        """Train to the end or until validation stops improving, and leave the best weights in `model`.
+
+        Raises:
+            CalmError: fewer batches than devices.
+        """
         config, progress = self.config, self.progress
         steps = len(task.batches(progress.epoch))
+        if steps < self.fabric.world_size:
+            raise CalmError(f"{self.folder.name}: {steps} batches are too few for {self.fabric.world_size} devices.")
         done, total = progress.epoch * steps, config.epochs * steps
         with tqdm(total=total, initial=done, desc=self.folder.name, mininterval=BAR_SECONDS) as bar:
             while progress.epoch < config.epochs and not self.stopped():
@@ -167,7 +180,7 @@ class Run:
         """Write a checkpoint that also tells where the run stands."""
         if self.fabric.is_global_zero:
             copies = {key: tensor.detach().clone() for key, tensor in tensors.items()}
-            save_checkpoint(self.folder / name, copies, dataclasses.asdict(self.progress))
+            save_checkpoint(self.folder / name, copies, {**self.origin, **dataclasses.asdict(self.progress)})
 
     def resume(self) -> None:
         """Go on from the last checkpoint, if there is one."""

@@ -17,7 +17,7 @@ from torch import nn
 from calm import checkpoint, training
 from calm.batches import trace_batches
 from calm.checkpoint import load_checkpoint
-from calm.config import FitConfig
+from calm.config import Config, FitConfig
 from calm.dat import DualAxisTransformer
 from calm.quantizer import NeuralQuantizer
 from calm.tokens import token_batches, tokenize
@@ -38,6 +38,7 @@ class Toy(nn.Module):
 
     def __init__(self):
         super().__init__()
+        self.config = Config()
         self.map = nn.Linear(3, 2)
         self.embeddings = nn.ParameterList([torch.ones(2), torch.ones(1, 2)])
         self.register_buffer("steps", torch.zeros(()))
