@@ -27,8 +27,10 @@ class Codebook(nn.Module):
         self._latest: tuple[Tensor, Tensor] | None = None
 
     def distances(self, latent: Float[Tensor, "*shape channel"]) -> Float[Tensor, "*shape code"]:
-        """Squared Euclidean distance of every latent to every code."""
-        return latent.square().sum(-1, keepdim=True) - 2 * latent @ self.vectors.T + self.vectors.square().sum(-1)
+        """Squared Euclidean distance of every latent to every code, in full precision whatever the model is run in."""
+        with torch.autocast(latent.device.type, enabled=False):
+            latent = latent.to(self.vectors.dtype)
+            return latent.square().sum(-1, keepdim=True) - 2 * latent @ self.vectors.T + self.vectors.square().sum(-1)
 
     def nearest(self, latent: Float[Tensor, "*shape channel"]) -> Int[Tensor, "*shape"]:
         """i = argmin_j |x - e_j|^2 (Eq. 3)."""

@@ -1,6 +1,8 @@
 """The project's own files agree with each other."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -67,3 +69,10 @@ def test_a_newer_torch_is_accepted(version):
 def test_each_notebook_is_paired_with_its_source():
     sources = {path.stem for path in (ROOT / "notebooks").glob("*.py")}
     assert sources and sources == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+
+
+def test_the_code_passes_the_linter():
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "."], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout

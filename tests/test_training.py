@@ -7,6 +7,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -254,6 +255,12 @@ def test_run_killed_at_any_moment_of_any_save_goes_on_to_the_same_end(toy, tmp_p
 def test_killed_run_leaves_no_half_written_folder_behind_in_the_end(toy, killed):
     run(toy, killed / "fsync" / "6", epochs=SHORT)
     assert [path.name for path in (killed / "fsync" / "6").iterdir()] == ["model"]
+
+
+def test_training_in_bf16_stays_near_that_in_full_precision(case, tmp_path):
+    _, full = run(case, tmp_path / "full")
+    _, half = run(case, tmp_path / "half", precision="bf16-mixed")
+    np.testing.assert_allclose(half["loss"], full["loss"], rtol=0.05)
 
 
 def test_finished_run_is_loaded_and_not_trained_again(case, tmp_path):
