@@ -4,12 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fit_cases import EPOCHS, toy_case
 
-from calm.config import DATConfig, QuantizerConfig, SimulationConfig
+from calm.batches import trace_batches
+from calm.config import DATConfig, FitConfig, QuantizerConfig, SimulationConfig
 from calm.dat import DualAxisTransformer, TokenBatch
 from calm.quantizer import NeuralQuantizer
 from calm.session import Session, prepare
 from calm.simulation import simulate
+from calm.tokens import token_batches, tokenize
+from calm.training import Task
 
 SESSIONS = {"uneven": 5, "other": 3}  # neurons of each session that the small transformer knows
 
@@ -109,3 +113,45 @@ def batch(quantizer_config):
     torch.manual_seed(2)
     neurons = SESSIONS["uneven"]
     return TokenBatch("uneven", torch.arange(neurons), torch.randint(quantizer_config.codes, (2, neurons, 9)))
+
+
+@pytest.fixture
+def toy():
+    return toy_case()
+
+
+@pytest.fixture
+def nq(quantizer_config, uneven):
+    config = FitConfig(epochs=EPOCHS, rows=20, weight_ema=0.5)
+    traces = torch.from_numpy(uneven.traces[1])
+
+    def make():
+        torch.manual_seed(0)
+        return NeuralQuantizer(quantizer_config)
+
+    def score(model):
+        return -model(traces).reconstruction.sub(traces).square().mean().item()
+
+    return make, Task(lambda epoch: trace_batches([uneven], config, 4, seed=epoch), score), config
+
+
+@pytest.fixture
+def dat_case(dat_config, quantizer, uneven):
+    config = FitConfig(epochs=EPOCHS, neurons=3, weight_ema=0.5)
+    tokens = tokenize(quantizer, uneven)
+
+    def make():
+        torch.manual_seed(0)
+        return DualAxisTransformer(dat_config, quantizer.codebook.vectors.detach(), {"uneven": 5})
+
+    def score(model):
+        batches = token_batches([tokens], config, seed=0)
+        return -sum(model.next_token_loss(batch, batch.tokens).item() for batch in batches)
+
+    return make, Task(lambda epoch: token_batches([tokens], config, seed=epoch), score), config
+
+
+@pytest.fixture(params=["toy", "nq", "dat_case"])
+def case(request):
+    """Maker of a model, its task and the numbers of the loop."""
+    return request.getfixturevalue(request.param)

@@ -1,0 +1,94 @@
+"""Small cases of the fit loop, and ways to run them, interrupt them and compare them."""
+
+import itertools
+
+import pandas as pd
+import torch
+from torch import nn
+
+from calm.config import Config, FitConfig
+from calm.training import Task, fit
+
+EPOCHS, STEPS = 3, 3
+
+
+class Toy(nn.Module):
+    """A regression whose loss draws random numbers, and whose buffer and attributes change like a real model's."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = Config()
+        self.map = nn.Linear(3, 2)
+        self.embeddings = nn.ParameterList([torch.ones(2), torch.ones(1, 2)])
+        self.register_buffer("steps", torch.zeros(()))
+        self.trail = []  # weights after each step
+
+    def training_loss(self, batch):
+        error = (self.map(batch) + self.embeddings[0] - batch[:, :2] * torch.rand(()) * self.noise).square().mean()
+        return {"loss": error, "double": 2 * error}
+
+    def before_epoch(self, epoch, epochs):
+        self.noise = 1 + epoch / epochs
+
+    def after_step(self):
+        self.steps += 1
+        self.trail.append(self.map.weight.detach().clone())
+
+
+def make_toy():
+    torch.manual_seed(0)
+    return Toy()
+
+
+def toy_batches(epoch):
+    """Other batches in each epoch, the same for the same epoch."""
+    return list(torch.randn(STEPS, 5, 3, generator=torch.Generator().manual_seed(epoch)))
+
+
+def toy_score(model):
+    return -model.training_loss(torch.ones(4, 3))["loss"].item()
+
+
+def toy_case():
+    """Toy, its task and its numbers."""
+    config = FitConfig(epochs=EPOCHS, weight_ema=0.5, learning_rate=0.05)
+    return make_toy, Task(toy_batches, lambda model: toy_score(with_noise(model))), config
+
+
+def with_noise(model):
+    """A loaded toy has not seen `before_epoch`."""
+    model.noise = 1.0
+    return model
+
+
+def run(case, folder, *, task=None, **changes):
+    """Fit a new model; returns it with its history."""
+    make, usual, config = case
+    model = make()
+    return model, fit(model, task or usual, config.model_copy(update=changes), seed=0, folder=folder)
+
+
+def stopping(task, *, epoch=None, validation=None):
+    """The task, interrupted when the batches of an epoch are asked for or in a validation."""
+    validations = itertools.count()
+
+    def batches(number):
+        if number == epoch:
+            raise KeyboardInterrupt
+        return task.batches(number)
+
+    def validate(model):
+        if next(validations) == validation:
+            raise KeyboardInterrupt
+        return task.validate(model)
+
+    return Task(batches, validate)
+
+
+def assert_same(first, second):
+    """Two runs ended in the same weights and buffers and wrote the same history."""
+    (model, history), (other, other_history) = first, second
+    states = model.state_dict(), other.state_dict()
+    assert states[0].keys() == states[1].keys()
+    assert [name for name in states[0] if not torch.equal(states[0][name], states[1][name])] == []
+    pd.testing.assert_frame_equal(history, other_history, check_exact=True)
