@@ -1,6 +1,8 @@
-"""The training stages; each is kept under a hash of its config and its input, and found again by any notebook."""
+"""The training stages; each is kept under a hash of what it was made from, and found again by any notebook."""
 
+import ast
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -22,6 +24,10 @@ from calm.session import Session, cut_trials
 from calm.tokens import TokenSession, token_batches, tokenize
 from calm.training import Task, fit
 
+TRAINING_MODULES = (
+    *("layers", "codebook", "quantizer", "dat", "distributed"),
+    *("seeding", "batches", "tokens", "training", "forecasting", "reconstruction", "metrics", "stages"),
+)
 Model = TypeVar("Model", NeuralQuantizer, DualAxisTransformer)
 
 
@@ -34,10 +40,18 @@ class Trained(Generic[Model]):
     key: str
 
 
+@functools.cache
+def code_hash() -> str:
+    """Hash of the modules that training runs through, comments and layout apart."""
+    folder = Path(__file__).parent
+    trees = [ast.dump(ast.parse((folder / f"{module}.py").read_text())) for module in TRAINING_MODULES]
+    return hashlib.sha256("\n".join(trees).encode()).hexdigest()
+
+
 def stage_key(name: str, configs: Sequence[Config], inputs: Sequence[str], seed: int) -> str:
-    """Name and hash of everything that a stage's result depends on, the code apart."""
+    """Name and hash of everything that a stage's result depends on: configuration, input, seed and code."""
     described = [config.model_dump(mode="json") for config in configs]
-    text = json.dumps([described, list(inputs), seed], sort_keys=True)
+    text = json.dumps([described, list(inputs), seed, code_hash()], sort_keys=True)
     return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 

@@ -6,6 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import jupytext
 import pytest
 import yaml
 
@@ -66,9 +67,22 @@ def test_a_newer_torch_is_accepted(version):
     calm.check_torch(version)
 
 
-def test_each_notebook_is_paired_with_its_source():
-    sources = {path.stem for path in (ROOT / "notebooks").glob("*.py")}
-    assert sources and sources == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+
+
+def cells(path: Path) -> list[tuple[str, str]]:
+    return [(cell.cell_type, cell.source) for cell in jupytext.read(path).cells]
+
+
+def test_there_are_no_notebooks_without_a_source():
+    assert {path.stem for path in NOTEBOOKS} == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+
+
+@pytest.mark.parametrize("source", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_says_what_its_source_says_and_was_not_run_in_place(source):
+    notebook = source.with_suffix(".ipynb")
+    assert cells(source) == cells(notebook)
+    assert not any(cell.get("outputs") for cell in jupytext.read(notebook).cells)
 
 
 def test_the_code_passes_the_linter():

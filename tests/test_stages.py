@@ -64,6 +64,12 @@ def test_the_key_depends_on_config_input_and_seed(smoke):
     assert base not in different and len(different) == 3
 
 
+def test_the_key_depends_on_the_code(smoke, monkeypatch):
+    base = stages.stage_key("dat", [smoke.dat], ["a"], 0)
+    monkeypatch.setattr(stages, "code_hash", lambda: "other code")
+    assert stages.stage_key("dat", [smoke.dat], ["a"], 0) != base
+
+
 def test_training_improves_both_stages(quantizer, transformer):
     assert quantizer.history["val"].iloc[-1] > quantizer.history["val"].iloc[0]
     assert transformer.history["loss"].iloc[-1] < transformer.history["loss"].iloc[0]
