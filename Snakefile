@@ -35,7 +35,7 @@ rule report:
     output:
         touch(f"{EXECUTED}/report.done"),
     shell:
-        "python -m calm.report {FOLDER}"
+        "python -m calm.report {FOLDER:q}"
 
 
 # Two trainings on the same cores would only slow each other down, so every notebook takes all of them.
@@ -62,7 +62,9 @@ rule recordings:
     wildcard_constraints:
         notebook="02_tokenizer|03_pretraining|04_forecasting",
     params:
-        setup=f"{SETUP} dataset={SETTINGS['dataset']}",
+        setup=SETUP,
+        dataset=SETTINGS["dataset"],
     threads: workflow.cores
     shell:
         "OMP_NUM_THREADS={threads} python -m calm.run {input.notebook} {output} {params.setup}"
+        " dataset={params.dataset:q}"

@@ -7,7 +7,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from calm.config import QuantizerConfig
-from calm.distributed import from_first_rank, sum_over_ranks
+from calm.devices import from_first_rank, sum_over_ranks
 from calm.errors import CalmError
 
 TINY = 1e-9  # keeps logarithm and division finite, and their gradients, where a code is not used at all

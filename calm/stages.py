@@ -25,7 +25,7 @@ from calm.tokens import TokenSession, token_batches, tokenize
 from calm.training import Task, fit
 
 TRAINING_MODULES = (
-    *("layers", "codebook", "quantizer", "dat", "distributed"),
+    *("layers", "codebook", "quantizer", "dat", "devices"),
     *("seeding", "batches", "tokens", "training", "forecasting", "reconstruction", "metrics", "stages"),
 )
 Model = TypeVar("Model", NeuralQuantizer, DualAxisTransformer)
@@ -78,7 +78,7 @@ def new_transformer(
 ) -> DualAxisTransformer:
     """An untrained transformer that knows the given sessions."""
     with seeded(seed):
-        vectors = quantizer.codebook.vectors.detach()
+        vectors = quantizer.codebook.vectors.detach().cpu()
         return DualAxisTransformer(profile.dat, vectors, {each.name: len(each.neurons) for each in sessions})
 
 

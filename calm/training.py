@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from calm.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from calm.config import Config, FitConfig
+from calm.devices import best_device
 from calm.errors import CalmError
 from calm.seeding import epoch_seed, seeded
 
@@ -89,7 +90,8 @@ class Run:
         self.config, self.seed, self.folder = config, seed, folder
         # Other sessions' embeddings, and in the warm-up the codebook, take no part in a step.
         strategy = DDPStrategy(find_unused_parameters=True) if config.devices > 1 else "auto"
-        self.fabric = Fabric(devices=config.devices, strategy=strategy, precision=config.precision)
+        chosen = {"accelerator": best_device().type, "strategy": strategy, "devices": config.devices}
+        self.fabric = Fabric(**chosen, precision=config.precision)
         self.fabric.launch()
         self.model, self.optimizer = self.fabric.setup(model, make_optimizer(model, config))
         self.model.mark_forward_method("training_loss")
@@ -223,7 +225,7 @@ def unpack(run: Run, tensors: dict[str, Tensor]) -> None:
 
 
 def fit(model: nn.Module, task: Task, config: FitConfig, *, seed: int, folder: Path) -> pd.DataFrame:
-    """Train a model in place and leave it with the weights that scored best on validation trials.
+    """Train a model in place and leave it, on the best device, with the weights that scored best in validation.
 
     Args:
         model: a `Trainable` module.
@@ -241,6 +243,6 @@ def fit(model: nn.Module, task: Task, config: FitConfig, *, seed: int, folder: P
             run.resume()
             run.train(task)
     tensors, manifest = load_checkpoint(folder / "model")
-    model.cpu().load_state_dict(tensors)
-    model.eval()
+    model.load_state_dict(tensors)
+    model.to(best_device()).eval()
     return pd.DataFrame(manifest["history"])
