@@ -19,7 +19,7 @@ try:
 except CalmError as error:
     raise WorkflowError(str(error)) from error
 
-OWN = NAME == "simulation"
+OWN = SETTINGS["dataset"] == "simulation"
 NOTEBOOKS = ["01_simulation", "02_tokenizer"] if OWN else ["02_tokenizer", "03_pretraining", "04_forecasting"]
 EXECUTED = f"runs/notebooks/{SETTINGS['profile']}/{NAME}/{SETTINGS['seed']}"
 FOLDER = f"figures/{SETTINGS['profile']}" + ("" if OWN else f"/{NAME}")

@@ -62,9 +62,11 @@ def described(path: str, profile: Profile, seed: int) -> Recordings:
     """Read, check and prepare the recordings of a description.
 
     Raises:
-        CalmError: a context that ends within a token, or nothing to train on.
+        CalmError: a name that is taken, a context that ends within a token, or nothing to train on.
     """
     dataset, window = load_dataset(path), profile.quantizer.window
+    if dataset.name == SIMULATION:
+        raise CalmError(f"{path}: `name` {SIMULATION} is taken by calm's own data: choose another.")
     if dataset.context % window:
         raise CalmError(f"{dataset.name}: `context` {dataset.context} ends within a token: use a multiple of {window}.")
     smallest = dataset.context + window

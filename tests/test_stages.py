@@ -151,6 +151,7 @@ def test_a_description_gives_sessions_groups_and_context(description, smoke):
     ("change", "sentence"),
     [
         (("context: 24", "context: 26"), "ends within a token: use a multiple of 4"),
+        (("files", "name: simulation\nfiles"), "`name` simulation is taken"),
         (("[network-2]", "[network-0, network-1, network-2]"), "every subject is held out"),
     ],
 )
