@@ -95,13 +95,16 @@ def claims_section(claims: pd.DataFrame) -> str:
                 "" if pd.isna(low) else f"{low:.3f} to {high:.3f}"
                 for low, high in zip(claims["low"], claims["high"], strict=True)
             ],
-            "p": ["" if pd.isna(p) else f"{p:.2g}" for p in claims["p"]],
+            "p (trials)": ["" if pd.isna(p) else f"{p:.2g}" for p in claims["p"]],
+            "p (sessions)": ["" if pd.isna(p) else f"{p:.2g}" for p in claims["p_sessions"]],
             "verdict": claims["note"],
         }
     )
     how = (
-        "Differences in per-trial correlation, paired over the test trials; mixed model with session as group (with one"
-        " session: sign-flip permutation test over its trials, t interval); p after Holm over the methods."
+        "Differences in per-trial correlation, paired over the test trials. p (trials): sign-flip permutations, about"
+        " these very sessions. p (sessions) and the interval: mixed model with session as group, about sessions like"
+        " them (with one session, the interval is of its trials). Both p after Holm over the methods. A claim holds if"
+        " both are below 0.05, and holds for these sessions if only the first is."
     )
     return f"## Claims\n\n{CLAIM_2} {how}\n\n{markdown(shown)}\n"
 
