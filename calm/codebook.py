@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from calm.config import QuantizerConfig
@@ -37,7 +38,8 @@ class Codebook(nn.Module):
         return self.distances(latent).argmin(-1)
 
     def logits(self, latent: Float[Tensor, "*shape channel"]) -> Float[Tensor, "*shape code"]:
-        """Soft assignment, -|x - e|^2 / sqrt(C): the paper has no root, and a one-hot softmax."""
+        """Logits of the soft assignment, -|x - e|^2 / sqrt(C)."""
+        # The paper has no root; without it the softmax is one-hot in practice and the entropy term has no gradient.
         return -self.distances(latent) / self.config.width**0.5
 
     def losses(
@@ -47,7 +49,7 @@ class Codebook(nn.Module):
 
         Distances are means over channels where the paper has sums, so that the weights mean the same at every width.
         """
-        chosen = self.vectors[codes]
+        chosen = F.embedding(codes, self.vectors)  # not an index: its gradient differs from run to run on two threads
         usage = F.gumbel_softmax(self.logits(latent), tau=temperature).flatten(0, 1).mean(0)
         # The paper does not say which E: only unit vectors can reach the identity, raw codes have the encoder's scale.
         unit = F.normalize(self.vectors, dim=-1)
@@ -102,7 +104,8 @@ class Codebook(nn.Module):
                 f"{len(recent)} windows seen in the warm-up are too few for {len(self.vectors)} codes:"
                 " give more trials or neurons, or a smaller `codes`."
             )
-        means = KMeans(len(self.vectors), n_init=1, random_state=seed).fit(recent.float().cpu().numpy())
+        with threadpool_limits(limits=1):  # its threads add up in the order they finish: no two runs would be the same
+            means = KMeans(len(self.vectors), n_init=1, random_state=seed).fit(recent.float().cpu().numpy())
         self.vectors.copy_(torch.from_numpy(means.cluster_centers_))
         from_first_rank(self.vectors)
         self.started.fill_(True)

@@ -110,10 +110,11 @@ class DualAxisTransformer(nn.Module):
     def embed(self, batch: TokenBatch) -> Float[Tensor, "token batch neuron channel"]:
         """Token + neuron + session embedding (Eq. 10)."""
         index = self.index[batch.session]
-        who = self.neuron_embeddings[index][batch.neurons] + self.session_embeddings[index]
+        # Look-ups, not indices: the gradient of an index differs from run to run on more than one thread.
+        who = F.embedding(batch.neurons, self.neuron_embeddings[index]) + self.session_embeddings[index]
         if batch.tokens.is_floating_point():
             return batch.tokens.movedim(2, 0) @ self.tokens + who
-        return self.tokens[batch.tokens.movedim(2, 0)] + who
+        return F.embedding(batch.tokens.movedim(2, 0), self.tokens) + who
 
     def features(
         self, batch: TokenBatch, caches: list[Cache] | None = None

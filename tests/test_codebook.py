@@ -202,3 +202,28 @@ def test_every_term_has_a_finite_gradient_when_codes_go_unused():
     codebook, latent = make_codebook(torch.tensor([[0.0], [1e4]])), torch.randn(20, 1, 1, requires_grad=True)
     sum(codebook.losses(latent, codebook.nearest(latent), temperature=0.01).values()).backward()
     assert torch.isfinite(codebook.vectors.grad).all() and torch.isfinite(latent.grad).all()
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_start_and_gradient_are_the_same_in_every_run_on_two_threads(two_threads):
+    config = QuantizerConfig(width=64, codes=128)
+    latent = torch.randn(40, 50, 64)
+
+    def run():
+        torch.manual_seed(0)
+        codebook = Codebook(config)
+        for _ in range(5):
+            codebook.remember(latent, torch.zeros(40, 50, dtype=torch.long))
+        codebook.start(seed=0)
+        sum(codebook.losses(latent, codebook.nearest(latent), 1.0).values()).backward()
+        return torch.cat([codebook.vectors.detach(), codebook.vectors.grad])
+
+    first = run()
+    assert all(torch.equal(run(), first) for _ in range(5))
