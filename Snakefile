@@ -4,26 +4,28 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from calm.config import load_profile
+from calm.config import SIMULATION, load_profile
 from calm.datasets import load_dataset
 from calm.errors import CalmError
 
-KNOWN = {"profile": "quick", "dataset": "simulation", "seed": 0}
+KNOWN = {"profile": "quick", "dataset": SIMULATION, "seed": 0}
 
 if unknown := sorted(set(config) - set(KNOWN)):
     raise WorkflowError(f"There is no --config {unknown[0]!r}: there are {', '.join(KNOWN)}.")
 SETTINGS = {**KNOWN, **config}
+OWN = SETTINGS["dataset"] == SIMULATION
+NAME, DATA = SIMULATION, []
 try:
     load_profile(SETTINGS["profile"])
-    NAME = "simulation" if SETTINGS["dataset"] == "simulation" else load_dataset(SETTINGS["dataset"]).name
+    if not OWN:
+        description = load_dataset(SETTINGS["dataset"])
+        NAME, DATA = description.name, [SETTINGS["dataset"], *map(str, description.paths())]
 except CalmError as error:
     raise WorkflowError(str(error)) from error
 
-OWN = SETTINGS["dataset"] == "simulation"
 NOTEBOOKS = ["01_simulation", "02_tokenizer"] if OWN else ["02_tokenizer", "03_pretraining", "04_forecasting"]
 EXECUTED = f"runs/notebooks/{SETTINGS['profile']}/{NAME}/{SETTINGS['seed']}"
 FOLDER = f"figures/{SETTINGS['profile']}" + ("" if OWN else f"/{NAME}")
-DATA = [] if OWN else [SETTINGS["dataset"], *map(str, load_dataset(SETTINGS["dataset"]).paths())]
 LIBRARY = [str(path) for path in sorted(Path("calm").rglob("*")) if path.suffix in {".py", ".yaml"}]
 SETUP = f"profile={SETTINGS['profile']} seed={SETTINGS['seed']}"
 

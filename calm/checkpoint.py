@@ -89,7 +89,7 @@ def verify(path: Path, checksum: bytes) -> None:
         raise CalmError(f"{path} is damaged (checksum differs): delete {path.parent} and run again.")
 
 
-def load_checkpoint(folder: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and manifest of a checkpoint.
 
     Raises:
@@ -104,4 +104,4 @@ def load_checkpoint(folder: Path, device: str = "cpu") -> tuple[dict[str, Tensor
         raise CalmError(f"{folder} has schema {manifest['schema']}, this calm reads {SCHEMA}: train it again.")
     for name, checksum in manifest["files"].items():
         verify(folder / name, checksum.encode())
-    return load_file(folder / "weights.safetensors", device=device), manifest
+    return load_file(folder / "weights.safetensors"), manifest

@@ -8,6 +8,8 @@ import yaml
 
 from calm.errors import CalmError
 
+SIMULATION = "simulation"  # name of the dataset that calm makes itself
+
 
 class Config(pydantic.BaseModel):
     """Frozen, and strict about names."""

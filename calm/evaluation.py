@@ -19,9 +19,7 @@ Forecasts = list[Float[np.ndarray, "neuron _horizon"]]
 Label = tuple[str, str]  # method and variant
 
 
-def forecast_baselines(
-    session: Session, trials: Int[np.ndarray, " part"], profile: Profile
-) -> dict[Label, list[Float[np.ndarray, "neuron _horizon"]]]:
+def forecast_baselines(session: Session, trials: Int[np.ndarray, " part"], profile: Profile) -> dict[Label, Forecasts]:
     """Forecasts of the naive and linear methods, fitted on this session alone."""
     context = profile.forecast.context
     contexts, futures = cut_trials(session, trials, context)
@@ -41,7 +39,7 @@ def forecast_calm(
     session: Session,
     trials: Int[np.ndarray, " part"],
     profile: Profile,
-) -> dict[Label, list[Float[np.ndarray, "neuron _horizon"]]]:
+) -> dict[Label, Forecasts]:
     """Forecasts of CalM for each way to go on after a token: likeliest, a sample, mean of many samples, expectation."""
     config = profile.forecast
     contexts, futures = cut_trials(session, trials, config.context)

@@ -129,7 +129,7 @@ class CalMForecaster:
         if frames % window:
             raise CalmError(f"A context of {frames} frames ends within a token: make it a multiple of {window}.")
         rows = torch.from_numpy(contexts).to(vectors.device).flatten(0, 1)
-        codes = self.quantizer.codebook.nearest(self.quantizer.encode(rows)).T.unflatten(0, (batch, neurons))
+        codes = self.quantizer.encode_codes(rows).unflatten(0, (batch, neurons))
         context = TokenBatch(self.session, torch.arange(neurons, device=rows.device), codes)
         rolled = roll_out(self.model, context, steps=-(-horizon // window), choice=self.choice, samples=samples)
         future = (rolled.predicted if expect else rolled.chosen) @ vectors

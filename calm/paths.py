@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from calm.config import SIMULATION
 from calm.errors import CalmError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,5 +28,4 @@ def ensure_writable(folder: Path) -> Path:
 
 def figures_folder(profile: str, dataset: str) -> Path:
     """Folder of the figures and tables: of the profile on its own data, or of a user's dataset within it."""
-    own = dataset == "simulation"
-    return ensure_writable(FIGURES / profile if own else FIGURES / profile / dataset)
+    return ensure_writable(FIGURES / profile if dataset == SIMULATION else FIGURES / profile / dataset)

@@ -73,6 +73,11 @@ class NeuralQuantizer(nn.Module):
         windows = traces.unflatten(-1, (-1, self.config.window)).transpose(0, 1)
         return self.to_latent(self.encoder(self.embed(windows)))
 
+    def encode_codes(self, traces: Float[Tensor, "row frame"]) -> Int[Tensor, "row token"]:
+        """Nearest codes, without Gumbel noise; frames after the last whole window are left out."""
+        whole = traces.shape[-1] // self.config.window * self.config.window
+        return self.codebook.nearest(self.encode(traces[:, :whole])).T
+
     def decode(self, vectors: Float[Tensor, "token row channel"]) -> Float[Tensor, "row frame"]:
         """Traces from code vectors."""
         return self.to_frames(self.decoder(vectors)).transpose(0, 1).flatten(1)

@@ -20,12 +20,9 @@ def reconstruct(
     Returns:
         Reconstructed z-scores and the codes, one array a trial each.
     """
-    device, window = quantizer.codebook.vectors.device, quantizer.config.window
-    traces, tokens = [], []
+    device, traces, tokens = quantizer.codebook.vectors.device, [], []
     for trial in trials:
-        frames = session.frames[trial] // window * window
-        latent = quantizer.encode(torch.from_numpy(session.traces[trial][:, :frames]).to(device))
-        codes = quantizer.codebook.nearest(latent).T
+        codes = quantizer.encode_codes(torch.from_numpy(session.traces[trial]).to(device))
         traces.append(quantizer.decode_codes(codes).cpu().numpy())
         tokens.append(codes.cpu().numpy())
     return traces, tokens

@@ -2,13 +2,11 @@
 
 import dataclasses
 
-from calm.config import Profile
+from calm.config import SIMULATION, Profile
 from calm.datasets import load_dataset, read_sessions
 from calm.errors import CalmError
 from calm.session import Session, prepare
 from calm.simulation import simulate
-
-SIMULATION = "simulation"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -31,13 +31,9 @@ class TokenSession:
 
 @torch.no_grad()
 def tokenize(quantizer: NeuralQuantizer, session: Session) -> TokenSession:
-    """Nearest codes of every trial, whole windows only; no Gumbel noise (spec 2)."""
-    device, window = quantizer.codebook.vectors.device, quantizer.config.window
-    tokens = []
-    for trace in session.traces:
-        frames = trace.shape[1] // window * window
-        latent = quantizer.encode(torch.from_numpy(trace[:, :frames]).to(device))
-        tokens.append(quantizer.codebook.nearest(latent).T.cpu().numpy())
+    """The codes of every trial (spec 2)."""
+    device = quantizer.codebook.vectors.device
+    tokens = (quantizer.encode_codes(torch.from_numpy(trace).to(device)).cpu().numpy() for trace in session.traces)
     return TokenSession(name=session.name, tokens=tuple(tokens), train=session.trials_of("train"))
 
 
