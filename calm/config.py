@@ -116,6 +116,55 @@ class VARConfig(Config):
     penalties: tuple[float, ...] = (1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6)
 
 
+class POCOConfig(Config):
+    """POCO, population-conditioned forecaster (spec 5)."""
+
+    width: int = 128
+    latents: int = 8
+    layers: int = 1  # of attention among the latents
+    heads: int = 16  # there; one where latents read neurons or neurons read latents
+    head_width: int = 64
+    hidden: int = 1024  # of the map from context to horizon
+    compression: int = 8  # frames per token
+    ffn_dropout: float = 0.2
+    dropout: float = 0.4
+    longest_period: float = 100.0  # frames; of the rotary positions
+    horizon: int = 24  # frames: all that it can forecast
+
+
+class TCNConfig(Config):
+    """Temporal convolutional network (spec 5)."""
+
+    width: int = 256
+    layers: int = 5  # the dilation doubles from one to the next
+    kernel: int = 5
+    dropout: float = 0.1
+
+
+class PatchTSTConfig(Config):
+    """PatchTST (spec 5)."""
+
+    patch: int = 8  # frames
+    stride: int = 4  # frames
+    width: int = 128
+    layers: int = 3
+    heads: int = 8
+    ffn: int = 256  # the paper does not give it; the default of NeuralForecast
+    dropout: float = 0.1
+    horizon: int = 20  # frames forecast at once; the paper does not give it
+
+
+class ITransformerConfig(Config):
+    """iTransformer (spec 5)."""
+
+    width: int = 64
+    layers: int = 2
+    heads: int = 4
+    ffn: int = 2048  # the paper does not give it; the default of NeuralForecast
+    dropout: float = 0.1
+    horizon: int = 20  # frames forecast at once; the paper does not give it
+
+
 class Profile(Config):
     """All the numbers of a run at one scale."""
 
@@ -125,7 +174,16 @@ class Profile(Config):
     dat: DATConfig
     dat_fit: FitConfig
     forecast: ForecastConfig
+    learning_rates: tuple[float, ...] = pydantic.Field((1.0,), min_length=1)  # factors that each network is tried with
     var: VARConfig
+    tcn: TCNConfig
+    tcn_fit: FitConfig
+    patchtst: PatchTSTConfig
+    patchtst_fit: FitConfig
+    itransformer: ITransformerConfig
+    itransformer_fit: FitConfig
+    poco: POCOConfig
+    poco_fit: FitConfig
 
 
 def profile_names() -> list[str]:

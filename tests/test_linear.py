@@ -6,7 +6,8 @@ import pytest
 from sklearn.linear_model import Ridge
 from statsmodels.tsa.api import VAR
 
-from calm.baselines.linear import BOUND, Decay, MeanTrial, Persistence, RidgeVAR, lagged
+from calm.baselines import BOUND
+from calm.baselines.linear import Decay, MeanTrial, Persistence, RidgeVAR, lagged
 from calm.config import VARConfig
 from calm.errors import CalmError
 from calm.metrics import trial_correlation

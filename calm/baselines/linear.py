@@ -6,16 +6,17 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
+from calm.baselines import BOUND
 from calm.config import VARConfig
 from calm.errors import CalmError
 from calm.metrics import trial_correlation
 from calm.session import Session
 
-BOUND = 1e3  # z-scores: no sane rollout comes near, and one that diverges stays finite
-
 
 class Persistence:
     """The last frame of the context, held."""
+
+    parameters = 0
 
     def fit(self, session: Session) -> "Persistence":
         """Nothing to learn."""
@@ -40,6 +41,11 @@ class Decay:
 
     mean: Float[np.ndarray, " neuron"]
     coefficient: Float[np.ndarray, " neuron"]
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that were fitted."""
+        return self.mean.size + self.coefficient.size
 
     def fit(self, session: Session) -> "Decay":
         """Regress each training frame on the one before it in the same trial."""
@@ -73,6 +79,11 @@ class MeanTrial:
     """
 
     mean: Float[np.ndarray, "neuron frame"]
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that were fitted."""
+        return self.mean.size
 
     def fit(self, session: Session) -> "MeanTrial":
         """Average the training trials frame by frame."""
@@ -167,6 +178,11 @@ class RidgeVAR:
         self.context = context
         if not self.orders:
             raise CalmError(f"A context of {context} frames is too short for autoregressions of order {config.orders}.")
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that were fitted."""
+        return self.coefficients.size
 
     def fit(self, session: Session) -> "RidgeVAR":
         """Fit every order and penalty on the training trials, keep the best rolled-out validation correlation."""
