@@ -1,100 +1,143 @@
-"""The forecasters of a figure, and the rows of the results table that their forecasts give."""
+"""The forecasters of a figure: all methods behind one interface, and what each of them cost."""
 
+import dataclasses
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, Int
 
+from calm.baselines import Forecaster, Network
+from calm.baselines.itransformer import ITransformer
 from calm.baselines.linear import Decay, MeanTrial, Persistence, RidgeVAR
-from calm.config import Profile
+from calm.baselines.networks import NetworkForecaster, train_network
+from calm.baselines.patchtst import PatchTST
+from calm.baselines.poco import POCO
+from calm.baselines.tcn import TCN
+from calm.config import Config, FitConfig, Profile
 from calm.dat import DualAxisTransformer
 from calm.forecasting import CalMForecaster, Choice
-from calm.metrics import trial_correlation, trial_mse
 from calm.quantizer import NeuralQuantizer
-from calm.results import Row, TrialRow, table
+from calm.search import Search, search
 from calm.session import Session, cut_trials
+from calm.stages import Trained, train_transformer
 
 Forecasts = list[Float[np.ndarray, "neuron _horizon"]]
 Label = tuple[str, str]  # method and variant
 
 
-def forecast_baselines(session: Session, trials: Int[np.ndarray, " part"], profile: Profile) -> dict[Label, Forecasts]:
-    """Forecasts of the naive and linear methods, fitted on this session alone."""
-    context = profile.forecast.context
-    contexts, futures = cut_trials(session, trials, context)
-    horizons = [future.shape[1] for future in futures]
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What it took to train a method.
+
+    Attributes:
+        parameters: that were trained.
+        seconds: of the training that was kept.
+        search: seconds of all tries together.
+    """
+
+    parameters: int
+    seconds: float
+    search: float
+
+
+def linear_forecasters(session: Session, profile: Profile) -> tuple[dict[Label, Forecaster], dict[str, Cost]]:
+    """The naive and linear methods, fitted on this session alone."""
     methods = {
         "persistence": Persistence(),
         "decay": Decay(),
         "mean trial": MeanTrial(),
-        "ridge VAR": RidgeVAR(profile.var, context),
+        "ridge VAR": RidgeVAR(profile.var, profile.forecast.context),
     }
-    return {(name, ""): method.fit(session).forecast(contexts, horizons) for name, method in methods.items()}
+    fitted, costs = {}, {}
+    for name, method in methods.items():
+        began = time.perf_counter()
+        fitted[name, ""] = method.fit(session)
+        seconds = time.perf_counter() - began
+        costs[name] = Cost(method.parameters, seconds, seconds)
+    return fitted, costs
 
 
-def forecast_calm(
-    model: DualAxisTransformer,
-    quantizer: NeuralQuantizer,
-    session: Session,
-    trials: Int[np.ndarray, " part"],
-    profile: Profile,
-) -> dict[Label, Forecasts]:
-    """Forecasts of CalM for each way to go on after a token: likeliest, a sample, mean of many samples, expectation."""
+def calm_forecasters(
+    model: DualAxisTransformer, quantizer: NeuralQuantizer, session: Session, profile: Profile
+) -> dict[Label, Forecaster]:
+    """CalM for each way to go on after a token: likeliest, a sample, mean of many samples, expectation."""
     config = profile.forecast
-    contexts, futures = cut_trials(session, trials, config.context)
-    horizons = [future.shape[1] for future in futures]
     ways: dict[str, tuple[Choice, int]] = {"greedy": ("greedy", 1), "sample": ("sample", 1)}
     ways |= {f"mean of {config.samples}": ("sample", config.samples), "expected": ("expected", 1)}
     return {
-        ("CalM", variant): CalMForecaster(
-            model, quantizer, session.name, config, choice=choice, samples=samples
-        ).forecast(contexts, horizons)
+        ("CalM", variant): CalMForecaster(model, quantizer, session.name, config, choice=choice, samples=samples)
         for variant, (choice, samples) in ways.items()
     }
 
 
-class ForecastScores:
-    """Collects the rows of a forecasting figure: means per session, and every trial for paired tests."""
+def search_transformer(
+    quantizer: Trained[NeuralQuantizer], sessions: Sequence[Session], profile: Profile, *, seed: int, runs: Path
+) -> Search[DualAxisTransformer]:
+    """Stage 2 with each learning rate of the search."""
 
-    def __init__(self, item: str, dataset: str, seed: int):
-        self.item, self.dataset, self.seed = item, dataset, seed
-        self.rows: list[Row] = []
-        self.trial_rows: list[TrialRow] = []
+    def train(config: FitConfig) -> Trained[DualAxisTransformer]:
+        tried = profile.model_copy(update={"dat_fit": config})
+        return train_transformer(quantizer, sessions, tried, seed=seed, runs=runs)
 
-    def add(
-        self,
-        session: Session,
-        trials: Int[np.ndarray, " part"],
-        forecasts: Mapping[Label, Sequence[Float[np.ndarray, "neuron _horizon"]]],
-        *,
-        context: int,
-        group: str = "",
-    ) -> None:
-        """Score forecasts of the frames after the context on trials of one split.
+    return search(train, profile.dat_fit, profile.learning_rates)
 
-        `group`, held-in or held-out, is put behind the variant.
-        """
-        _, futures = cut_trials(session, trials, context)
-        split = session.trials["split"].iloc[trials[0]]
-        for (method, variant), predicted in forecasts.items():
-            shared = {"dataset": self.dataset, "split": split, "session": session.name, "method": method}
-            shared |= {"variant": ", ".join(filter(None, (variant, group))), "seed": self.seed}
-            pairs = list(zip(futures, predicted, strict=True))
-            correlations = [trial_correlation(*pair) for pair in pairs]
-            errors = [trial_mse(*pair) for pair in pairs]
-            for metric, values in (("corr", correlations), ("mse", errors)):
-                value = float(np.mean(values))
-                self.rows.append(Row(item=self.item, metric=metric, value=value, n=len(values), **shared))
-            self.trial_rows += [
-                TrialRow(item=f"{self.item}_trials", metric="corr", value=value, n=1, trial=int(trial), **shared)
-                for trial, value in zip(trials, correlations, strict=True)
-            ]
 
-    def table(self) -> pd.DataFrame:
-        """A row a session, method and metric."""
-        return table(self.rows)
+def calm_cost(quantizer: Trained[NeuralQuantizer], transformers: Search[DualAxisTransformer]) -> Cost:
+    """Both stages together; only the second one is searched."""
+    return Cost(
+        quantizer.parameters + transformers.chosen.parameters,
+        quantizer.seconds + transformers.chosen.seconds,
+        quantizer.seconds + transformers.seconds,
+    )
 
-    def trial_table(self) -> pd.DataFrame:
-        """A row a trial and method: correlation."""
-        return table(self.trial_rows)
+
+def rivals(profile: Profile) -> dict[str, tuple[type[Network], Config, FitConfig]]:
+    """The networks that the paper's Figure 3 compares CalM with."""
+    return {
+        "TCN": (TCN, profile.tcn, profile.tcn_fit),
+        "PatchTST": (PatchTST, profile.patchtst, profile.patchtst_fit),
+        "iTransformer": (ITransformer, profile.itransformer, profile.itransformer_fit),
+        "POCO": (POCO, profile.poco, profile.poco_fit),
+    }
+
+
+def search_rivals(session: Session, profile: Profile, *, seed: int, runs: Path) -> dict[str, Search[Network]]:
+    """Each rival trained on this session, with each learning rate of the search."""
+
+    def searched(kind: type[Network], config: Config, fit_config: FitConfig) -> Search[Network]:
+        def train(tried: FitConfig) -> Trained[Network]:
+            return train_network(kind, config, tried, [session], profile.forecast, seed=seed, runs=runs)
+
+        return search(train, fit_config, profile.learning_rates)
+
+    return {name: searched(*rival) for name, rival in rivals(profile).items()}
+
+
+def rival_forecasters(
+    searches: Mapping[str, Search[Network]], session: Session, profile: Profile
+) -> tuple[dict[Label, Forecaster], dict[str, Cost]]:
+    """The chosen training of each rival."""
+    forecasters = {
+        (name, ""): NetworkForecaster(found.chosen.model, session.name, profile.forecast)
+        for name, found in searches.items()
+    }
+    costs = {
+        name: Cost(found.chosen.parameters, found.chosen.seconds, found.seconds) for name, found in searches.items()
+    }
+    return forecasters, costs
+
+
+def forecast_trials(
+    forecasters: Mapping[Label, Forecaster], session: Session, trials: Int[np.ndarray, " part"], context: int
+) -> tuple[dict[Label, Forecasts], dict[Label, float]]:
+    """Forecasts of the frames after the context, and the seconds per trial that they took."""
+    contexts, futures = cut_trials(session, trials, context)
+    horizons = [future.shape[1] for future in futures]
+    forecasts, seconds = {}, {}
+    for label, forecaster in forecasters.items():
+        began = time.perf_counter()
+        forecasts[label] = forecaster.forecast(contexts, horizons)
+        seconds[label] = (time.perf_counter() - began) / len(trials)
+    return forecasts, seconds

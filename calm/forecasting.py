@@ -10,13 +10,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from calm.baselines import Forecaster
 from calm.batches import group_trials
 from calm.config import ForecastConfig
 from calm.dat import DualAxisTransformer, TokenBatch
 from calm.errors import CalmError
 from calm.layers import Cache
+from calm.metrics import trial_correlation
 from calm.quantizer import NeuralQuantizer
 from calm.seeding import seeded
+from calm.session import Session, cut_trials
 
 Choice = Literal["greedy", "sample", "expected"]
 
@@ -136,3 +139,11 @@ class CalMForecaster:
         whole = torch.cat([vectors[codes].expand(samples, -1, -1, -1, -1), future], dim=3)
         traces = self.quantizer.decode(whole.flatten(0, 2).transpose(0, 1))[:, frames : frames + horizon]
         return traces.unflatten(0, (samples, batch, neurons)).cpu().numpy()
+
+
+def validation_correlation(forecaster: Forecaster, session: Session, config: ForecastConfig) -> float:
+    """Mean forecast correlation on validation trials of a session: what every trained method is chosen by."""
+    trials = session.trials_of("val")[: config.validation_trials]
+    contexts, futures = cut_trials(session, trials, config.context)
+    forecasts = forecaster.forecast(contexts, [future.shape[1] for future in futures])
+    return float(np.mean([trial_correlation(*pair) for pair in zip(futures, forecasts, strict=True)]))

@@ -202,15 +202,20 @@ def codebook_usage(axes: Axes, counts: Int[np.ndarray, " code"]) -> None:
     axes.legend(loc="upper right")
 
 
-def correlation_over_time(
-    axes: Axes, time: Float[np.ndarray, " lag"], curves: Mapping[str, Float[np.ndarray, " lag"]]
-) -> None:
-    """Correlation at each time since the end of the context, in s, a line for each method."""
-    dashes = dict(zip([name for name in curves if name.startswith("ceiling")], CEILING_DASHES, strict=False))
-    for label, values in curves.items():
-        axes.plot(time, values, color=colour(label), linestyle=dashes.get(label, "-"), label=label)
+def correlation_over_time(axes: Axes, table: pd.DataFrame) -> None:
+    """Mean correlation over sessions at each time since the end of the context, a line for each method and variant.
+
+    Args:
+        axes: to draw on.
+        table: rows of one split, as `LagRow` (column `seconds`).
+    """
+    dashes = iter(CEILING_DASHES)
+    for (method, variant), rows in table.groupby(["method", "variant"], sort=False):
+        mean = rows.groupby("seconds")["value"].mean()
+        label, line = ", ".join(filter(None, (method, variant))), next(dashes) if method == "ceiling" else "-"
+        axes.plot(mean.index, mean, color=colour(method), linestyle=line, label=label)
     axes.axhline(0, color="0.8", lw=0.6, zorder=0)
     axes.set_xlabel("time since end of context (s)")
     axes.set_ylabel("correlation over trials,\nmean over neurons")
     axes.margins(x=0)
-    legend_above(axes, columns=2)
+    legend_above(axes, columns=3)

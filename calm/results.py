@@ -49,6 +49,13 @@ class TrialRow(Row):
     trial: int
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LagRow(Row):
+    """The number at one time since the end of the context, in s, as `fig3b_fading`."""
+
+    seconds: float
+
+
 COLUMNS = [field.name for field in dataclasses.fields(Row)]
 METHOD_KEYS = ("item", "dataset", "split", "method", "variant", "metric")
 

@@ -11,16 +11,16 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from calm.batches import trace_batches
-from calm.config import Config, ForecastConfig, Profile
+from calm.config import Config, Profile
 from calm.dat import DualAxisTransformer
-from calm.forecasting import CalMForecaster
-from calm.metrics import trial_correlation
+from calm.forecasting import CalMForecaster, validation_correlation
 from calm.quantizer import NeuralQuantizer
 from calm.reconstruction import reconstruction_correlations
 from calm.seeding import epoch_seed, seeded
-from calm.session import Session, cut_trials
+from calm.session import Session
 from calm.tokens import TokenSession, token_batches, tokenize
 from calm.training import Task, fit
 
@@ -28,7 +28,7 @@ TRAINING_MODULES = (
     *("layers", "codebook", "quantizer", "dat", "devices"),
     *("seeding", "batches", "tokens", "training", "forecasting", "reconstruction", "metrics", "stages"),
 )
-Model = TypeVar("Model", NeuralQuantizer, DualAxisTransformer)
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,19 +39,40 @@ class Trained(Generic[Model]):
     history: pd.DataFrame
     key: str
 
+    @property
+    def score(self) -> float:
+        """Best validation score: that of the weights that were kept."""
+        return float(self.history["val"].max())
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the training, validation included."""
+        return float(self.history["seconds"].sum())
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights that were trained."""
+        return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+
 
 @functools.cache
-def code_hash() -> str:
+def code_hash(modules: tuple[str, ...]) -> str:
     """Hash of the modules that training runs through, comments and layout apart."""
     folder = Path(__file__).parent
-    trees = [ast.dump(ast.parse((folder / f"{module}.py").read_text())) for module in TRAINING_MODULES]
+    trees = [ast.dump(ast.parse((folder / f"{module}.py").read_text())) for module in modules]
     return hashlib.sha256("\n".join(trees).encode()).hexdigest()
 
 
-def stage_key(name: str, configs: Sequence[Config], inputs: Sequence[str], seed: int) -> str:
+def stage_key(
+    name: str,
+    configs: Sequence[Config],
+    inputs: Sequence[str],
+    seed: int,
+    modules: tuple[str, ...] = TRAINING_MODULES,
+) -> str:
     """Name and hash of everything that a stage's result depends on: configuration, input, seed and code."""
     described = [config.model_dump(mode="json") for config in configs]
-    text = json.dumps([described, list(inputs), seed, code_hash()], sort_keys=True)
+    text = json.dumps([described, list(inputs), seed, code_hash(modules)], sort_keys=True)
     return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
@@ -128,20 +149,12 @@ def forecast_task(quantizer: NeuralQuantizer, sessions: Sequence[Session], profi
     tokens: list[TokenSession] = [tokenize(quantizer, session) for session in sessions]
 
     def validate(candidate: DualAxisTransformer) -> float:
-        scores = [validation_score(candidate, quantizer, session, profile.forecast) for session in sessions]
-        return float(np.mean(scores))
+        # By the choice that is both cheap and free of noise.
+        given = {"config": profile.forecast, "choice": "expected"}
+        forecasters = [CalMForecaster(candidate, quantizer, session.name, **given) for session in sessions]
+        pairs = zip(forecasters, sessions, strict=True)
+        return float(np.mean([validation_correlation(*pair, profile.forecast) for pair in pairs]))
 
     return Task(
         batches=lambda epoch: token_batches(tokens, profile.dat_fit, seed=epoch_seed(seed, epoch)), validate=validate
     )
-
-
-def validation_score(
-    model: DualAxisTransformer, quantizer: NeuralQuantizer, session: Session, config: ForecastConfig
-) -> float:
-    """Forecast correlation on validation trials of one session, by the choice that is both cheap and free of noise."""
-    forecaster = CalMForecaster(model, quantizer, session.name, config, choice="expected")
-    trials = session.trials_of("val")[: config.validation_trials]
-    contexts, futures = cut_trials(session, trials, config.context)
-    forecasts = forecaster.forecast(contexts, [future.shape[1] for future in futures])
-    return float(np.mean([trial_correlation(*pair) for pair in zip(futures, forecasts, strict=True)]))

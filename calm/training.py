@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -116,11 +117,12 @@ class Run:
         done, total = progress.epoch * steps, config.epochs * steps
         with tqdm(total=total, initial=done, desc=self.folder.name, mininterval=BAR_SECONDS) as bar:
             while progress.epoch < config.epochs and not self.stopped():
+                began = time.perf_counter()
                 row = {"epoch": progress.epoch, **self.train_epoch(task.batches(progress.epoch), bar)}
                 progress.epoch += 1
                 if progress.epoch % config.validate_every == 0 or progress.epoch == config.epochs:
                     row["val"] = self.validate(task)
-                progress.history.append(row)
+                progress.history.append({**row, "seconds": time.perf_counter() - began})
                 bar.set_postfix({name: f"{row[name]:.3f}" for name in ("loss", "val") if name in row}, refresh=False)
                 if progress.epoch % config.checkpoint_every == 0:
                     self.save("last", pack(self))
@@ -235,7 +237,7 @@ def fit(model: nn.Module, task: Task, config: FitConfig, *, seed: int, folder: P
         folder: where the run lives: an interrupted run found there goes on, a finished one is loaded.
 
     Returns:
-        The history, a row an epoch: mean of every loss term, and `val` in epochs that were validated.
+        The history, a row an epoch: mean of every loss term, `val` in epochs that were validated, and its `seconds`.
     """
     if not has_checkpoint(folder / "model"):
         with seeded(seed):

@@ -18,7 +18,7 @@
 # From the first frames of a trial, forecast the rest: CalM, pretrained on many sessions, against methods that are fitted on
 # each session alone. On recordings nobody knows the ceiling, so the naive methods and the linear one set the scale.
 #
-# POCO, the paper's rival in this figure, is not built yet.
+# POCO, the paper's rival in this figure, is not here yet.
 
 # %% tags=["parameters"]
 profile: str = "smoke"  # smoke, quick, laptop, gpu or paper: how large
@@ -32,12 +32,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from calm.config import load_profile
-from calm.evaluation import ForecastScores, forecast_baselines, forecast_calm
+from calm.evaluation import calm_forecasters, forecast_trials, linear_forecasters
 from calm.paths import RUNS, figures_folder
 from calm.plots import PAGE, bars, example_traces, use_style
 from calm.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
 from calm.results import save_item, summarise
+from calm.scores import ForecastScores
 from calm.stages import adapt_transformer, train_quantizer, train_transformer
 
 started = time.time()
@@ -59,8 +60,9 @@ scores, forecasts = ForecastScores("fig3d", recordings.name, seed), {}
 for group, sessions in recordings.groups.items():
     for session in sessions:
         trials = session.trials_of("test")
-        found = forecast_calm(models[group], quantizer.model, session, trials, settings)
-        found |= forecast_baselines(session, trials, settings)
+        methods = linear_forecasters(session, settings)[0]
+        methods |= calm_forecasters(models[group], quantizer.model, session, settings)
+        found = forecast_trials(methods, session, trials, context)[0]
         scores.add(session, trials, found, context=context, group=group)
         forecasts[session.name] = found
 

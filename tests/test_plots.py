@@ -103,13 +103,38 @@ def test_codebook_usage_counts_codes_and_sums_to_all_tokens():
     assert "3 of 4 in use" in axes.get_xlabel()
 
 
-def test_legends_stand_above_the_data():
+@pytest.fixture
+def fading():
+    """Two sessions, three lines, twenty moments."""
+    levels = [("CalM", "expected", 0.7), ("ridge VAR", "", 0.6), ("ceiling", "known state", 0.9)]
+    return pd.DataFrame(
+        [
+            {
+                "session": session,
+                "method": method,
+                "variant": variant,
+                "seconds": 0.2 * lag,
+                "value": level + 0.1 * session,
+            }
+            for method, variant, level in levels
+            for session in (0, 1)
+            for lag in range(1, 21)
+        ]
+    )
+
+
+def test_fading_is_drawn_as_the_mean_over_sessions(fading):
+    _, axes = plt.subplots()
+    plots.correlation_over_time(axes, fading)
+    lines = {line.get_label(): line for line in axes.lines}
+    np.testing.assert_allclose(lines["CalM, expected"].get_ydata(), 0.75)
+    np.testing.assert_allclose(lines["CalM, expected"].get_xdata(), 0.2 * np.arange(1, 21))
+    assert lines["ceiling, known state"].get_linestyle() == "--" and lines["ridge VAR"].get_linestyle() == "-"
+
+
+def test_legends_stand_above_the_data(fading):
     figure, axes = plt.subplots(figsize=(plots.COLUMN, 2.4))
-    curves = {
-        name: np.linspace(level, 0, 20)
-        for name, level in (("CalM", 0.7), ("ridge VAR", 0.6), ("ceiling, known state", 0.9))
-    }
-    plots.correlation_over_time(axes, np.arange(1, 21) * 0.2, curves)
+    plots.correlation_over_time(axes, fading)
     figure.canvas.draw()
     assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1
     assert axes.get_legend().get_window_extent().y1 <= figure.bbox.y1

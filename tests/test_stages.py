@@ -1,6 +1,5 @@
 """Stages: found again under their key, trained anew where anything differs; adaptation trains embeddings only."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -8,11 +7,9 @@ from calm import stages
 from calm.config import load_profile
 from calm.datasets import load_dataset
 from calm.errors import CalmError
-from calm.evaluation import ForecastScores, forecast_baselines, forecast_calm
 from calm.nwb_writer import write_session
 from calm.reconstruction import reconstruct, reconstruction_rows
 from calm.recordings import load_recordings
-from calm.session import cut_trials
 from calm.simulation import simulate
 
 
@@ -66,7 +63,7 @@ def test_the_key_depends_on_config_input_and_seed(smoke):
 
 def test_the_key_depends_on_the_code(smoke, monkeypatch):
     base = stages.stage_key("dat", [smoke.dat], ["a"], 0)
-    monkeypatch.setattr(stages, "code_hash", lambda: "other code")
+    monkeypatch.setattr(stages, "code_hash", lambda modules: "other code")
     assert stages.stage_key("dat", [smoke.dat], ["a"], 0) != base
 
 
@@ -89,32 +86,6 @@ def test_held_out_sessions_are_those_that_nothing_was_trained_on(recordings, smo
     assert [session.name for session in recordings.held_in] == ["simulation-0", "simulation-1"]
     assert [session.name for session in recordings.held_out] == ["simulation-2"]
     assert set(recordings.fingerprints) == {"simulation-0", "simulation-1", "simulation-2"}
-
-
-def test_every_forecaster_forecasts_every_frame_after_the_context(transformer, quantizer, recordings, smoke):
-    session = recordings.held_in[0]
-    trials = session.trials_of("test")
-    found = forecast_calm(transformer.model, quantizer.model, session, trials, smoke)
-    found |= forecast_baselines(session, trials, smoke)
-    _, futures = cut_trials(session, trials, smoke.forecast.context)
-    for forecasts in found.values():
-        assert [forecast.shape for forecast in forecasts] == [future.shape for future in futures]
-        assert all(np.isfinite(forecast).all() for forecast in forecasts)
-
-
-def test_scores_are_means_over_trials_and_perfect_forecasts_score_one(recordings):
-    session = recordings.held_in[0]
-    trials = session.trials_of("test")
-    _, futures = cut_trials(session, trials, 40)
-    scores = ForecastScores("fig3b", "simulation", 0)
-    scores.add(session, trials, {("truth", ""): futures, ("zero", ""): [0 * f for f in futures]}, context=40, group="g")
-    table = scores.table().set_index(["method", "metric"])["value"]
-    assert table["truth", "corr"] == pytest.approx(1) and table["truth", "mse"] == 0
-    assert table["zero", "corr"] == 0 and table["zero", "mse"] == pytest.approx(
-        np.mean([np.square(future).mean() for future in futures])
-    )
-    assert set(scores.table()["variant"]) == {"g"} and set(scores.table()["split"]) == {"test"}
-    assert sorted(scores.trial_table().query("method == 'truth'")["trial"]) == sorted(trials)
 
 
 def test_reconstruction_has_a_row_for_each_session_and_split(quantizer, recordings):

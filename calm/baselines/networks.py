@@ -1,0 +1,127 @@
+"""What the baselines that are networks share: windows of trials, one fit, forecasts in batches."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from calm.baselines import Network, WindowBatch
+from calm.batches import Part, group_trials, plan_epoch
+from calm.config import Config, FitConfig, ForecastConfig
+from calm.errors import CalmError
+from calm.forecasting import validation_correlation
+from calm.seeding import epoch_seed, seeded
+from calm.session import Session
+from calm.stages import Trained, stage_key
+from calm.training import Task, fit
+
+MODULES = (
+    *("batches", "devices", "forecasting", "layers", "metrics", "seeding", "training"),
+    *("baselines/__init__", "baselines/networks"),
+)
+
+
+def training_part(session: Session, window: int | None) -> Part:
+    """The training trials of a session that hold a window.
+
+    Raises:
+        CalmError: none is that long.
+    """
+    trials, frames = session.trials_of("train"), session.frames
+    if window is None:
+        return Part(len(session.neurons), frames, trials)
+    if not (frames[trials] >= window).any():
+        raise CalmError(
+            f"Session {session.name}: no training trial has the {window} frames of context and horizon that are"
+            " trained on: shorten `context` or `horizon`."
+        )
+    return Part(len(session.neurons), np.minimum(frames, window), trials[frames[trials] >= window])
+
+
+def window_batches(
+    sessions: Sequence[Session], window: int | None, config: FitConfig, *, seed: int
+) -> list[WindowBatch]:
+    """Training batches of one epoch: one window of each training trial, starting anywhere; or whole trials."""
+    rng = np.random.default_rng(seed)
+    parts = [training_part(session, window) for session in sessions]
+    everyone = config.model_copy(update={"neurons": max(part.neurons for part in parts)})  # none is left out
+    batches = []
+    for index, group, _ in plan_epoch(parts, everyone, rng):
+        session, length = sessions[index], parts[index].lengths[group[0]]
+        starts = [rng.integers(session.frames[trial] - length + 1) for trial in group]
+        traces = [session.traces[trial][:, start : start + length] for trial, start in zip(group, starts, strict=True)]
+        batches.append(WindowBatch(session.name, torch.from_numpy(np.stack(traces))))
+    return batches
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NetworkForecaster:
+    """A trained network as a forecaster of one session.
+
+    Attributes:
+        network: that knows the session.
+        session: its name.
+        config: how much is computed at once.
+    """
+
+    network: Network
+    session: str
+    config: ForecastConfig
+
+    @torch.no_grad()
+    def forecast(
+        self, contexts: Sequence[Float[np.ndarray, "neuron _context"]], horizons: Sequence[int]
+    ) -> list[Float[np.ndarray, "neuron _horizon"]]:
+        """Forecast each trial, those with the same horizon together; contexts are all of one length."""
+        device = next(self.network.parameters()).device
+        forecasts: dict[int, Float[np.ndarray, "neuron _horizon"]] = {}
+        size = max(1, self.config.rows // len(contexts[0]))
+        for group in group_trials(np.array(horizons), np.arange(len(contexts)), size):
+            batch = torch.from_numpy(np.stack([contexts[trial] for trial in group])).to(device)
+            predicted = self.network.forecast(self.session, batch, int(horizons[group[0]])).cpu().numpy()
+            forecasts |= dict(zip(group.tolist(), predicted, strict=True))
+        return [forecasts[trial] for trial in range(len(contexts))]
+
+
+def train_network(
+    kind: type[Network],
+    config: Config,
+    fit_config: FitConfig,
+    sessions: Sequence[Session],
+    forecast: ForecastConfig,
+    *,
+    seed: int,
+    runs: Path,
+) -> Trained[Network]:
+    """Train a baseline on the training trials of the given sessions, on windows as it asks for them.
+
+    The weights are chosen as CalM's are: by the correlation of forecasts on validation trials.
+
+    Args:
+        kind: class of the network.
+        config: its numbers.
+        fit_config: the loop's numbers; all neurons of a session are in every step.
+        sessions: one, or several if the network takes them.
+        forecast: context, and what validation uses.
+        seed: of the weights and the batches.
+        runs: folder of all runs.
+    """
+    name = kind.__name__.lower()
+    used = [f"{field}={getattr(forecast, field)}" for field in ("context", "validation_trials")]
+    inputs = [*used, *(session.fingerprint() for session in sessions)]
+    key = stage_key(name, [config, fit_config], inputs, seed, (*MODULES, f"baselines/{name}"))
+    with seeded(seed):
+        model = kind(config, forecast.context, {each.name: len(each.neurons) for each in sessions})
+
+    def validate(candidate: Network) -> float:
+        forecasters = [NetworkForecaster(candidate, session.name, forecast) for session in sessions]
+        pairs = zip(forecasters, sessions, strict=True)
+        return float(np.mean([validation_correlation(*pair, forecast) for pair in pairs]))
+
+    def batches(epoch: int) -> list[WindowBatch]:
+        return window_batches(sessions, model.window, fit_config, seed=epoch_seed(seed, epoch))
+
+    return Trained(model, fit(model, Task(batches, validate), fit_config, seed=seed, folder=runs / key), key)

@@ -1,0 +1,152 @@
+"""What the networks share: windows, rollouts in blocks, batches of forecasts, training and the search."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from linear_systems import noise_free_session
+
+from calm.baselines import BlockNetwork
+from calm.baselines.itransformer import ITransformer
+from calm.baselines.networks import NetworkForecaster, train_network, window_batches
+from calm.baselines.tcn import TCN
+from calm.config import FitConfig, ForecastConfig, ITransformerConfig, TCNConfig
+from calm.errors import CalmError
+from calm.forecasting import validation_correlation
+from calm.search import search
+from calm.stages import Trained
+
+FORECAST = ForecastConfig(context=12, rows=20)
+SMALL = ITransformerConfig(width=8, layers=1, heads=2, ffn=16, horizon=6)
+FIT = FitConfig(epochs=2, rows=64, learning_rate=1e-3)
+
+
+class Drift(ITransformer):
+    """Each neuron goes on in steps of one; remembers the batches it was given."""
+
+    def __init__(self):
+        super().__init__(SMALL, 3, {"any": 4})
+        self.sizes = []
+
+    def forecast(self, session, contexts, horizon):
+        self.sizes.append(len(contexts))
+        return contexts[..., -1:] + torch.arange(1, horizon + 1)
+
+
+@pytest.fixture(scope="module")
+def session():
+    return noise_free_session(neurons=4, trials=30, frames=20, seed=0)
+
+
+class Growing(BlockNetwork):
+    """Adds what it sees to its last frame; remembers it."""
+
+    def __init__(self, block):
+        super().__init__(SMALL.model_copy(update={"horizon": block}), 5)
+        self.seen = []
+
+    def forward(self, contexts):
+        self.seen.append(contexts)
+        change = contexts.sum(-1, keepdim=True) * torch.ones(self.config.horizon, dtype=torch.float64)
+        return contexts[..., -1:] + change
+
+
+def test_a_rollout_reads_the_newest_frames_whatever_the_block():
+    contexts, network = torch.randn(2, 3, 8, dtype=torch.float64), Growing(3)
+    frames = contexts
+    for _ in range(7):
+        frames = torch.cat([frames, network(frames[..., -5:])[..., :1]], dim=-1)
+    assert torch.equal(Growing(1).forecast("any", contexts, 7), frames[..., 8:])
+    network.seen.clear()
+    found = network.forecast("any", contexts, 7)
+    assert found.shape == (2, 3, 7) and [seen.shape[-1] for seen in network.seen] == [5, 5, 5]
+    assert torch.equal(torch.cat([contexts, found], dim=-1)[..., 9:14], network.seen[2])
+
+
+@pytest.mark.parametrize("window", [None, 20, 9])
+def test_windows_are_stretches_of_training_trials_each_once_an_epoch(session, window):
+    batches = window_batches([session], window, FIT, seed=3)
+    found = torch.cat([batch.traces for batch in batches]).numpy()
+    trials = [session.traces[trial] for trial in session.trials_of("train")]
+    length = window or 20
+    assert found.shape == (len(trials), 4, length)
+    stretches = {trace[:, start : start + length].tobytes(): i for i, trace in enumerate(trials) for start in range(12)}
+    assert sorted(stretches[np.ascontiguousarray(each).tobytes()] for each in found) == list(range(len(trials)))
+    assert all(len(batch.traces) <= 64 // 4 for batch in batches)
+
+
+def test_windows_start_elsewhere_in_each_epoch_and_alike_in_the_same(session):
+    first, again, other = (window_batches([session], 9, FIT, seed=seed) for seed in (0, 0, 1))
+    assert all(torch.equal(one.traces, two.traces) for one, two in zip(first, again, strict=True))
+    assert not torch.equal(first[0].traces, other[0].traces)
+    assert len(first) == len(other)
+
+
+def test_trials_shorter_than_the_window_are_left_out(uneven):
+    train = uneven.trials_of("train")
+    batches = window_batches([uneven], 24, FIT, seed=0)
+    assert sum(len(batch.traces) for batch in batches) == (uneven.frames[train] >= 24).sum() < len(train)
+    with pytest.raises(CalmError, match="no training trial has the 40 frames"):
+        window_batches([uneven], 40, FIT, seed=0)
+
+
+def test_all_neurons_of_several_sessions_are_in_the_batches(session, uneven):
+    batches = window_batches([session, uneven], None, FIT.model_copy(update={"neurons": 2}), seed=0)
+    assert {(batch.session, batch.traces.shape[1]) for batch in batches} == {(session.name, 4), ("uneven", 5)}
+
+
+def test_forecasts_come_in_the_order_of_the_trials_whatever_their_horizons():
+    contexts = [np.full((4, 3), trial, dtype=np.float32) for trial in range(7)]
+    horizons, network = [2, 5, 2, 2, 5, 2, 1], Drift()
+    found = NetworkForecaster(network, "any", ForecastConfig(rows=8)).forecast(contexts, horizons)
+    for trial, horizon in enumerate(horizons):
+        np.testing.assert_array_equal(found[trial], np.tile(trial + np.arange(1, horizon + 1), (4, 1)))
+    assert max(network.sizes) == 2  # trials of 4 neurons in 8 rows
+
+
+def test_a_trained_network_is_found_again_and_another_config_is_trained_anew(session, tmp_path, monkeypatch):
+    def train(config):
+        return train_network(ITransformer, config, FIT, [session], FORECAST, seed=0, runs=tmp_path)
+
+    first = train(SMALL)
+    assert first.key.startswith("itransformer-")
+    with monkeypatch.context() as patched:
+        patched.setattr("calm.training.Run.train", lambda *_: pytest.fail("trained again"))
+        again = train(SMALL)
+    assert all(torch.equal(*pair) for pair in zip(first.model.parameters(), again.model.parameters(), strict=True))
+    assert (again.score, again.seconds, again.parameters) == (first.score, first.seconds, first.parameters)
+    assert train(SMALL.model_copy(update={"dropout": 0.5})).key != first.key
+
+
+def test_test_trials_are_never_read(session, tmp_path):
+    hidden = [trace.copy() for trace in session.traces]
+    for trial in session.trials_of("test"):
+        hidden[trial][:] = np.nan
+    blinded = type(session)(**{**vars(session), "traces": tuple(hidden)})
+    config = TCNConfig(width=8, layers=2, kernel=2)
+    models = [
+        train_network(TCN, config, FIT, [each], FORECAST, seed=0, runs=tmp_path / name).model
+        for name, each in (("open", session), ("blinded", blinded))
+    ]
+    assert all(torch.equal(*pair) for pair in zip(*(model.parameters() for model in models), strict=True))
+
+
+def test_the_score_of_a_training_is_that_of_its_weights(session, tmp_path):
+
+    trained = train_network(ITransformer, SMALL, FIT, [session], FORECAST, seed=0, runs=tmp_path)
+    forecaster = NetworkForecaster(trained.model, session.name, FORECAST)
+    assert trained.score == pytest.approx(validation_correlation(forecaster, session, FORECAST))
+
+
+def test_a_search_tries_every_rate_and_keeps_the_best_on_validation():
+
+    scores = {1e-3: 0.2, 3e-3: 0.5, 1e-2: 0.4}
+
+    def train(config):
+        history = pd.DataFrame({"val": [0.0, scores[config.learning_rate]], "seconds": [1.0, 2.0]})
+        return Trained(torch.nn.Linear(2, 3), history, f"{config.learning_rate}")
+
+    found = search(train, FIT, (1.0, 3.0, 10.0))
+    assert list(found.tries) == list(scores)
+    assert found.learning_rate == 3e-3 and found.chosen.key == "0.003" and found.chosen.score == 0.5
+    assert found.seconds == 9 and found.chosen.seconds == 3 and found.chosen.parameters == 9
