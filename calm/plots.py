@@ -17,9 +17,9 @@ _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN, _PINK, _, _YELLOW, _CYAN = sns.co
 # Methods of forecasting and of decoding never meet in one figure, so that they may share colours.
 COLOURS = {
     "CalM": _BLUE,
-    **{"POCO": _RED, "TCN": _ORANGE, "PatchTST": _GREEN, "iTransformer": _PURPLE, "ridge VAR": _BROWN},
-    **{"persistence": _YELLOW, "decay": _CYAN, "mean trial": _PINK},
-    **{"GLM": _BROWN, "RRR": _CYAN, "POYO+": _RED},
+    **{"POCO": _RED, "TCN": _CYAN, "PatchTST": _GREEN, "iTransformer": _PURPLE, "ridge VAR": _BROWN},
+    **{"persistence": _ORANGE, "decay": _YELLOW, "mean trial": _PINK},
+    **{"GLM": _BROWN, "RRR": _PURPLE, "POYO+": _RED},
     "ceiling": GREY,
 }
 CEILING_DASHES = ("--", ":", "-.")
@@ -73,8 +73,9 @@ def bars(axes: Axes, table: pd.DataFrame, order: Sequence[str], label: str, cate
     for position, group in enumerate(groups.itertuples()):
         draw_bar(axes, position, group.mean, group.sem, colour(group.method))
         draw_sessions(axes, position, sessions_of(table, {key: getattr(group, key) for key in keys}))
-    names = groups[category].where(groups["variant"] == "", groups[category] + "\n" + groups["variant"])
-    crowded = len(names) > 4
+    crowded = len(groups) > 4
+    joined = groups[category] + (", " if crowded else "\n") + groups["variant"]
+    names = groups[category].where(groups["variant"] == "", joined)
     axes.set_xticks(range(len(names)), names, rotation=45 * crowded, ha="right" if crowded else "center")
     if crowded:
         for tick in axes.get_xticklabels():

@@ -57,6 +57,7 @@ class LagRow(Row):
 
 
 COLUMNS = [field.name for field in dataclasses.fields(Row)]
+TRY = "validation corr of a try"  # metric of the rows that tell how a search went
 METHOD_KEYS = ("item", "dataset", "split", "method", "variant", "metric")
 
 

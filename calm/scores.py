@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from calm.evaluation import Cost, Label
 from calm.metrics import correlation_over_time, trial_correlation, trial_mse
-from calm.results import LagRow, Row, TrialRow, table
+from calm.results import TRY, LagRow, Row, TrialRow, table
 from calm.search import Search
 from calm.session import Session, cut_trials
 
@@ -89,9 +89,7 @@ class ForecastScores:
         for method, found in searches.items():
             for rate, tried in found.tries.items():
                 shared = self.shared(session, "val", method, f"learning rate {rate:.2g}")
-                self.cost_rows.append(
-                    Row(item=f"{self.item}_cost", metric="try: corr", value=tried.score, n=1, **shared)
-                )
+                self.cost_rows.append(Row(item=f"{self.item}_cost", metric=TRY, value=tried.score, n=1, **shared))
 
     def table(self) -> pd.DataFrame:
         """A row a session, method and metric."""

@@ -15,6 +15,7 @@ from calm.evaluation import (
     search_transformer,
 )
 from calm.metrics import correlation_over_time
+from calm.results import TRY
 from calm.scores import ForecastScores
 from calm.session import cut_trials, prepare
 from calm.simulation import simulate
@@ -104,7 +105,7 @@ def test_cost_rows_name_the_trials_and_the_tries(stages, methods, session):
     assert table["CalM", "greedy", "forecast of a trial (ms)"] == 250
     assert table["TCN", "", "parameters"] == methods[1]["TCN"].parameters
     for rate, tried in rivals["TCN"].tries.items():
-        assert table["TCN", f"learning rate {rate:.2g}", "try: corr"] == tried.score
+        assert table["TCN", f"learning rate {rate:.2g}", TRY] == tried.score
     assert set(scores.cost_table()["item"]) == {"fig3b_cost"}
 
 

@@ -11,7 +11,20 @@ from hypothesis import strategies as st
 from calm import report
 from calm.claims import FAILS, HOLDS, HOLDS_HERE, RIVALS, UNTESTED, is_testable, judge_claim_2, paired_claim
 from calm.provenance import update_provenance
-from calm.results import TrialRow, save_item, summarise, table
+from calm.results import TRY, Row, TrialRow, save_item, summarise, table
+
+
+@pytest.fixture
+def cost_rows():
+    """What POCO took in two sessions."""
+    shared = {"item": "fig3b_cost", "dataset": "simulation", "method": "POCO", "n": 1, "seed": 0}
+    found = [("parameters", "train", "", 1562300.0), ("training (s)", "train", "", 61.5)]
+    found.append((TRY, "val", "learning rate 0.001", 0.712))
+    return [
+        Row(session=f"s{session}", metric=metric, split=split, variant=variant, value=value, **shared)
+        for session in range(2)
+        for metric, split, variant, value in found
+    ]
 
 
 def trial_rows(scores, sessions, trials=20, seed=0, noise=0.05, item="fig3b_trials"):
@@ -174,6 +187,17 @@ def test_report_holds_header_comparison_and_claims(written):
 def test_report_can_be_written_again(written):
     before = written.read_text()
     assert report.write_report(written.parents[1], "quick").read_text() == before
+
+
+def test_costs_are_a_row_a_method_and_figures_without_rows_are_shown(written, cost_rows):
+    save_item(written.parent, "fig3b_cost", table(cost_rows), None, {})
+    (written.parent / "fig3b_fading.png").touch()
+    text = report.write_report(written.parents[1], "quick").read_text()
+    section = text.split("## fig3b_cost")[1].split("## ")[0]
+    row = next(line for line in section.splitlines() if line.startswith("| POCO "))
+    assert "1,562,300" in row and "61.50" in row
+    assert "| POCO, learning rate 0.001 " in section and "0.712" in section
+    assert "![fig3b_fading](fig3b_fading.png)" in text
 
 
 def test_summary_fits_a_terminal(written, capsys):
