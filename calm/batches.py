@@ -1,7 +1,8 @@
 """Batches of one session and one trial length, for both stages: no padding, no masks."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,25 @@ def group_trials(
     return groups
 
 
+class Epoch(Sequence[Any]):
+    """The batches of an epoch, each loaded when its turn comes: memory does not grow with the corpus.
+
+    Args:
+        plan: what each batch holds.
+        load: makes a batch of it.
+    """
+
+    def __init__(self, plan: Sequence[Any], load: Callable[[Any], Any]):
+        self.plan, self.load = plan, load
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        """One batch, or some of the epoch's without loading them."""
+        return Epoch(self.plan[index], self.load) if isinstance(index, slice) else self.load(self.plan[index])
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Part:
     """What of a session is trained on: its size in neurons, the lengths of all its trials, and which to take."""
@@ -32,15 +52,22 @@ class Part:
     trials: Int[np.ndarray, " part"]
 
 
-def plan_epoch(
-    parts: Sequence[Part], config: FitConfig, rng: np.random.Generator
-) -> list[tuple[int, Int[np.ndarray, " batch"], Int[np.ndarray, " neuron"]]]:
-    """A random order of batches, (session, trials, neurons), that visits every trial of every session once."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Planned:
+    """What one batch holds: some trials, all of one length, and some neurons of a session."""
+
+    session: int
+    trials: Int[np.ndarray, " batch"]
+    neurons: Int[np.ndarray, " neuron"]
+
+
+def plan_epoch(parts: Sequence[Part], config: FitConfig, rng: np.random.Generator) -> list[Planned]:
+    """A random order of batches that visits every trial of every session once."""
     plan = []
     for session, part in enumerate(parts):
         size = max(1, config.rows // min(part.neurons, config.neurons))
         for group in group_trials(part.lengths, rng.permutation(part.trials), size):
-            plan.append((session, group, choose_neurons(part.neurons, config.neurons, rng)))
+            plan.append(Planned(session, group, choose_neurons(part.neurons, config.neurons, rng)))
     return [plan[index] for index in rng.permutation(len(plan))]
 
 
@@ -49,14 +76,13 @@ def choose_neurons(count: int, most: int, rng: np.random.Generator) -> Int[np.nd
     return np.arange(count) if count <= most else rng.choice(count, most, replace=False)
 
 
-def trace_batches(
-    sessions: Sequence[Session], config: FitConfig, window: int, *, seed: int
-) -> list[Float[Tensor, "row frame"]]:
-    """Training traces of one epoch, cut to whole windows; rows are (trial, neuron) pairs."""
+def trace_batches(sessions: Sequence[Session], config: FitConfig, window: int, *, seed: int) -> Epoch:
+    """Training traces of one epoch, "row frame", cut to whole windows; rows are (trial, neuron) pairs."""
     parts = [Part(len(each.neurons), each.frames // window * window, each.trials_of("train")) for each in sessions]
-    batches = []
-    for index, group, neurons in plan_epoch(parts, config, np.random.default_rng(seed)):
-        frames = parts[index].lengths[group[0]]
-        rows = [sessions[index].traces[trial][neurons, :frames] for trial in group]
-        batches.append(torch.from_numpy(np.concatenate(rows)))
-    return batches
+
+    def load(planned: Planned) -> Float[Tensor, "row frame"]:
+        traces, frames = sessions[planned.session].traces, parts[planned.session].lengths[planned.trials[0]]
+        rows = [traces[trial][planned.neurons, :frames] for trial in planned.trials]
+        return torch.from_numpy(np.concatenate(rows))
+
+    return Epoch(plan_epoch(parts, config, np.random.default_rng(seed)), load)

@@ -185,3 +185,7 @@ class DualAxisTransformer(nn.Module):
 
     def after_step(self) -> None:
         """Nothing is updated outside the gradient."""
+
+    def weigh(self, batch: TokenBatch) -> int:
+        """Number of tokens that are predicted: all but the first."""
+        return batch.tokens[..., 1:].numel()

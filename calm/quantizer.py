@@ -141,3 +141,7 @@ class NeuralQuantizer(nn.Module):
         """Move the codebook towards the latents of the last step."""
         if self.codebook.started:
             self.codebook.update()
+
+    def weigh(self, batch: Float[Tensor, "row frame"]) -> int:
+        """Number of tokens."""
+        return batch.numel() // self.config.window

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from calm.batches import Part, plan_epoch
+from calm.batches import Epoch, Part, Planned, plan_epoch
 from calm.config import FitConfig
 from calm.dat import TokenBatch
 from calm.quantizer import NeuralQuantizer
@@ -37,14 +37,16 @@ def tokenize(quantizer: NeuralQuantizer, session: Session) -> TokenSession:
     return TokenSession(name=session.name, tokens=tuple(tokens), train=session.trials_of("train"))
 
 
-def token_batches(sessions: Sequence[TokenSession], config: FitConfig, *, seed: int) -> list[TokenBatch]:
-    """Training batches of one epoch."""
+def token_batches(sessions: Sequence[TokenSession], config: FitConfig, *, seed: int) -> Epoch:
+    """Training batches of one epoch, each a TokenBatch."""
     parts = [
         Part(len(session.tokens[0]), np.array([trial.shape[1] for trial in session.tokens]), session.train)
         for session in sessions
     ]
-    batches = []
-    for index, group, neurons in plan_epoch(parts, config, np.random.default_rng(seed)):
-        tokens = np.stack([sessions[index].tokens[trial][neurons] for trial in group])
-        batches.append(TokenBatch(sessions[index].name, torch.from_numpy(neurons), torch.from_numpy(tokens)))
-    return batches
+
+    def load(planned: Planned) -> TokenBatch:
+        session = sessions[planned.session]
+        tokens = np.stack([session.tokens[trial][planned.neurons] for trial in planned.trials])
+        return TokenBatch(session.name, torch.from_numpy(planned.neurons), torch.from_numpy(tokens))
+
+    return Epoch(plan_epoch(parts, config, np.random.default_rng(seed)), load)

@@ -13,12 +13,12 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from calm.averaging import WeightAverage
 from calm.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from calm.config import Config, FitConfig
-from calm.devices import best_device
+from calm.devices import best_device, sum_over_ranks
 from calm.errors import CalmError
 from calm.seeding import epoch_seed, seeded
 
@@ -39,13 +39,17 @@ class Trainable(Protocol):
     def after_step(self) -> None:
         """Update what is not trained by the gradient."""
 
+    def weigh(self, batch: Any) -> int:
+        """How many predictions the loss of a batch is the mean of."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
     """What a model is trained on.
 
     Attributes:
-        batches: the batches of an epoch, the same for the same epoch; their number may not change between epochs.
+        batches: the batches of an epoch, the same for the same epoch; their number may not change between epochs. Best
+            a `calm.batches.Epoch`, which loads each batch when its turn comes.
         validate: score of a model on validation trials, higher is better.
     """
 
@@ -96,7 +100,7 @@ class Run:
         self.fabric.launch()
         self.model, self.optimizer = self.fabric.setup(model, make_optimizer(model, config))
         self.model.mark_forward_method("training_loss")
-        self.averaged = AveragedModel(self.model.module, multi_avg_fn=get_ema_multi_avg_fn(config.weight_ema))
+        self.averaged = WeightAverage(self.model.module, config.weight_ema)
         self.progress = Progress()
         self.origin = {
             "model": {"name": type(model).__name__, "config": model.config.model_dump(mode="json")},
@@ -143,7 +147,7 @@ class Run:
         for number, batch in enumerate(share):
             self.set_learning_rate(self.progress.epoch + (number + 0.5) / even)
             terms = self.model.training_loss(self.fabric.to_device(batch))
-            self.step(terms["loss"])
+            self.step(terms["loss"] * self.share(batch))
             for name, value in terms.items():
                 totals[name] = totals.get(name, 0) + value.detach()
             bar.update(self.fabric.world_size)
@@ -154,6 +158,18 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * schedule(epoch / self.config.epochs, self.config.warmup)
 
+    def share(self, batch: Any) -> float | Tensor:
+        """Weight of a batch among those that the other devices work on, so that every prediction counts alike.
+
+        Fabric takes the mean of the gradients over devices, however unequal their batches are.
+        """
+        if self.fabric.world_size == 1:
+            return 1.0
+        size = torch.tensor(self.model.module.weigh(batch), dtype=torch.float64, device=self.fabric.device)
+        total = size.clone()
+        sum_over_ranks(total)
+        return size * self.fabric.world_size / total
+
     def step(self, loss: Tensor) -> None:
         """One update of the weights and of their average."""
         self.optimizer.zero_grad()
@@ -161,7 +177,7 @@ class Run:
         self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.clip)
         self.optimizer.step()
         self.model.module.after_step()
-        self.averaged.update_parameters(self.model.module)
+        self.averaged.update(self.model.module)
 
     @torch.no_grad()
     def validate(self, task: Task) -> float:

@@ -142,3 +142,11 @@ def test_tokens_are_the_codes_of_whole_windows_and_of_training_trials_known(quan
         frames = trace.shape[1] // WINDOW * WINDOW
         codes = quantizer(torch.from_numpy(trace[:, :frames])).codes
         assert np.array_equal(tokens, codes.numpy()) and tokens.shape[1] == frames // WINDOW
+
+
+def test_batches_are_loaded_when_their_turn_comes():
+    loaded = []
+    epoch = batches.Epoch(range(6), lambda planned: loaded.append(planned) or 10 * planned)
+    assert len(epoch) == 6 and len(epoch[1::2]) == 3 and loaded == []
+    assert epoch[1::2][:2][1] == 30 and loaded == [3]
+    assert list(epoch) == [0, 10, 20, 30, 40, 50]

@@ -1,4 +1,4 @@
-"""Two processes on one CPU (Fabric, gloo): they end with the same weights, codebook included."""
+"""Two processes on one CPU (Fabric, gloo): one process's gradients, and the same weights, codebook included."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-SCRIPT = """
+TRAIN = """
 import sys
 from pathlib import Path
 
@@ -36,10 +36,44 @@ torch.save(weights, Path(sys.argv[1]) / f"rank{run.fabric.global_rank}.pt")
 """
 
 
-def test_two_processes_end_with_the_same_weights_and_one_checkpoint(tmp_path):
-    script = tmp_path / "train.py"
-    script.write_text(SCRIPT)
-    folder = tmp_path / "run"
+GRADIENTS = """
+import sys
+from pathlib import Path
+
+import torch
+
+from calm.config import DATConfig, FitConfig
+from calm.dat import DualAxisTransformer, TokenBatch
+from calm.training import Run
+
+torch.set_num_threads(1)
+torch.set_default_dtype(torch.float64)  # Fabric turns losses into the default type
+sizes = dict(width=8, layers=2, heads=2, ffn=16, dropout=0.0, scheduled_sampling=0.0, replacement=0.0)
+torch.manual_seed(0)
+model = DualAxisTransformer(DATConfig(**sizes), torch.randn(6, 4), {"large": 7, "small": 2})
+batches = [
+    TokenBatch(name, torch.arange(neurons), torch.randint(6, (trials, neurons, tokens)))
+    for name, neurons, trials, tokens in (("large", 7, 3, 9), ("small", 2, 2, 5))
+]
+losses = [model.training_loss(batch)["loss"] for batch in batches]
+counts = [model.weigh(batch) for batch in batches]
+(sum(count * loss for count, loss in zip(counts, losses)) / sum(counts)).backward()
+expected = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+model.zero_grad()
+
+run = Run(model, FitConfig(epochs=1, devices=2, precision="64-true"), 0, Path(sys.argv[1]))
+run.step = run.fabric.backward
+run.train_epoch(batches, bar=type("Bar", (), {"update": staticmethod(lambda steps: None)}))
+found = {name: parameter.grad for name, parameter in run.model.module.named_parameters()}
+torch.save((expected, found), Path(sys.argv[1]) / f"rank{run.fabric.global_rank}.pt")
+"""
+
+
+def run_script(text, folder):
+    """Run a script, which launches its second process itself, in a folder that is given to it."""
+    folder.mkdir()
+    script = folder.with_suffix(".py")
+    script.write_text(text)
     done = subprocess.run(
         [sys.executable, str(script), str(folder)],
         cwd=Path(__file__).parents[1],
@@ -49,6 +83,17 @@ def test_two_processes_end_with_the_same_weights_and_one_checkpoint(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    first, second = (torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2))
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def test_two_processes_end_with_the_same_weights_and_one_checkpoint(tmp_path):
+    first, second = run_script(TRAIN, tmp_path / "run")
     assert torch.equal(first, second)
-    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["model"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir() if path.is_dir()) == ["model"]
+
+
+def test_two_processes_with_unequal_batches_have_the_gradients_of_one(tmp_path):
+    for expected, found in run_script(GRADIENTS, tmp_path / "run"):
+        assert expected.keys() == found.keys()
+        for name, gradient in expected.items():
+            torch.testing.assert_close(found[name], gradient, atol=1e-10, rtol=0, msg=name)

@@ -70,6 +70,10 @@ class Network(nn.Module):
     def after_step(self) -> None:
         """Everything is trained by the gradient."""
 
+    def weigh(self, batch: WindowBatch) -> int:
+        """Number of frames, over all neurons and trials."""
+        return batch.traces.numel()
+
 
 class BlockNetwork(Network):
     """A network that forecasts a block of frames at once, and what lies beyond it from its own forecast."""

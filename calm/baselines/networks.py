@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 
 from calm.baselines import Network, WindowBatch
-from calm.batches import Part, group_trials, plan_epoch
+from calm.batches import Epoch, Part, Planned, group_trials, plan_epoch
 from calm.config import Config, FitConfig, ForecastConfig
 from calm.errors import CalmError
 from calm.forecasting import validation_correlation
@@ -41,20 +41,24 @@ def training_part(session: Session, window: int | None) -> Part:
     return Part(len(session.neurons), np.minimum(frames, window), trials[frames[trials] >= window])
 
 
-def window_batches(
-    sessions: Sequence[Session], window: int | None, config: FitConfig, *, seed: int
-) -> list[WindowBatch]:
-    """Training batches of one epoch: one window of each training trial, starting anywhere; or whole trials."""
+def window_batches(sessions: Sequence[Session], window: int | None, config: FitConfig, *, seed: int) -> Epoch:
+    """Training batches of one epoch, each a WindowBatch: a window of every training trial, or the whole of it."""
     rng = np.random.default_rng(seed)
     parts = [training_part(session, window) for session in sessions]
     everyone = config.model_copy(update={"neurons": max(part.neurons for part in parts)})  # none is left out
-    batches = []
-    for index, group, _ in plan_epoch(parts, everyone, rng):
-        session, length = sessions[index], parts[index].lengths[group[0]]
-        starts = [rng.integers(session.frames[trial] - length + 1) for trial in group]
-        traces = [session.traces[trial][:, start : start + length] for trial, start in zip(group, starts, strict=True)]
-        batches.append(WindowBatch(session.name, torch.from_numpy(np.stack(traces))))
-    return batches
+    plan = []
+    for planned in plan_epoch(parts, everyone, rng):
+        latest = sessions[planned.session].frames[planned.trials] - parts[planned.session].lengths[planned.trials]
+        plan.append((planned, rng.integers(latest + 1).tolist()))
+
+    def load(item: tuple[Planned, list[int]]) -> WindowBatch:
+        planned, starts = item
+        session, length = sessions[planned.session], parts[planned.session].lengths[planned.trials[0]]
+        stretches = zip(planned.trials, starts, strict=True)
+        traces = [session.traces[trial][:, start : start + length] for trial, start in stretches]
+        return WindowBatch(session.name, torch.from_numpy(np.stack(traces)))
+
+    return Epoch(plan, load)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -121,7 +125,7 @@ def train_network(
         pairs = zip(forecasters, sessions, strict=True)
         return float(np.mean([validation_correlation(*pair, forecast) for pair in pairs]))
 
-    def batches(epoch: int) -> list[WindowBatch]:
+    def batches(epoch: int) -> Epoch:
         return window_batches(sessions, model.window, fit_config, seed=epoch_seed(seed, epoch))
 
     return Trained(model, fit(model, Task(batches, validate), fit_config, seed=seed, folder=runs / key), key)
