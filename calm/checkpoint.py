@@ -1,13 +1,16 @@
-"""Folders of safetensors and a manifest with checksums: written whole or not at all, checked when read."""
+"""Folders of files and a manifest with their checksums: written whole or not at all, checked when read."""
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -31,32 +34,45 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def save_checkpoint(folder: Path, tensors: dict[str, Tensor], manifest: dict[str, Any]) -> None:
-    """Write weights, manifest and its checksum to a temporary folder, then move it into place.
+@contextlib.contextmanager
+def written_whole(folder: Path, manifest: dict[str, Any]) -> Iterator[Path]:
+    """A temporary folder to put files into; at the end it gets the manifest with their checksums, and moves into place.
 
-    A checkpoint that is already there is replaced; a crash at any moment leaves it, or the new one, whole.
+    A folder that is already there is replaced; a crash at any moment leaves it, or the new one, whole. What is added to
+    the manifest meanwhile is written, too.
 
     Raises:
-        CalmError: the folder cannot be written.
+        CalmError: the folder cannot be written, or the disk is full.
     """
-    folder = Path(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
         raise CalmError(f"{folder.parent} cannot be written ({error.strerror}): choose another folder.") from error
     try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial / "weights.safetensors")
-        files = {"weights.safetensors": sha256(partial / "weights.safetensors")}
+        yield partial
+        files = {path.name: sha256(path) for path in sorted(partial.iterdir())}
         text = json.dumps({"schema": SCHEMA, "files": files, **manifest}, indent=1)
         (partial / "manifest.json").write_text(text)
         (partial / "manifest.sha256").write_text(sha256(partial / "manifest.json"))
         for path in (*partial.iterdir(), partial):
             _sync(path)
         _swap(partial, folder)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError | SafetensorError):
+            raise CalmError(f"{folder} cannot be written ({error}): free space and run again.") from error
         raise
+
+
+def save_checkpoint(folder: Path, tensors: dict[str, Tensor], manifest: dict[str, Any]) -> None:
+    """Write weights, manifest and their checksums; see `written_whole`.
+
+    Raises:
+        CalmError: the folder cannot be written.
+    """
+    with written_whole(Path(folder), manifest) as partial:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial / "weights.safetensors")
 
 
 def _swap(partial: Path, folder: Path) -> None:
@@ -85,15 +101,15 @@ def verify(path: Path, checksum: bytes) -> None:
     Raises:
         CalmError: it does not.
     """
-    if sha256(path).encode() != checksum:
+    if not path.exists() or sha256(path).encode() != checksum:
         raise CalmError(f"{path} is damaged (checksum differs): delete {path.parent} and run again.")
 
 
-def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and manifest of a checkpoint.
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder, its files checked.
 
     Raises:
-        CalmError: no checkpoint, one of another schema, or one whose files do not match their checksums.
+        CalmError: no such folder, one of another schema, or one whose files are gone or do not match their checksums.
     """
     folder = Path(folder)
     if not has_checkpoint(folder):
@@ -104,4 +120,10 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CalmError(f"{folder} has schema {manifest['schema']}, this calm reads {SCHEMA}: train it again.")
     for name, checksum in manifest["files"].items():
         verify(folder / name, checksum.encode())
-    return load_file(folder / "weights.safetensors"), manifest
+    return manifest
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and manifest of a checkpoint; see `read_manifest` for what is refused."""
+    manifest = read_manifest(folder)
+    return load_file(Path(folder) / "weights.safetensors"), manifest

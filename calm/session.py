@@ -1,7 +1,9 @@
 """A recording cut into trials, and its preparation: checked, split, smoothed and z-scored."""
 
 import dataclasses
+import functools
 import hashlib
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +11,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from calm.errors import CalmError
+from calm.trialfile import shapes_of
 
 SPLITS = ("train", "val", "test")
 MIN_TRIALS = 7  # the fewest that leave at least one trial in each part of a 70/15/15 split
@@ -32,16 +35,16 @@ class Session:
     name: str
     subject: str
     rate: float
-    traces: tuple[Float[np.ndarray, "neuron _frame"], ...]
-    behaviour: tuple[Float[np.ndarray, "_frame behaviour"], ...]
+    traces: Sequence[Float[np.ndarray, "neuron _frame"]]
+    behaviour: Sequence[Float[np.ndarray, "_frame behaviour"]]
     behaviour_names: tuple[str, ...]
     trials: pd.DataFrame
     neurons: pd.DataFrame
 
-    @property
+    @functools.cached_property
     def frames(self) -> Int[np.ndarray, " trial"]:
         """Number of frames of each trial."""
-        return np.array([trace.shape[1] for trace in self.traces])
+        return np.array([columns for _, columns in shapes_of(self.traces)])
 
     def trials_of(self, split: str) -> Int[np.ndarray, " part"]:
         """Indices of the trials in one part of the split of a prepared session."""
@@ -49,8 +52,12 @@ class Session:
 
     def fingerprint(self) -> str:
         """SHA-256 over the name, the traces, the behaviour and the split: the identity of this input."""
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
         digest = hashlib.sha256(self.name.encode())
-        for array in (*self.traces, *self.behaviour):
+        for array in itertools.chain(self.traces, self.behaviour):
             digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
         digest.update(" ".join(self.trials.get("split", pd.Series(dtype=str))).encode())
         return digest.hexdigest()

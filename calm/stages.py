@@ -21,12 +21,12 @@ from calm.quantizer import NeuralQuantizer
 from calm.reconstruction import reconstruction_correlations
 from calm.seeding import epoch_seed, seeded
 from calm.session import Session
-from calm.tokens import TokenSession, token_batches, tokenize
+from calm.tokens import TokenSession, store_tokens, token_batches
 from calm.training import Task, fit
 
 TRAINING_MODULES = (
     *("layers", "codebook", "quantizer", "dat", "devices"),
-    *("seeding", "batches", "tokens", "training", "forecasting", "reconstruction", "metrics", "stages"),
+    *("seeding", "averaging", "batches", "tokens", "training", "forecasting", "reconstruction", "metrics", "stages"),
 )
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -113,7 +113,7 @@ def train_transformer(
     """
     key = forecast_key("dat", quantizer.key, sessions, profile, seed)
     model = new_transformer(quantizer.model, sessions, profile, seed)
-    task = forecast_task(quantizer.model, sessions, profile, seed)
+    task = forecast_task(quantizer, sessions, profile, seed, runs)
     return Trained(model, fit(model, task, profile.dat_fit, seed=seed, folder=runs / key), key)
 
 
@@ -133,7 +133,7 @@ def adapt_transformer(
     model.load_state_dict(shared, strict=False)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("embeddings" in name)
-    task = forecast_task(quantizer.model, sessions, profile, seed)
+    task = forecast_task(quantizer, sessions, profile, seed, runs)
     return Trained(model, fit(model, task, profile.dat_fit, seed=seed, folder=runs / key), key)
 
 
@@ -144,14 +144,18 @@ def forecast_key(name: str, earlier: str, sessions: Sequence[Session], profile: 
     return stage_key(name, [profile.dat, profile.dat_fit], inputs, seed)
 
 
-def forecast_task(quantizer: NeuralQuantizer, sessions: Sequence[Session], profile: Profile, seed: int) -> Task:
-    """Next-token prediction, validated by forecasts."""
-    tokens: list[TokenSession] = [tokenize(quantizer, session) for session in sessions]
+def forecast_task(
+    quantizer: Trained[NeuralQuantizer], sessions: Sequence[Session], profile: Profile, seed: int, runs: Path
+) -> Task:
+    """Next-token prediction, validated by forecasts; the tokens are kept beside the quantizer."""
+    folders = [runs / f"{quantizer.key}-tokens" / f"{each.name}-{each.fingerprint()[:12]}" for each in sessions]
+    pairs = zip(sessions, folders, strict=True)
+    tokens: list[TokenSession] = [store_tokens(quantizer.model, *pair) for pair in pairs]
 
     def validate(candidate: DualAxisTransformer) -> float:
         # By the choice that is both cheap and free of noise.
         given = {"config": profile.forecast, "choice": "expected"}
-        forecasters = [CalMForecaster(candidate, quantizer, session.name, **given) for session in sessions]
+        forecasters = [CalMForecaster(candidate, quantizer.model, session.name, **given) for session in sessions]
         pairs = zip(forecasters, sessions, strict=True)
         return float(np.mean([validation_correlation(*pair, profile.forecast) for pair in pairs]))
 

@@ -1,13 +1,15 @@
 """The one fit loop of every torch model: warm-up and cosine, averaged weights, early stopping, resume; on Fabric."""
 
+import contextlib
 import dataclasses
 import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import filelock
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
@@ -242,6 +244,21 @@ def unpack(run: Run, tensors: dict[str, Tensor]) -> None:
     run.optimizer.load_state_dict({**run.optimizer.state_dict(), "state": state})
 
 
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder.
+
+    Raises:
+        CalmError: there is one already.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+            yield
+    except filelock.Timeout:
+        raise CalmError(f"Another run is training in {folder}: wait until it ends, or stop it.") from None
+
+
 def fit(model: nn.Module, task: Task, config: FitConfig, *, seed: int, folder: Path) -> pd.DataFrame:
     """Train a model in place and leave it, on the best device, with the weights that scored best in validation.
 
@@ -254,12 +271,16 @@ def fit(model: nn.Module, task: Task, config: FitConfig, *, seed: int, folder: P
 
     Returns:
         The history, a row an epoch: mean of every loss term, `val` in epochs that were validated, and its `seconds`.
+
+    Raises:
+        CalmError: another run is training in the folder, or it cannot be written.
     """
     if not has_checkpoint(folder / "model"):
         with seeded(seed):
             run = Run(model, config, seed, folder)
-            run.resume()
-            run.train(task)
+            with alone_in(folder) if run.fabric.is_global_zero else contextlib.nullcontext():
+                run.resume()
+                run.train(task)
     tensors, manifest = load_checkpoint(folder / "model")
     model.load_state_dict(tensors)
     model.to(best_device()).eval()

@@ -113,15 +113,18 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, below):
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-@pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt(), RuntimeError()])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(OSError("no space left"), CalmError), (KeyboardInterrupt(), KeyboardInterrupt), (RuntimeError(), RuntimeError)],
+)
 @pytest.mark.parametrize("broken", ["save_file", "sha256", "_sync", "_swap"])
-def test_a_failing_write_leaves_the_old_checkpoint_and_nothing_else(folder, monkeypatch, broken, error):
+def test_a_failing_write_leaves_the_old_checkpoint_and_nothing_else(folder, monkeypatch, broken, error, told):
     def fail(*_):
         raise error
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, broken, fail)
-        with pytest.raises(type(error)):
+        with pytest.raises(told):
             checkpoint.save_checkpoint(folder, {"other": torch.ones(2)}, {})
     assert_holds(folder, TENSORS, MANIFEST)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from calm import training
 from calm.checkpoint import load_checkpoint
 from calm.config import FitConfig
+from calm.errors import CalmError
 from calm.training import Task, fit, make_optimizer, schedule
 
 
@@ -194,3 +195,17 @@ def test_training_in_double_precision_runs(nq, tmp_path):
     double = Task(lambda epoch: [batch.double() for batch in task.batches(epoch)], lambda model: 0.0)
     _, history = run((make, double, config), tmp_path, precision="64-true")
     assert history["loss"].notna().all()
+
+
+def test_two_runs_at_once_in_a_folder_are_refused(toy, tmp_path):
+    inner = []
+
+    def batches(epoch):
+        with pytest.raises(CalmError, match="Another run is training in"):
+            run(toy, tmp_path / "run")
+        inner.append(epoch)
+        return toy_batches(epoch)
+
+    run(toy, tmp_path / "run", task=Task(batches, toy[1].validate))
+    assert inner
+    run(toy, tmp_path / "run")

@@ -19,7 +19,7 @@ from calm.stages import Trained, stage_key
 from calm.training import Task, fit
 
 MODULES = (
-    *("batches", "devices", "forecasting", "layers", "metrics", "seeding", "training"),
+    *("averaging", "batches", "devices", "forecasting", "layers", "metrics", "seeding", "training"),
     *("baselines/__init__", "baselines/networks"),
 )
 
