@@ -104,6 +104,7 @@ class ForecastConfig(Config):
     """Rollouts: how many frames are given, and how many futures are averaged."""
 
     context: int = 40  # frames
+    horizon: int | None = None  # frames after it on which methods are compared; None goes to the end of each trial
     samples: int = 64  # rollouts whose mean is the forecast
     validation_trials: int = 60  # at most, of each session, whose forecasts choose the weights
     rows: int = 20_000  # neurons x trials x samples rolled out at once

@@ -15,7 +15,7 @@ from calm.baselines.networks import NetworkForecaster, train_network
 from calm.baselines.patchtst import PatchTST
 from calm.baselines.poco import POCO
 from calm.baselines.tcn import TCN
-from calm.config import Config, FitConfig, Profile
+from calm.config import Config, FitConfig, ForecastConfig, Profile
 from calm.dat import DualAxisTransformer
 from calm.forecasting import CalMForecaster, Choice
 from calm.quantizer import NeuralQuantizer
@@ -48,7 +48,7 @@ def linear_forecasters(session: Session, profile: Profile) -> tuple[dict[Label, 
         "persistence": Persistence(),
         "decay": Decay(),
         "mean trial": MeanTrial(),
-        "ridge VAR": RidgeVAR(profile.var, profile.forecast.context),
+        "ridge VAR": RidgeVAR(profile.var, profile.forecast),
     }
     fitted, costs = {}, {}
     for name, method in methods.items():
@@ -103,16 +103,19 @@ def rivals(profile: Profile) -> dict[str, tuple[type[Network], Config, FitConfig
     }
 
 
+def search_rival(name: str, sessions: Sequence[Session], profile: Profile, *, seed: int, runs: Path) -> Search[Network]:
+    """One rival trained on the given sessions, with each learning rate of the search."""
+    kind, config, fit_config = rivals(profile)[name]
+
+    def train(tried: FitConfig) -> Trained[Network]:
+        return train_network(kind, config, tried, sessions, profile.forecast, seed=seed, runs=runs)
+
+    return search(train, fit_config, profile.learning_rates)
+
+
 def search_rivals(session: Session, profile: Profile, *, seed: int, runs: Path) -> dict[str, Search[Network]]:
-    """Each rival trained on this session, with each learning rate of the search."""
-
-    def searched(kind: type[Network], config: Config, fit_config: FitConfig) -> Search[Network]:
-        def train(tried: FitConfig) -> Trained[Network]:
-            return train_network(kind, config, tried, [session], profile.forecast, seed=seed, runs=runs)
-
-        return search(train, fit_config, profile.learning_rates)
-
-    return {name: searched(*rival) for name, rival in rivals(profile).items()}
+    """Every rival trained on this session alone."""
+    return {name: search_rival(name, [session], profile, seed=seed, runs=runs) for name in rivals(profile)}
 
 
 def rival_forecasters(
@@ -130,10 +133,10 @@ def rival_forecasters(
 
 
 def forecast_trials(
-    forecasters: Mapping[Label, Forecaster], session: Session, trials: Int[np.ndarray, " part"], context: int
+    forecasters: Mapping[Label, Forecaster], session: Session, trials: Int[np.ndarray, " part"], config: ForecastConfig
 ) -> tuple[dict[Label, Forecasts], dict[Label, float]]:
     """Forecasts of the frames after the context, and the seconds per trial that they took."""
-    contexts, futures = cut_trials(session, trials, context)
+    contexts, futures = cut_trials(session, trials, config.context, config.horizon)
     horizons = [future.shape[1] for future in futures]
     forecasts, seconds = {}, {}
     for label, forecaster in forecasters.items():

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from calm.baselines import Forecaster
@@ -141,9 +141,23 @@ class CalMForecaster:
         return traces.unflatten(0, (samples, batch, neurons)).cpu().numpy()
 
 
+def compared_trials(session: Session, split: str, config: ForecastConfig) -> Int[np.ndarray, " part"]:
+    """The trials of a split on which forecasts are compared: those that reach the end of the horizon.
+
+    Raises:
+        CalmError: there is none.
+    """
+    trials, frames = session.trials_of(split), config.context + (config.horizon or 1)
+    if not (session.frames[trials] >= frames).any():
+        raise CalmError(
+            f"Session {session.name}: no {split} trial has the {frames} frames of context and horizon: shorten one."
+        )
+    return trials[session.frames[trials] >= frames]
+
+
 def validation_correlation(forecaster: Forecaster, session: Session, config: ForecastConfig) -> float:
     """Mean forecast correlation on validation trials of a session: what every trained method is chosen by."""
-    trials = session.trials_of("val")[: config.validation_trials]
-    contexts, futures = cut_trials(session, trials, config.context)
+    trials = compared_trials(session, "val", config)[: config.validation_trials]
+    contexts, futures = cut_trials(session, trials, config.context, config.horizon)
     forecasts = forecaster.forecast(contexts, [future.shape[1] for future in futures])
     return float(np.mean([trial_correlation(*pair) for pair in zip(futures, forecasts, strict=True)]))

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from calm.config import ForecastConfig
 from calm.evaluation import Cost, Label
 from calm.metrics import correlation_over_time, trial_correlation, trial_mse
 from calm.results import TRY, LagRow, Row, TrialRow, table
@@ -23,8 +24,8 @@ class ForecastScores:
         cost_rows: what a method took on a session.
     """
 
-    def __init__(self, item: str, dataset: str, seed: int):
-        self.item, self.dataset, self.seed = item, dataset, seed
+    def __init__(self, item: str, dataset: str, seed: int, config: ForecastConfig):
+        self.item, self.dataset, self.seed, self.config = item, dataset, seed, config
         self.rows: list[Row] = []
         self.trial_rows: list[TrialRow] = []
         self.lag_rows: list[LagRow] = []
@@ -35,15 +36,13 @@ class ForecastScores:
         session: Session,
         trials: Int[np.ndarray, " part"],
         forecasts: Mapping[Label, Sequence[Float[np.ndarray, "neuron _horizon"]]],
-        *,
-        context: int,
         group: str = "",
     ) -> None:
         """Score forecasts of the frames after the context on trials of one split.
 
         `group`, held-in or held-out, is put behind the variant.
         """
-        _, futures = cut_trials(session, trials, context)
+        _, futures = cut_trials(session, trials, self.config.context, self.config.horizon)
         split = session.trials["split"].iloc[trials[0]]
         for (method, variant), predicted in forecasts.items():
             shared = self.shared(session, split, method, ", ".join(filter(None, (variant, group))))

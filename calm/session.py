@@ -64,11 +64,14 @@ class Session:
 
 
 def cut_trials(
-    session: Session, trials: Int[np.ndarray, " part"], context: int
+    session: Session, trials: Int[np.ndarray, " part"], context: int, horizon: int | None = None
 ) -> tuple[list[Float[np.ndarray, "neuron context"]], list[Float[np.ndarray, "neuron _horizon"]]]:
-    """What a forecaster is given, the first `context` frames of each trial, and what it has to forecast, the rest."""
-    traces = [session.traces[trial] for trial in trials]
-    return [trace[:, :context] for trace in traces], [trace[:, context:] for trace in traces]
+    """What a forecaster is given, the first `context` frames of each trial, and what it has to forecast.
+
+    That is the rest of the trial, or the first `horizon` frames of it.
+    """
+    traces, stop = [session.traces[trial] for trial in trials], None if horizon is None else context + horizon
+    return [trace[:, :context] for trace in traces], [trace[:, context:stop] for trace in traces]
 
 
 def split_trials(count: int, seed: int) -> list[str]:

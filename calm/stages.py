@@ -28,6 +28,7 @@ TRAINING_MODULES = (
     *("layers", "codebook", "quantizer", "dat", "devices"),
     *("seeding", "averaging", "batches", "tokens", "training", "forecasting", "reconstruction", "metrics", "stages"),
 )
+VALIDATION_FIELDS = ("context", "horizon", "validation_trials")  # of the forecasts, what training depends on
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -139,7 +140,7 @@ def adapt_transformer(
 
 def forecast_key(name: str, earlier: str, sessions: Sequence[Session], profile: Profile, seed: int) -> str:
     """Key of a transformer; of the forecasts only what validation uses matters, not how many samples come later."""
-    used = [f"{field}={getattr(profile.forecast, field)}" for field in ("context", "validation_trials")]
+    used = [f"{field}={getattr(profile.forecast, field)}" for field in VALIDATION_FIELDS]
     inputs = [earlier, *used, *(session.fingerprint() for session in sessions)]
     return stage_key(name, [profile.dat, profile.dat_fit], inputs, seed)
 

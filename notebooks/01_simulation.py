@@ -152,7 +152,7 @@ rivals = {each.name: search_rivals(each, settings, seed=seed, runs=RUNS) for eac
 
 # %%
 context = settings.forecast.context
-scores, forecasts = ForecastScores("fig3b", "simulation", seed), {}
+scores, forecasts = ForecastScores("fig3b", "simulation", seed, settings.forecast), {}
 for each in sessions:
     methods, costs = linear_forecasters(each, settings)
     networks, network_costs = rival_forecasters(rivals[each.name], each, settings)
@@ -161,10 +161,10 @@ for each in sessions:
     costs |= {**network_costs, "CalM": calm_cost(quantizers[each.name], transformers[each.name])}
     for split in ("val", "test"):
         trials, truth = each.trials_of(split), simulations[each.name]
-        found, took = forecast_trials(methods, each, trials, context)
+        found, took = forecast_trials(methods, each, trials, settings.forecast)
         found["ceiling", "known state"] = forecast_known_state(truth, each, trials, context)
         found["ceiling", "known rates"] = forecast_known_rates(truth, each, trials, context)
-        scores.add(each, trials, found, context=context)
+        scores.add(each, trials, found)
         forecasts[each.name, split] = found
     scores.add_costs(each, len(trials), costs, took)
     scores.add_tries(each, {**rivals[each.name], "CalM": transformers[each.name]})

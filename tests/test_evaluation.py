@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calm.claims import RIVALS
-from calm.config import load_profile
+from calm.config import ForecastConfig, load_profile
 from calm.evaluation import (
     calm_cost,
     calm_forecasters,
@@ -57,9 +57,9 @@ def methods(stages, session, smoke):
     return {**linear, **networks, **calm}, {**costs, **network_costs, "CalM": calm_cost(quantizer, transformers)}
 
 
-def test_every_method_forecasts_every_frame_after_the_context(methods, session):
+def test_every_method_forecasts_every_frame_after_the_context(methods, session, smoke):
     trials = session.trials_of("test")
-    found, seconds = forecast_trials(methods[0], session, trials, CONTEXT)
+    found, seconds = forecast_trials(methods[0], session, trials, smoke.forecast)
     _, futures = cut_trials(session, trials, CONTEXT)
     assert {method for method, _ in found} == {"persistence", "decay", "mean trial", "ridge VAR", "CalM", *RIVALS}
     for label, forecasts in found.items():
@@ -98,7 +98,7 @@ def test_costs_count_what_was_trained(stages, methods, session):
 
 def test_cost_rows_name_the_trials_and_the_tries(stages, methods, session):
     _, transformers, rivals = stages
-    scores = ForecastScores("fig3b", "simulation", 0)
+    scores = ForecastScores("fig3b", "simulation", 0, ForecastConfig(context=CONTEXT))
     scores.add_costs(session, 4, methods[1], {("CalM", "greedy"): 0.25})
     scores.add_tries(session, {**rivals, "CalM": transformers})
     table = scores.cost_table().set_index(["method", "variant", "metric"])["value"]
@@ -114,9 +114,9 @@ def scores(session):
     """Scores of a perfect forecast and of none."""
     trials = session.trials_of("test")
     _, futures = cut_trials(session, trials, CONTEXT)
-    scores = ForecastScores("fig3b", "simulation", 0)
+    scores = ForecastScores("fig3b", "simulation", 0, ForecastConfig(context=CONTEXT))
     forecasts = {("truth", ""): futures, ("zero", ""): [0 * future for future in futures]}
-    scores.add(session, trials, forecasts, context=CONTEXT, group="g")
+    scores.add(session, trials, forecasts, group="g")
     return scores
 
 

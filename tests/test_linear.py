@@ -1,5 +1,7 @@
 """Naive and linear forecasters against closed forms, references and causality."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ from statsmodels.tsa.api import VAR
 
 from calm.baselines import BOUND
 from calm.baselines.linear import Decay, MeanTrial, Persistence, RidgeVAR, lagged
-from calm.config import VARConfig
+from calm.config import ForecastConfig, VARConfig
 from calm.errors import CalmError
 from calm.metrics import trial_correlation
 from calm.session import Session, prepare
@@ -47,11 +49,11 @@ def oscillators():
 
 
 def forecasters():
-    return [Persistence(), Decay(), MeanTrial(), RidgeVAR(VARConfig(), CONTEXT)]
+    return [Persistence(), Decay(), MeanTrial(), RidgeVAR(VARConfig(), ForecastConfig(context=CONTEXT))]
 
 
 def test_ridge_var_forecasts_a_linear_system(oscillators):
-    model = RidgeVAR(VARConfig(penalties=(1e-3, 1.0)), CONTEXT).fit(oscillators)
+    model = RidgeVAR(VARConfig(penalties=(1e-3, 1.0)), ForecastConfig(context=CONTEXT)).fit(oscillators)
     trials = [oscillators.traces[trial] for trial in oscillators.trials_of("test")]
     forecasts = model.forecast([trial[:, :CONTEXT] for trial in trials], [trial.shape[1] - CONTEXT for trial in trials])
     scores = [
@@ -63,7 +65,7 @@ def test_ridge_var_forecasts_a_linear_system(oscillators):
 
 @pytest.mark.parametrize("penalty", [1.0, 1000.0])
 def test_ridge_var_equals_scikit_learn(oscillators, penalty):
-    model = RidgeVAR(VARConfig(orders=(3,), penalties=(penalty,)), CONTEXT).fit(oscillators)
+    model = RidgeVAR(VARConfig(orders=(3,), penalties=(penalty,)), ForecastConfig(context=CONTEXT)).fit(oscillators)
     train = [oscillators.traces[trial].astype(float) for trial in oscillators.trials_of("train")]
     design = np.concatenate([lagged(trace, 3)[:, :-1] for trace in train])
     reference = Ridge(penalty).fit(design, np.concatenate([trace[:, 3:].T for trace in train]))
@@ -78,7 +80,7 @@ def test_ridge_var_equals_statsmodels_in_the_small_penalty_limit():
     split = np.array(["val"] * 10, dtype=object)
     split[0] = "train"  # statsmodels knows one trial only
     session.trials["split"] = split
-    model = RidgeVAR(VARConfig(orders=(2,), penalties=(1e-9,)), CONTEXT).fit(session)
+    model = RidgeVAR(VARConfig(orders=(2,), penalties=(1e-9,)), ForecastConfig(context=CONTEXT)).fit(session)
     reference = VAR(session.traces[0].T.astype(float)).fit(2, trend="c")
     np.testing.assert_allclose(model.coefficients[:-1], reference.params[1:], atol=1e-6)
     horizon = model.forecast([session.traces[0]], [10])[0]
@@ -101,7 +103,7 @@ def test_test_trials_are_never_read(oscillators, model):
     hidden = [trace.copy() for trace in oscillators.traces]
     for trial in oscillators.trials_of("test"):
         hidden[trial][:] = np.nan
-    blinded = Session(**{**vars(oscillators), "traces": tuple(hidden)})
+    blinded = dataclasses.replace(oscillators, traces=tuple(hidden))
     np.testing.assert_array_equal(model.fit(blinded).forecast(contexts, horizons)[0], expected)
 
 
@@ -135,7 +137,7 @@ def test_mean_trial_uses_the_trials_that_reach_a_frame_and_then_holds():
 
 
 def test_a_diverging_rollout_stays_finite(oscillators):
-    model = RidgeVAR(VARConfig(orders=(1,), penalties=(1.0,)), CONTEXT).fit(oscillators)
+    model = RidgeVAR(VARConfig(orders=(1,), penalties=(1.0,)), ForecastConfig(context=CONTEXT)).fit(oscillators)
     model.coefficients = model.coefficients * 50
     forecast = model.forecast([oscillators.traces[0][:, :CONTEXT]], [500])[0]
     assert np.abs(forecast).max() <= BOUND
@@ -144,4 +146,4 @@ def test_a_diverging_rollout_stays_finite(oscillators):
 
 def test_context_shorter_than_every_order_is_refused():
     with pytest.raises(CalmError, match="too short"):
-        RidgeVAR(VARConfig(orders=(4, 8)), 3)
+        RidgeVAR(VARConfig(orders=(4, 8)), ForecastConfig(context=3))

@@ -1,5 +1,7 @@
 """What the networks share: windows, rollouts in blocks, batches of forecasts, training and the search."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,12 +10,14 @@ from linear_systems import noise_free_session
 
 from calm.baselines import BlockNetwork
 from calm.baselines.itransformer import ITransformer
-from calm.baselines.networks import NetworkForecaster, train_network, window_batches
+from calm.baselines.networks import NetworkForecaster, adapt_network, train_network, window_batches
+from calm.baselines.poco import POCO
 from calm.baselines.tcn import TCN
-from calm.config import FitConfig, ForecastConfig, ITransformerConfig, TCNConfig
+from calm.config import FitConfig, ForecastConfig, ITransformerConfig, POCOConfig, TCNConfig
 from calm.errors import CalmError
-from calm.forecasting import validation_correlation
+from calm.forecasting import compared_trials, validation_correlation
 from calm.search import search
+from calm.session import cut_trials
 from calm.stages import Trained
 
 FORECAST = ForecastConfig(context=12, rows=20)
@@ -122,7 +126,7 @@ def test_test_trials_are_never_read(session, tmp_path):
     hidden = [trace.copy() for trace in session.traces]
     for trial in session.trials_of("test"):
         hidden[trial][:] = np.nan
-    blinded = type(session)(**{**vars(session), "traces": tuple(hidden)})
+    blinded = dataclasses.replace(session, traces=tuple(hidden))
     config = TCNConfig(width=8, layers=2, kernel=2)
     models = [
         train_network(TCN, config, FIT, [each], FORECAST, seed=0, runs=tmp_path / name).model
@@ -150,3 +154,35 @@ def test_a_search_tries_every_rate_and_keeps_the_best_on_validation():
     assert list(found.tries) == list(scores)
     assert found.learning_rate == 3e-3 and found.chosen.key == "0.003" and found.chosen.score == 0.5
     assert found.seconds == 9 and found.chosen.seconds == 3 and found.chosen.parameters == 9
+
+
+POPULATION = POCOConfig(width=8, latents=2, heads=2, head_width=8, hidden=16, compression=4, horizon=8)
+
+
+def test_adapting_changes_what_belongs_to_sessions_only(session, tmp_path):
+    other = noise_free_session(neurons=3, trials=30, frames=20, seed=1)
+    other = dataclasses.replace(other, name="other")
+    config = FORECAST.model_copy(update={"horizon": 8})
+    first = train_network(POCO, POPULATION, FIT, [session], config, seed=0, runs=tmp_path)
+    adapted = adapt_network(first, FIT, [other], config, seed=0, runs=tmp_path)
+    before, after = first.model.state_dict(), adapted.model.state_dict()
+    assert [name for name in after if not torch.equal(after[name], before[name])] == list(POCO.of_sessions)
+    assert after["decoder.unit_emb.weight"].shape == (3, 8) and adapted.parameters == 3 * 8 + 8
+    assert adapted.key != first.key
+    assert np.isfinite(validation_correlation(NetworkForecaster(adapted.model, "other", config), other, config))
+
+
+def test_a_network_that_knows_no_sessions_cannot_be_adapted(session, tmp_path):
+    first = train_network(ITransformer, SMALL, FIT, [session], FORECAST, seed=0, runs=tmp_path)
+    with pytest.raises(CalmError, match="ITransformer has no part of its own for a session"):
+        adapt_network(first, FIT, [session], FORECAST, seed=0, runs=tmp_path)
+
+
+def test_forecasts_are_compared_up_to_the_horizon_on_trials_that_reach_it(uneven):
+    config = ForecastConfig(context=12, horizon=10)
+    trials = compared_trials(uneven, "train", config)
+    assert trials.tolist() == [trial for trial in uneven.trials_of("train") if uneven.frames[trial] >= 22]
+    _, futures = cut_trials(uneven, trials, 12, 10)
+    assert {future.shape for future in futures} == {(5, 10)}
+    with pytest.raises(CalmError, match="no val trial has the 52 frames"):
+        compared_trials(uneven, "val", ForecastConfig(context=12, horizon=40))

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -48,7 +48,12 @@ class Network(nn.Module):
         config: sizes.
         context: frames given.
         window: frames of a stretch that it trains on, or None for whole trials.
+
+    Attributes:
+        of_sessions: names of the parameters that belong to sessions and their neurons, and are new for new sessions.
     """
+
+    of_sessions: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Config, context: int, window: int | None):
         super().__init__()

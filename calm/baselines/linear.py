@@ -7,9 +7,9 @@ import scipy.linalg
 from jaxtyping import Float
 
 from calm.baselines import BOUND
-from calm.config import VARConfig
+from calm.config import ForecastConfig, VARConfig
 from calm.errors import CalmError
-from calm.metrics import trial_correlation
+from calm.forecasting import validation_correlation
 from calm.session import Session
 
 
@@ -167,17 +167,19 @@ class RidgeVAR:
     coefficients: Float[np.ndarray, "regressor neuron"]
     validation: dict[tuple[int, float], float]
 
-    def __init__(self, config: VARConfig, context: int):
-        """Take the search space and the number of frames that will be known when it is used.
+    def __init__(self, config: VARConfig, forecast: ForecastConfig):
+        """Take the search space, and what will be known and asked for when it is used.
 
         Raises:
             CalmError: the context is shorter than every order.
         """
         self.penalties = config.penalties
-        self.orders = tuple(order for order in config.orders if order <= context)
-        self.context = context
+        self.orders = tuple(order for order in config.orders if order <= forecast.context)
+        self.config = forecast
         if not self.orders:
-            raise CalmError(f"A context of {context} frames is too short for autoregressions of order {config.orders}.")
+            raise CalmError(
+                f"A context of {forecast.context} frames is too short for autoregressions of order {config.orders}."
+            )
 
     @property
     def parameters(self) -> int:
@@ -186,29 +188,18 @@ class RidgeVAR:
 
     def fit(self, session: Session) -> "RidgeVAR":
         """Fit every order and penalty on the training trials, keep the best rolled-out validation correlation."""
-        train, val = ([session.traces[trial] for trial in session.trials_of(part)] for part in ("train", "val"))
-        self.validation, best = {}, -np.inf
+        train = [session.traces[trial] for trial in session.trials_of("train")]
+        self.validation, best, kept = {}, -np.inf, ()
         for order in self.orders:
             gram, moments = normal_equations(train, order)
             for penalty in self.penalties:
-                candidate = solve_ridge(gram, moments, penalty)
-                score = self._validate(candidate, order, val)
+                self.order, self.penalty, self.coefficients = order, penalty, solve_ridge(gram, moments, penalty)
+                score = validation_correlation(self, session, self.config)
                 self.validation[order, penalty] = score
                 if score > best:
-                    best, self.order, self.penalty, self.coefficients = score, order, penalty, candidate
+                    best, kept = score, (order, penalty, self.coefficients)
+        self.order, self.penalty, self.coefficients = kept
         return self
-
-    def _validate(
-        self,
-        coefficients: Float[np.ndarray, "regressor neuron"],
-        order: int,
-        traces: Sequence[Float[np.ndarray, "neuron _frame"]],
-    ) -> float:
-        """Mean trial correlation of the rollout from the end of the context to the end of each trial."""
-        contexts = [trace[:, : self.context] for trace in traces]
-        futures = [trace[:, self.context :] for trace in traces]
-        predicted = forecast_linear(coefficients, order, contexts, [future.shape[1] for future in futures])
-        return float(np.mean([trial_correlation(*pair) for pair in zip(futures, predicted, strict=True)]))
 
     def forecast(
         self, contexts: Sequence[Float[np.ndarray, "neuron _context"]], horizons: Sequence[int]

@@ -15,7 +15,7 @@ from calm.errors import CalmError
 from calm.forecasting import validation_correlation
 from calm.seeding import epoch_seed, seeded
 from calm.session import Session
-from calm.stages import Trained, stage_key
+from calm.stages import VALIDATION_FIELDS, Trained, stage_key
 from calm.training import Task, fit
 
 MODULES = (
@@ -113,12 +113,65 @@ def train_network(
         seed: of the weights and the batches.
         runs: folder of all runs.
     """
-    name = kind.__name__.lower()
-    used = [f"{field}={getattr(forecast, field)}" for field in ("context", "validation_trials")]
-    inputs = [*used, *(session.fingerprint() for session in sessions)]
-    key = stage_key(name, [config, fit_config], inputs, seed, (*MODULES, f"baselines/{name}"))
+    key = network_key(kind, [config, fit_config], sessions, forecast, seed)
     with seeded(seed):
         model = kind(config, forecast.context, {each.name: len(each.neurons) for each in sessions})
+    return run_training(model, key, fit_config, sessions, forecast, seed=seed, runs=runs)
+
+
+def adapt_network(
+    pretrained: Trained[Network],
+    fit_config: FitConfig,
+    sessions: Sequence[Session],
+    forecast: ForecastConfig,
+    *,
+    seed: int,
+    runs: Path,
+) -> Trained[Network]:
+    """New sessions for a pretrained network: all is frozen but what belongs to sessions and their neurons.
+
+    Raises:
+        CalmError: a network that knows no sessions has nothing to adapt.
+    """
+    kind, config = type(pretrained.model), pretrained.model.config
+    if not kind.of_sessions:
+        raise CalmError(f"{kind.__name__} has no part of its own for a session: train it on the new sessions.")
+    key = network_key(kind, [config, fit_config], sessions, forecast, seed, pretrained.key)
+    with seeded(seed):
+        model = kind(config, forecast.context, {each.name: len(each.neurons) for each in sessions})
+    shared = {name: value for name, value in pretrained.model.state_dict().items() if name not in kind.of_sessions}
+    model.load_state_dict(shared, strict=False)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in kind.of_sessions)
+    return run_training(model, key, fit_config, sessions, forecast, seed=seed, runs=runs)
+
+
+def network_key(
+    kind: type[Network],
+    configs: Sequence[Config],
+    sessions: Sequence[Session],
+    forecast: ForecastConfig,
+    seed: int,
+    pretrained: str = "",
+) -> str:
+    """Key of a training: all that it depends on; of the forecasts only what validation uses."""
+    name = kind.__name__.lower()
+    used = [f"{field}={getattr(forecast, field)}" for field in VALIDATION_FIELDS]
+    inputs = [pretrained, *used, *(session.fingerprint() for session in sessions)]
+    return stage_key(name, configs, inputs, seed, (*MODULES, f"baselines/{name}"))
+
+
+def run_training(
+    model: Network,
+    key: str,
+    fit_config: FitConfig,
+    sessions: Sequence[Session],
+    forecast: ForecastConfig,
+    *,
+    seed: int,
+    runs: Path,
+) -> Trained[Network]:
+    """Fit a network, or find it again under its key."""
 
     def validate(candidate: Network) -> float:
         forecasters = [NetworkForecaster(candidate, session.name, forecast) for session in sessions]

@@ -201,6 +201,8 @@ class POCO(BlockNetwork):
         CalmError: the context is not a whole number of tokens.
     """
 
+    of_sessions = ("decoder.unit_emb.weight", "decoder.session_emb.weight")
+
     def __init__(self, config: POCOConfig, context: int, neurons: Mapping[str, int]):
         if context % config.compression:
             raise CalmError(
