@@ -15,6 +15,7 @@ import yaml
 from tqdm import tqdm
 
 from calm.config import Config
+from calm.dandi import BEHAVIOUR, read_dandi_session
 from calm.errors import CalmError
 from calm.nwb import read_session
 from calm.session import Session, bad_neurons, describe_neurons, drop_neurons, validate
@@ -22,6 +23,7 @@ from calm.session import Session, bad_neurons, describe_neurons, drop_neurons, v
 Names = Annotated[
     tuple[str, ...], pydantic.BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
 ]
+Layout = Literal["nwb", "dandi_000579"]
 
 
 class Dataset(Config):
@@ -29,8 +31,9 @@ class Dataset(Config):
 
     name: str
     files: Annotated[Names, pydantic.Field(min_length=1)]  # patterns, relative to `folder`
+    layout: Layout = "nwb"
     traces: Names | None = None
-    behaviour: Names = ()
+    behaviour: Names | None = None  # the layout's own
     conditions: Names = ()
     context: int = pydantic.Field(40, ge=1)  # frames
     held_out: Names = ()
@@ -44,6 +47,12 @@ class Dataset(Config):
     def _frames_in_order(self) -> "Dataset":
         if self.min_frames and self.max_frames and self.min_frames > self.max_frames:
             raise ValueError(f"`min_frames` {self.min_frames} is more than `max_frames` {self.max_frames}")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _keys_of_the_layout(self) -> "Dataset":
+        if self.layout != "nwb" and self.traces is not None:
+            raise ValueError(f"`traces` has no meaning with `layout` {self.layout}, whose traces are always the same")
         return self
 
     def paths(self) -> list[Path]:
@@ -160,8 +169,9 @@ def read_sessions(dataset: Dataset, *, window: int = 4) -> list[Session]:
 def load_sessions(
     files: str | Sequence[str],
     *,
+    layout: Layout = "nwb",
     traces: str | Sequence[str] | None = None,
-    behaviour: str | Sequence[str] = (),
+    behaviour: str | Sequence[str] | None = None,
     conditions: str | Sequence[str] = (),
     min_frames: int | None = None,
     max_frames: int | None = None,
@@ -177,6 +187,7 @@ def load_sessions(
     content = {
         "name": "load_sessions",
         "files": files,
+        "layout": layout,
         "traces": traces,
         "behaviour": behaviour,
         "conditions": conditions,
@@ -196,7 +207,7 @@ def read_files(dataset: Dataset, *, min_frames: int) -> list[Session]:
     sessions: dict[str, Session] = {}
     sources: dict[str, Path] = {}
     for path in tqdm(dataset.paths(), desc=f"Reading {dataset.name}", unit="session"):
-        session = read_session(path, traces=dataset.traces, behaviour=dataset.behaviour, conditions=dataset.conditions)
+        session = read_file(path, dataset)
         if session.name in sessions:
             raise CalmError(
                 f"{sources[session.name]} and {path} are both session {session.name!r}: leave one out, or give it"
@@ -208,6 +219,24 @@ def read_files(dataset: Dataset, *, min_frames: int) -> list[Session]:
         validate(session, min_frames=min_frames)
         sessions[session.name], sources[session.name] = session, path
     return list(sessions.values())
+
+
+def read_file(path: Path, dataset: Dataset) -> Session:
+    """The session of one file, read as the layout of the dataset says.
+
+    Raises:
+        CalmError: see `calm.nwb.read_session` and `calm.dandi.read_dandi_session`.
+    """
+    if dataset.layout == "nwb":
+        behaviour = dataset.behaviour or ()
+        return read_session(path, traces=dataset.traces, behaviour=behaviour, conditions=dataset.conditions)
+    return read_dandi_session(
+        path,
+        behaviour=BEHAVIOUR if dataset.behaviour is None else dataset.behaviour,
+        conditions=dataset.conditions,
+        min_frames=dataset.min_frames,
+        max_frames=dataset.max_frames,
+    )
 
 
 def keep_trials(session: Session, min_frames: int | None, max_frames: int | None) -> Session:

@@ -263,6 +263,11 @@ def neuron_table(planes: Sequence[RoiResponseSeries]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def behaviour_series(nwb: NWBFile) -> list[TimeSeries]:
+    """All time series but traces."""
+    return [s for s in nwb.objects.values() if isinstance(s, TimeSeries) and not isinstance(s, RoiResponseSeries)]
+
+
 def read_behaviour(
     nwb: NWBFile, names: tuple[str, ...], clock: Float[np.ndarray, " frame"], rows: slice
 ) -> tuple[Float[np.ndarray, "row behaviour"], tuple[str, ...]]:
@@ -271,7 +276,7 @@ def read_behaviour(
     Raises:
         CalmError: a series is missing, ambiguous or of a wrong shape.
     """
-    there = [s for s in nwb.objects.values() if isinstance(s, TimeSeries) and not isinstance(s, RoiResponseSeries)]
+    there = behaviour_series(nwb)
     channels, labels = [np.empty((rows.stop - rows.start, 0), np.float32)], []
     for name in names:
         series = find_series(there, name, "behaviour")
