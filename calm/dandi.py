@@ -209,10 +209,7 @@ def read_channels(
 
 
 def mean_of_planes(values: Float[np.ndarray, "plane frame behaviour"]) -> Float[np.ndarray, "frame behaviour"]:
-    """Mean over the planes that have a value, NaN where none has.
-
-    The authors' code takes the plain mean, in which one missing value makes the mean missing.
-    """
+    """Mean over the planes that have a value, NaN where none has."""
     known = np.isfinite(values)
     total = np.where(known, values, 0).sum(axis=0)
     with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is meant

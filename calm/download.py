@@ -14,12 +14,6 @@ from calm.paths import ROOT, ensure_writable
 
 DANDISET, VERSION = "000579", "0.230728.1727"
 DATA = ROOT / "data"
-# The sessions that the authors' plotting code names for the single-session decoding (Fig. 4B); all of held-out mice.
-SINGLE_SESSION_FIGURE = (
-    "sub-6/sub-6_ses-mouse-6-session-date-2017-07-16-area-visA-L23-multi-plane-imaging_behavior+ophys.nwb",
-    "sub-10/sub-10_ses-mouse-10-session-date-2017-09-22-area-PM-L23-multi-plane-imaging_behavior+ophys.nwb",
-    "sub-10/sub-10_ses-mouse-10-session-date-2017-11-13-area-AM-L23-multi-plane-imaging_behavior+ophys.nwb",
-)
 
 
 def list_sessions(table: Path) -> pd.DataFrame:
@@ -35,7 +29,7 @@ def list_sessions(table: Path) -> pd.DataFrame:
 
 
 def choose(sessions: pd.DataFrame, mouse: int | None, count: int | None) -> pd.DataFrame:
-    """The sessions of a mouse, or so many that are quick to get (SINGLE_SESSION_FIGURE, then the smallest), or all.
+    """The sessions of a mouse, or the smallest ones, which are quick to get, or all.
 
     Raises:
         CalmError: no such mouse, or not so many sessions.
@@ -49,8 +43,7 @@ def choose(sessions: pd.DataFrame, mouse: int | None, count: int | None) -> pd.D
     if count is not None:
         if not 1 <= count <= len(sessions):
             raise CalmError(f"There are no {count} sessions to choose: ask for 1 to {len(sessions)}.")
-        later = ~sessions["path"].isin(SINGLE_SESSION_FIGURE)
-        return sessions.assign(later=later).sort_values(["later", "size_bytes"]).head(count).drop(columns="later")
+        return sessions.sort_values("size_bytes").head(count)
     return sessions
 
 
@@ -149,9 +142,7 @@ def parser() -> argparse.ArgumentParser:
     line = argparse.ArgumentParser("python -m calm.download", description=__doc__)
     which = line.add_mutually_exclusive_group(required=True)
     which.add_argument("--mouse", type=int, metavar="ID", help="all sessions of a mouse, 3 to 10")
-    which.add_argument(
-        "--sessions", type=int, metavar="N", help="N sessions: the three of the paper's Fig. 4B, then the smallest"
-    )
+    which.add_argument("--sessions", type=int, metavar="N", help="the N smallest sessions")
     which.add_argument("--all", action="store_true", help="all 287 multi-plane sessions, 229 GB")
     line.add_argument("--dry-run", action="store_true", help="only list them")
     return line
