@@ -126,7 +126,7 @@ def test_a_dry_run_tells_and_does_nothing(archive, tmp_path, capsys):
 
 def test_the_real_total_is_told(monkeypatch, capsys):
     main(["--sessions", "3", "--dry-run"])
-    assert "3 sessions, 1.47 GB" in capsys.readouterr().out
+    assert "3 sessions, 0.99 GB" in capsys.readouterr().out
 
 
 def test_files_arrive_where_the_description_looks_for_them(archive, tmp_path):
