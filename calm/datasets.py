@@ -5,7 +5,7 @@ import glob
 import os
 import string
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,6 +36,7 @@ class Dataset(Config):
     behaviour: Names | None = None  # the layout's own
     conditions: Names = ()
     context: int = pydantic.Field(40, ge=1)  # frames
+    horizon: int | None = pydantic.Field(None, ge=1)  # frames; to the end of the shortest trial
     held_out: Names = ()
     smoothing: float = pydantic.Field(1.0, gt=0, le=1)
     min_frames: int | None = pydantic.Field(None, ge=1)
@@ -144,26 +145,30 @@ def load_dataset(path: str | Path) -> Dataset:
     return describe({"name": path.stem, **content, "folder": path.parent}, path.name)
 
 
-def read_sessions(dataset: Dataset, *, window: int = 4) -> list[Session]:
-    """All sessions of a dataset, as recorded: not smoothed, not z-scored.
-
-    Args:
-        dataset: the description.
-        window: frames per token; every trial must hold the context and one token.
+def read_sessions(dataset: Dataset, read: Callable[[Path], Session]) -> list[Session]:
+    """All sessions of a dataset; `read` makes one of a file.
 
     Raises:
-        CalmError: a file or session is unusable, see `calm.nwb.read_session` and `calm.session.validate`; two sessions
-            have one name; a held-out subject has no session.
+        CalmError: two sessions have one name, or a held-out subject has no session.
     """
-    sessions = read_files(dataset, min_frames=dataset.context + window)
-    subjects = {session.subject for session in sessions}
+    sessions: dict[str, Session] = {}
+    sources: dict[str, Path] = {}
+    for path in tqdm(dataset.paths(), desc=f"Reading {dataset.name}", unit="session"):
+        session = read(path)
+        if session.name in sessions:
+            raise CalmError(
+                f"{sources[session.name]} and {path} are both session {session.name!r}: leave one out, or give it"
+                " another session_id."
+            )
+        sessions[session.name], sources[session.name] = session, path
+    subjects = {session.subject for session in sessions.values()}
     unknown = [subject for subject in dataset.held_out if subject not in subjects]
     if unknown:
         raise CalmError(
             f"{dataset.name}: no session has the held-out subject {unknown[0]!r}: choose `held_out` among"
             f" {', '.join(sorted(subjects))}."
         )
-    return sessions
+    return list(sessions.values())
 
 
 def load_sessions(
@@ -195,30 +200,21 @@ def load_sessions(
         "max_frames": max_frames,
         "bad_neurons": bad_neurons,
     }
-    return read_files(describe(content, "load_sessions"), min_frames=1)
+    dataset = describe(content, "load_sessions")
+    return read_sessions(dataset, lambda path: read_checked(path, dataset, min_frames=1))
 
 
-def read_files(dataset: Dataset, *, min_frames: int) -> list[Session]:
-    """The sessions of a dataset's files, trials and neurons left out as it says, each one checked.
+def read_checked(path: Path, dataset: Dataset, *, min_frames: int) -> Session:
+    """The session of one file as recorded, not smoothed, not z-scored; trials and neurons left out as it says.
 
     Raises:
-        CalmError: a file or session is unusable, or two sessions have one name.
+        CalmError: the file or session is unusable, see `calm.nwb`, `calm.dandi` and `calm.session.validate`.
     """
-    sessions: dict[str, Session] = {}
-    sources: dict[str, Path] = {}
-    for path in tqdm(dataset.paths(), desc=f"Reading {dataset.name}", unit="session"):
-        session = read_file(path, dataset)
-        if session.name in sessions:
-            raise CalmError(
-                f"{sources[session.name]} and {path} are both session {session.name!r}: leave one out, or give it"
-                " another session_id."
-            )
-        session = keep_trials(session, dataset.min_frames, dataset.max_frames)
-        if dataset.bad_neurons == "drop":
-            session = without_bad_neurons(session)
-        validate(session, min_frames=min_frames)
-        sessions[session.name], sources[session.name] = session, path
-    return list(sessions.values())
+    session = keep_trials(read_file(path, dataset), dataset.min_frames, dataset.max_frames)
+    if dataset.bad_neurons == "drop":
+        session = without_bad_neurons(session)
+    validate(session, min_frames=min_frames)
+    return session
 
 
 def read_file(path: Path, dataset: Dataset) -> Session:

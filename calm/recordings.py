@@ -1,12 +1,19 @@
 """The sessions that a notebook works on, prepared: simulated ones, or those of a dataset description."""
 
 import dataclasses
+from pathlib import Path
 
+from calm.checkpoint import has_checkpoint
 from calm.config import SIMULATION, Profile
-from calm.datasets import load_dataset, read_sessions
+from calm.datasets import Dataset, load_dataset, read_checked, read_sessions
 from calm.errors import CalmError
+from calm.keys import stage_key
+from calm.paths import RUNS
 from calm.session import Session, prepare
 from calm.simulation import simulate
+from calm.store import load_session, store_session
+
+READING_MODULES = ("session", "nwb", "dandi", "datasets", "store", "trialfile")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,13 +44,15 @@ class Recordings:
         return {session.name: session.fingerprint() for session in [*self.held_in, *self.held_out]}
 
 
-def load_recordings(dataset: str, profile: Profile, *, seed: int) -> Recordings:
+def load_recordings(dataset: str, profile: Profile, *, seed: int, runs: Path = RUNS) -> Recordings:
     """Simulated networks for `simulation`, else the recordings of the description at that path.
+
+    Prepared recordings are kept in `runs`.
 
     Raises:
         CalmError: whatever is wrong with the description or the files; see `calm.datasets` and `calm.session`.
     """
-    return simulated(profile, seed) if dataset == SIMULATION else described(dataset, profile, seed)
+    return simulated(profile, seed) if dataset == SIMULATION else described(dataset, profile, seed, runs)
 
 
 def simulated(profile: Profile, seed: int) -> Recordings:
@@ -56,8 +65,8 @@ def simulated(profile: Profile, seed: int) -> Recordings:
     return Recordings(SIMULATION, held_in, held_out, profile)
 
 
-def described(path: str, profile: Profile, seed: int) -> Recordings:
-    """Read, check and prepare the recordings of a description.
+def described(path: str | Path, profile: Profile, seed: int, runs: Path) -> Recordings:
+    """Read, check and prepare the recordings of a description; what was prepared once is found again.
 
     Raises:
         CalmError: a name that is taken, a context that ends within a token, or nothing to train on.
@@ -67,18 +76,41 @@ def described(path: str, profile: Profile, seed: int) -> Recordings:
         raise CalmError(f"{path}: `name` {SIMULATION} is taken by calm's own data: choose another.")
     if dataset.context % window:
         raise CalmError(f"{dataset.name}: `context` {dataset.context} ends within a token: use a multiple of {window}.")
-    smallest = dataset.context + window
-    sessions = [
-        prepare(session, seed=seed, smoothing=dataset.smoothing, min_frames=smallest)
-        for session in read_sessions(dataset, window=window)
-    ]
+    sessions = read_sessions(dataset, lambda file: prepared(file, dataset, dataset.context + window, seed, runs))
     held_in = [session for session in sessions if session.subject not in dataset.held_out]
     if not held_in:
         raise CalmError(f"{dataset.name}: every subject is held out: leave one to train on out of `held_out`.")
-    forecast = profile.forecast.model_copy(update={"context": dataset.context})
     return Recordings(
         name=dataset.name,
         held_in=held_in,
         held_out=[session for session in sessions if session.subject in dataset.held_out],
-        profile=profile.model_copy(update={"forecast": forecast}),
+        profile=fitted(profile, dataset, min(int(session.frames.min()) for session in sessions)),
     )
+
+
+def prepared(file: Path, dataset: Dataset, min_frames: int, seed: int, runs: Path) -> Session:
+    """One session of a description, prepared, its trials on the disk.
+
+    Raises:
+        CalmError: see `calm.datasets.read_checked` and `calm.session.prepare`.
+    """
+    identity = f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns} {min_frames}"
+    # What changes nothing about a session must not make it be read again.
+    described = dataset.model_copy(update={"name": "", "files": (), "held_out": (), "context": 0, "horizon": None})
+    folder = runs / "sessions" / stage_key(file.stem, [described], [identity], seed, READING_MODULES)
+    if not has_checkpoint(folder):
+        session = read_checked(file, dataset, min_frames=min_frames)
+        store_session(folder, prepare(session, seed=seed, smoothing=dataset.smoothing, min_frames=min_frames))
+    return load_session(folder)
+
+
+def fitted(profile: Profile, dataset: Dataset, shortest: int) -> Profile:
+    """The profile with the dataset's context and horizon, to the end of the shortest trial unless it says another.
+
+    Networks that forecast a block of frames at once forecast the horizon.
+    """
+    horizon = dataset.horizon or shortest - dataset.context
+    forecast = profile.forecast.model_copy(update={"context": dataset.context, "horizon": horizon})
+    blocks = {name: getattr(profile, name) for name in ("patchtst", "itransformer", "poco")}
+    blocks = {name: config.model_copy(update={"horizon": horizon}) for name, config in blocks.items()}
+    return profile.model_copy(update={"forecast": forecast, **blocks})

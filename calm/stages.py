@@ -1,10 +1,6 @@
 """The training stages; each is kept under a hash of what it was made from, and found again by any notebook."""
 
-import ast
 import dataclasses
-import functools
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -14,9 +10,10 @@ import pandas as pd
 from torch import nn
 
 from calm.batches import trace_batches
-from calm.config import Config, Profile
+from calm.config import Profile
 from calm.dat import DualAxisTransformer
 from calm.forecasting import CalMForecaster, validation_correlation
+from calm.keys import stage_key
 from calm.quantizer import NeuralQuantizer
 from calm.reconstruction import reconstruction_correlations
 from calm.seeding import epoch_seed, seeded
@@ -56,33 +53,12 @@ class Trained(Generic[Model]):
         return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
 
 
-@functools.cache
-def code_hash(modules: tuple[str, ...]) -> str:
-    """Hash of the modules that training runs through, comments and layout apart."""
-    folder = Path(__file__).parent
-    trees = [ast.dump(ast.parse((folder / f"{module}.py").read_text())) for module in modules]
-    return hashlib.sha256("\n".join(trees).encode()).hexdigest()
-
-
-def stage_key(
-    name: str,
-    configs: Sequence[Config],
-    inputs: Sequence[str],
-    seed: int,
-    modules: tuple[str, ...] = TRAINING_MODULES,
-) -> str:
-    """Name and hash of everything that a stage's result depends on: configuration, input, seed and code."""
-    described = [config.model_dump(mode="json") for config in configs]
-    text = json.dumps([described, list(inputs), seed, code_hash(modules)], sort_keys=True)
-    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-
-
 def train_quantizer(
     sessions: Sequence[Session], profile: Profile, *, seed: int, runs: Path
 ) -> Trained[NeuralQuantizer]:
     """Stage 1: one quantizer for all given sessions, on their training trials; chosen on validation trials."""
     configs = [profile.quantizer, profile.quantizer_fit]
-    key = stage_key("quantizer", configs, [session.fingerprint() for session in sessions], seed)
+    key = stage_key("quantizer", configs, [session.fingerprint() for session in sessions], seed, TRAINING_MODULES)
     with seeded(seed):
         model = NeuralQuantizer(profile.quantizer)
     window = profile.quantizer.window
@@ -142,7 +118,7 @@ def forecast_key(name: str, earlier: str, sessions: Sequence[Session], profile: 
     """Key of a transformer; of the forecasts only what validation uses matters, not how many samples come later."""
     used = [f"{field}={getattr(profile.forecast, field)}" for field in VALIDATION_FIELDS]
     inputs = [earlier, *used, *(session.fingerprint() for session in sessions)]
-    return stage_key(name, [profile.dat, profile.dat_fit], inputs, seed)
+    return stage_key(name, [profile.dat, profile.dat_fit], inputs, seed, TRAINING_MODULES)
 
 
 def forecast_task(

@@ -8,6 +8,8 @@ from pynwb import NWBHDF5IO, NWBFile, TimeSeries
 from pynwb.file import Subject
 from pynwb.ophys import DfOverF, Fluorescence, ImageSegmentation, OpticalChannel, RoiResponseSeries
 
+from calm.datasets import read_checked, read_sessions
+
 RATE = 10.0  # Hz
 FRAMES = 100
 
@@ -106,3 +108,8 @@ def plain_file(
     add_behaviour(nwb, "lick", np.arange(len(data), dtype=float))
     add_trials(nwb, [(float(second), second + 1.0) for second in range(10)], go=[True, False] * 5)
     return save(nwb, path)
+
+
+def read_all(dataset, window=4):
+    """All sessions of a description as recorded, each long enough for its context and a token."""
+    return read_sessions(dataset, lambda path: read_checked(path, dataset, min_frames=dataset.context + window))

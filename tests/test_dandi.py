@@ -7,9 +7,10 @@ import h5py
 import numpy as np
 import pytest
 from dandi_files import ROIS, Recording, time, trace, velocity, write_dandi
+from nwb_files import read_all
 
 from calm.dandi import CONDITIONS, read_dandi_session
-from calm.datasets import load_dataset, load_sessions, read_sessions
+from calm.datasets import load_dataset, load_sessions
 from calm.errors import CalmError
 from calm.session import prepare
 
@@ -286,7 +287,7 @@ def test_the_description_of_the_recordings(tmp_path, monkeypatch):
         write_dandi(tmp_path / f"000579/sub-{mouse}/sub-{mouse}_ses-{name.replace('_', '-')}_behavior.nwb", recording)
     (tmp_path / "000579/sub-3/sub-3_ses-of-a-single-plane-imaging.nwb").touch()
     dataset = load_dataset(ROOT / "data" / "dandi_000579.yaml")
-    sessions = read_sessions(dataset)
+    sessions = read_all(dataset)
     assert (dataset.held_out, dataset.context, dataset.smoothing) == (("6", "10"), 40, 0.15)
     assert [session.subject for session in sessions] == ["10", "3", "6"]
     assert all(set(session.frames) == {62} and len(session.frames) == 9 for session in sessions)

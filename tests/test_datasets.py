@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nwb_files import plain_file, random_traces
+from nwb_files import plain_file, random_traces, read_all
 
-from calm.datasets import KEYS, load_dataset, load_sessions, read_sessions
+from calm.datasets import KEYS, load_dataset, load_sessions
 from calm.errors import CalmError
 
 ROOT = Path(__file__).parents[1]
@@ -106,7 +106,7 @@ def test_read_sessions(tmp_path):
     for name in ("b", "a"):
         plain_file(tmp_path / f"{name}.nwb", session_id=name, subject=name.upper())
     text = "{files: '*.nwb', context: 6, behaviour: lick, conditions: go, held_out: B}"
-    sessions = read_sessions(load_dataset(describe(tmp_path, text)))
+    sessions = read_all(load_dataset(describe(tmp_path, text)))
     assert [session.name for session in sessions] == ["a", "b"]
     assert sessions[0].behaviour_names == ("lick",) and "go" in sessions[0].trials
 
@@ -120,14 +120,14 @@ def test_duplicate_sessions(tmp_path):
 def test_unknown_subject(tmp_path):
     plain_file(tmp_path / "a.nwb")
     dataset = load_dataset(describe(tmp_path, "{files: '*.nwb', context: 6, held_out: rat}"))
-    refused(lambda: read_sessions(dataset), "'rat'", "mouse")
+    refused(lambda: read_all(dataset), "'rat'", "mouse")
 
 
 def test_trials_too_short_for_the_context(tmp_path):
     plain_file(tmp_path / "a.nwb")
     dataset = load_dataset(describe(tmp_path, "{files: '*.nwb', context: 6}"))
-    assert len(read_sessions(dataset, window=4)) == 1
-    refused(lambda: read_sessions(dataset, window=5), "10 frames", "need 11")
+    assert len(read_all(dataset, window=4)) == 1
+    refused(lambda: read_all(dataset, window=5), "10 frames", "need 11")
 
 
 def test_trials_of_other_lengths_are_left_out(tmp_path):
@@ -163,7 +163,7 @@ def test_load_sessions_without_files(tmp_path):
 @recordings
 def test_the_real_description():
     dataset = load_dataset(ROOT / "data" / "s1_gonogo.yaml")
-    sessions = read_sessions(dataset)
+    sessions = read_all(dataset)
     assert len(sessions) == 19
     held_out = [session for session in sessions if session.subject in dataset.held_out]
     assert len(held_out) == 4

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from calm import stages
+from calm import keys, stages
 from calm.config import load_profile
 from calm.datasets import load_dataset
 from calm.errors import CalmError
+from calm.keys import stage_key
 from calm.nwb_writer import write_session
 from calm.reconstruction import reconstruct, reconstruction_rows
 from calm.recordings import load_recordings
@@ -51,20 +52,20 @@ def test_a_finished_stage_is_loaded_not_trained(quantizer, recordings, smoke, ru
 
 
 def test_the_key_depends_on_config_input_and_seed(smoke):
-    base = stages.stage_key("dat", [smoke.dat], ["a"], 0)
+    base = stage_key("dat", [smoke.dat], ["a"], 0, stages.TRAINING_MODULES)
     other = smoke.dat.model_copy(update={"dropout": 0.3})
     different = {
-        stages.stage_key("dat", [other], ["a"], 0),
-        stages.stage_key("dat", [smoke.dat], ["b"], 0),
-        stages.stage_key("dat", [smoke.dat], ["a"], 1),
+        stage_key("dat", [other], ["a"], 0, stages.TRAINING_MODULES),
+        stage_key("dat", [smoke.dat], ["b"], 0, stages.TRAINING_MODULES),
+        stage_key("dat", [smoke.dat], ["a"], 1, stages.TRAINING_MODULES),
     }
     assert base not in different and len(different) == 3
 
 
 def test_the_key_depends_on_the_code(smoke, monkeypatch):
-    base = stages.stage_key("dat", [smoke.dat], ["a"], 0)
-    monkeypatch.setattr(stages, "code_hash", lambda modules: "other code")
-    assert stages.stage_key("dat", [smoke.dat], ["a"], 0) != base
+    base = stage_key("dat", [smoke.dat], ["a"], 0, stages.TRAINING_MODULES)
+    monkeypatch.setattr(keys, "code_hash", lambda modules: "other code")
+    assert stage_key("dat", [smoke.dat], ["a"], 0, stages.TRAINING_MODULES) != base
 
 
 def test_training_improves_both_stages(quantizer, transformer):
@@ -111,9 +112,10 @@ def description(tmp_path, smoke):
     return path
 
 
-def test_a_description_gives_sessions_groups_and_context(description, smoke):
-    found = load_recordings(str(description), smoke, seed=0)
+def test_a_description_gives_sessions_groups_context_and_horizon(description, smoke, runs):
+    found = load_recordings(str(description), smoke, seed=0, runs=runs)
     assert found.name == "mine" and found.profile.forecast.context == 24
+    assert found.profile.forecast.horizon == found.profile.poco.horizon == 40  # the trials have 64 frames
     assert {name: len(sessions) for name, sessions in found.groups.items()} == {"held-in": 2, "held-out": 1}
     assert set(found.held_in[0].trials["split"]) == {"train", "val", "test"}
 
@@ -126,14 +128,27 @@ def test_a_description_gives_sessions_groups_and_context(description, smoke):
         (("[network-2]", "[network-0, network-1, network-2]"), "every subject is held out"),
     ],
 )
-def test_a_description_that_cannot_work_is_refused_at_once(description, smoke, change, sentence):
+def test_a_description_that_cannot_work_is_refused_at_once(description, smoke, runs, change, sentence):
     description.write_text(description.read_text().replace(*change))
     with pytest.raises(CalmError, match=sentence):
-        load_recordings(str(description), smoke, seed=0)
+        load_recordings(str(description), smoke, seed=0, runs=runs)
 
 
-def test_a_context_longer_than_the_trials_is_refused(description, smoke):
+def test_a_context_longer_than_the_trials_is_refused(description, smoke, runs):
     description.write_text(description.read_text().replace("24", "64"))
     assert load_dataset(str(description)).context == 64
     with pytest.raises(CalmError, match="64 frames, but the context and one token need 68"):
-        load_recordings(str(description), smoke, seed=0)
+        load_recordings(str(description), smoke, seed=0, runs=runs)
+
+
+def test_recordings_are_read_and_prepared_once(description, smoke, tmp_path, monkeypatch):
+    first = load_recordings(str(description), smoke, seed=0, runs=tmp_path / "runs")
+    monkeypatch.setattr("calm.recordings.read_checked", lambda *_, **__: pytest.fail("read again"))
+    description.write_text(description.read_text().replace("24", "20") + "min_frames: 64\n")
+    with pytest.raises(pytest.fail.Exception, match="read again"):
+        load_recordings(str(description), smoke, seed=0, runs=tmp_path / "runs")
+    description.write_text("files: '*.nwb'\ncontext: 24\nhorizon: 12\nsmoothing: 0.5\n")
+    again = load_recordings(str(description), smoke, seed=0, runs=tmp_path / "runs")
+    assert again.fingerprints == first.fingerprints and again.profile.forecast.horizon == 12
+    with pytest.raises(pytest.fail.Exception, match="read again"):
+        load_recordings(str(description), smoke, seed=1, runs=tmp_path / "runs")

@@ -13,9 +13,10 @@ from calm.batches import Epoch, Part, Planned, group_trials, plan_epoch
 from calm.config import Config, FitConfig, ForecastConfig
 from calm.errors import CalmError
 from calm.forecasting import validation_correlation
+from calm.keys import stage_key
 from calm.seeding import epoch_seed, seeded
 from calm.session import Session
-from calm.stages import VALIDATION_FIELDS, Trained, stage_key
+from calm.stages import VALIDATION_FIELDS, Trained
 from calm.training import Task, fit
 
 MODULES = (
