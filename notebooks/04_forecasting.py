@@ -12,11 +12,11 @@
 # ---
 
 # %% [markdown]
-# %% [markdown]
 # # Forecasting recordings (Figure 3D)
 #
 # From the first frames of a trial, forecast the rest: CalM, pretrained on many sessions, against methods that are fitted on
-# each session alone. On recordings nobody knows the ceiling, so the naive methods and the linear one set the scale.
+# each session alone. On recordings nobody knows the ceiling, so the naive methods and the linear one set the scale. All are
+# compared on the same frames, a horizon that every trial reaches or that the description of the dataset sets.
 #
 # POCO, the paper's rival in this figure, is not here yet.
 
@@ -33,6 +33,7 @@ import numpy as np
 
 from calm.config import load_profile
 from calm.evaluation import calm_forecasters, forecast_trials, linear_forecasters
+from calm.forecasting import compared_trials
 from calm.paths import RUNS, figures_folder
 from calm.plots import PAGE, bars, example_traces, use_style
 from calm.provenance import provenance, update_provenance
@@ -56,14 +57,14 @@ if recordings.held_out:
     models["held-out"] = adapted.model
 
 # %%
-scores, forecasts = ForecastScores("fig3d", recordings.name, seed), {}
+scores, forecasts = ForecastScores("fig3d", recordings.name, seed, settings.forecast), {}
 for group, sessions in recordings.groups.items():
     for session in sessions:
-        trials = session.trials_of("test")
+        trials = compared_trials(session, "test", settings.forecast)
         methods = linear_forecasters(session, settings)[0]
         methods |= calm_forecasters(models[group], quantizer.model, session, settings)
-        found = forecast_trials(methods, session, trials, context)[0]
-        scores.add(session, trials, found, context=context, group=group)
+        found = forecast_trials(methods, session, trials, settings.forecast)[0]
+        scores.add(session, trials, found, group)
         forecasts[session.name] = found
 
 # %%
@@ -89,8 +90,8 @@ summarise(scores.table(), ["method", "variant", "metric"]).pivot(
 
 # %%
 session = max(recordings.held_in, key=lambda each: len(each.neurons))
-trial = int(session.trials_of("test")[0])
-trace = session.traces[trial]
+trial = int(compared_trials(session, "test", settings.forecast)[0])
+trace = session.traces[trial][:, : context + (settings.forecast.horizon or session.frames[trial])]
 neurons = np.argsort(trace.var(axis=1))[::-1][:4]
 shown = {"CalM": ("CalM", "expected"), "ridge VAR": ("ridge VAR", "")}
 figure, axes = plt.subplots(len(neurons), 1, figsize=(PAGE, 3.6), sharex=True, squeeze=False)
