@@ -1,5 +1,6 @@
 """Tiny inputs and models that several test files share."""
 
+import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +15,9 @@ from calm.session import Session, prepare
 from calm.simulation import simulate
 from calm.tokens import token_batches, tokenize
 from calm.training import Task
+
+hypothesis.settings.register_profile("calm", deadline=None)  # a busy machine is no mistake
+hypothesis.settings.load_profile("calm")
 
 SESSIONS = {"uneven": 5, "other": 3}  # neurons of each session that the small transformer knows
 
