@@ -13,7 +13,7 @@ from calm.maze import CYCLE, PLANES, RATE
 from calm.population import VOLUME
 from calm.truth import Truth
 
-STEP = 2.0**-12  # dF/F; traces are rounded to it, far below the noise, so that they can be compressed
+STEP = 2.0**-10  # dF/F; traces are rounded to it, far below the noise, so that they can be compressed
 CHUNK = 2**17  # numbers in a chunk of traces: 1 MB
 CENTRES = {  # ml, ap in mm from bregma, roughly where the areas lie in the left hemisphere
     "V1": (-2.6, -3.6),

@@ -78,6 +78,7 @@ def add_behaviour(nwb: NWBFile, behaviour: Behaviour) -> None:
         data=compressed(behaviour.position),
         unit="m",
         timestamps=compressed(frame_times(np.arange(behaviour.frames))),
+        description="forward and lateral position; NaN outside the maze",
         reference_frame="(0, 0) is the start of the stem; forward, and to the right",
     )
     velocity = TimeSeries(
@@ -90,13 +91,14 @@ def add_behaviour(nwb: NWBFile, behaviour: Behaviour) -> None:
     module = nwb.create_processing_module(name="behavior", description="Behaviour on the frames of the microscope.")
     module.add(Position(name="frame_aligned_position", spatial_series=position))
     module.add(BehavioralTimeSeries(name="frame_aligned_velocity", time_series=velocity))
+    planes, seconds = np.arange(behaviour.frames) % CYCLE, behaviour.time_from_choice
     channels = {
-        "frame_aligned_trial_number": (behaviour.number, "N.A."),
-        "frame_aligned_time_from_choice_point": (behaviour.time_from_choice, "s"),
-        "plane_idx_for_imaging_frames": (np.arange(behaviour.frames) % CYCLE, "N.A."),
+        "frame_aligned_trial_number": (behaviour.number, "N.A.", "trial, from 0; NaN outside the task"),
+        "frame_aligned_time_from_choice_point": (seconds, "s", "time from the end of the maze, negative in it"),
+        "plane_idx_for_imaging_frames": (planes, "N.A.", "plane of the frame; 4 is the way back"),
     }
-    for name, (data, unit) in channels.items():
-        module.add(TimeSeries(name=name, data=compressed(data), unit=unit, timestamps=position))
+    for name, (data, unit, text) in channels.items():
+        module.add(TimeSeries(name=name, data=compressed(data), unit=unit, description=text, timestamps=position))
 
 
 def trial_columns(behaviour: Behaviour) -> dict[str, np.ndarray]:

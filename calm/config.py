@@ -67,6 +67,12 @@ class CohortConfig(Config):
     decay: float = 2.0  # s
     imaging_noise: float = 0.1  # sd, dF/F
 
+    @pydantic.model_validator(mode="after")
+    def _block_in_order(self) -> "CohortConfig":
+        if not 1 <= self.block[0] <= self.block[1]:
+            raise ValueError(f"`block` {self.block} must be the least and the most trials of a block")
+        return self
+
 
 class QuantizerConfig(Config):
     """Neural quantizer (Table 5)."""

@@ -1,11 +1,11 @@
 """The truth behind a synthetic session, kept beside its file.
 
-`<file>.truth.safetensors` holds the arrays of `Truth` and its configuration, `<file>.tuning.csv` a row a neuron: its
-place in the file (`plane`, `roi`), where it lies, and the weights of `calm.population.draw_neurons`.
+`<file>.truth.safetensors` is all of `Truth`: what sets the rates, and the spikes; the rates and the noise-free traces
+follow from them and are not stored. `<file>.tuning.csv` is for looking at: a row a neuron with its place in the file
+(`plane`, `roi`), where it lies, and the columns of `calm.population.draw_neurons`.
 """
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from calm.population import Population, draw_population, drive, network_config
 from calm.simulation import convolve, expected_spikes
 
 ARRAYS = ("recurrence", "loadings", "latents", "design", "noise")
+COLUMN = "neurons."  # in front of the names of their columns
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,12 +84,14 @@ def trial_bounds(behaviour: Behaviour) -> Int[np.ndarray, "trial 5"]:
 
 
 def write_truth(truth: Truth, file: Path, places: pd.DataFrame) -> None:
-    """Write both files that go with the NWB file `file`; `places` are columns of the tuning table on the neurons."""
+    """Write both files that go with the NWB file `file`; `places` are further columns of the tuning table."""
+    neurons = truth.population.neurons
     arrays = {name: np.ascontiguousarray(getattr(truth.population, name)) for name in ARRAYS}
+    arrays |= {COLUMN + name: values.to_numpy() for name, values in neurons.items()}
     arrays |= {"spikes": truth.spikes, "bounds": truth.bounds}
     about = {"name": truth.name, "config": truth.config.model_dump_json()}
     save_file(arrays, file.with_suffix(".truth.safetensors"), metadata=about)
-    places.join(truth.population.neurons.drop(columns="plane")).to_csv(file.with_suffix(".tuning.csv"), index=False)
+    places.join(neurons.drop(columns="plane")).to_csv(file.with_suffix(".tuning.csv"), index=False)
 
 
 def read_truth(file: str | Path) -> Truth:
@@ -97,16 +100,16 @@ def read_truth(file: str | Path) -> Truth:
     Raises:
         CalmError: there is none, or it is damaged.
     """
-    path, table = (Path(file).with_suffix(ending) for ending in (".truth.safetensors", ".tuning.csv"))
-    for each in (path, table):
-        if not each.is_file():
-            raise CalmError(f"There is no {each}: only calm's synthetic sessions come with their truth.")
+    path = Path(file).with_suffix(".truth.safetensors")
+    if not path.is_file():
+        raise CalmError(f"There is no {path}: only calm's synthetic sessions come with their truth.")
     try:
         with safe_open(path, framework="numpy") as stored:
             about = stored.metadata()
             arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118, it is no dict
     except SafetensorError as error:
-        raise CalmError(f"{path} is damaged ({error}): delete it and make the cohort again.") from error
-    population = Population(pd.read_csv(table, float_precision="round_trip"), **{name: arrays[name] for name in ARRAYS})
-    config = CohortConfig.model_validate(json.loads(about["config"]))
+        raise CalmError(f"{path} is damaged ({error}): make the cohort again.") from error
+    columns = {name.removeprefix(COLUMN): array for name, array in arrays.items() if name.startswith(COLUMN)}
+    population = Population(pd.DataFrame(columns), **{name: arrays[name] for name in ARRAYS})
+    config = CohortConfig.model_validate_json(about["config"])
     return Truth(about["name"], config, population, arrays["spikes"], arrays["bounds"])

@@ -271,6 +271,11 @@ def test_forecasts_are_smoothed_and_scaled_like_the_session(session):
         np.testing.assert_allclose(forecast, prepared.traces[trial][:, CONTEXT:], atol=1e-5)
 
 
+def test_blocks_that_are_no_range_are_refused():
+    with pytest.raises(ValueError, match="least and the most"):
+        CohortConfig(block=(5, 4))
+
+
 def test_a_file_without_truth_is_refused(tmp_path):
     with pytest.raises(CalmError, match="only calm's synthetic sessions"):
         read_truth(tmp_path / "real.nwb")

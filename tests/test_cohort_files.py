@@ -72,10 +72,8 @@ def test_files_are_valid_nwb(cohort):
 
 def test_files_have_no_critical_fault(cohort):
     inspector = pytest.importorskip("nwbinspector")
-    found = inspector.inspect_nwbfile(
-        nwbfile_path=str(cohort[0]), importance_threshold=inspector.Importance.BEST_PRACTICE_VIOLATION
-    )
-    assert [message for message in found if message.importance is inspector.Importance.CRITICAL] == []
+    found = {message.importance.name for message in inspector.inspect_nwbfile(nwbfile_path=str(cohort[0]))}
+    assert found <= {"BEST_PRACTICE_VIOLATION", "BEST_PRACTICE_SUGGESTION"}  # the layout's own
 
 
 def test_frames_of_a_plane_are_those_with_its_index(nwb, session):
@@ -285,9 +283,8 @@ def test_a_full_disk_is_told_in_a_sentence(tmp_path, cheap, monkeypatch):
 
 
 def test_damaged_truth_is_refused(cohort, tmp_path):
-    for ending in (".truth.safetensors", ".tuning.csv"):
-        content = cohort[1].with_suffix(ending).read_bytes()
-        (tmp_path / f"a{ending}").write_bytes(content[:-50] if "truth" in ending else content)
+    content = cohort[1].with_suffix(".truth.safetensors").read_bytes()
+    (tmp_path / "a.truth.safetensors").write_bytes(content[:-50])
     with pytest.raises(CalmError, match="is damaged"):
         read_truth(tmp_path / "a.nwb")
 
