@@ -28,7 +28,8 @@ def known_rates(
 
     Returns:
         Each trial's noise-free trace in dF/F, the planes side by side and as long as the shortest: the context as its
-        spikes made it, then what the rates lead one to expect. With a context of 0 that is the whole trial.
+        spikes made it, then what the rates lead one to expect. A context as long as the trial, or longer, gives the
+        noise-free trace of the spikes, a context of 0 that of the rates.
     """
     rates = [truth.rates(plane) for plane in range(PLANES)]
     return [
@@ -77,9 +78,9 @@ def as_forecasts(
 
 
 def _future(truth: Truth, trial: int, context: int) -> list[tuple[int, slice]]:
-    """Each plane, and its rows of a trial behind the context."""
+    """Each plane, and its rows of a trial behind the context; none if the trial is no longer than that."""
     *first, frames = truth.bounds[trial].tolist()
-    return [(plane, slice(start + context, start + frames)) for plane, start in enumerate(first)]
+    return [(plane, slice(start + min(context, frames), start + frames)) for plane, start in enumerate(first)]
 
 
 def _traces(
@@ -89,7 +90,7 @@ def _traces(
     memory = int(MEMORY * truth.config.decay / network_config(truth.config).dt)
     parts = []
     for plane, rows in _future(truth, trial, context):
-        neurons, start = truth.population.plane(plane), rows.start - context
+        neurons, start = truth.population.plane(plane), int(truth.bounds[trial, plane])
         earliest = max(start - memory, 0)
         spikes = np.concatenate([truth.spikes[neurons, earliest : rows.start], rates[plane]], axis=1)
         parts.append(truth.fluorescence(neurons, spikes)[:, start - earliest :])

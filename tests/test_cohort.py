@@ -221,6 +221,11 @@ def test_ceilings_begin_with_the_trace_of_the_context(session):
             np.testing.assert_allclose(trace[:, :CONTEXT], raw.traces[trial][:, :CONTEXT], atol=1e-5)
 
 
+def test_a_context_as_long_as_the_trial_gives_its_noise_free_trace(session):
+    (trace,) = known_rates(session[1], np.array([7]), 1000)
+    np.testing.assert_allclose(trace, recorded(session).traces[7], atol=1e-5)
+
+
 @pytest.mark.parametrize("ceiling", [known_rates, known_state])
 def test_ceilings_use_no_spikes_behind_the_context(session, ceiling):
     before, after = (ceiling(truth, np.array([4]), CONTEXT)[0] for truth in (session[1], changed(session[1], 4, 9)))
