@@ -36,6 +36,44 @@ class SimulationConfig(Config):
     imaging_noise: float = 0.016  # sd of the trace noise; the printed variance is garbled
 
 
+class CohortConfig(Config):
+    """Synthetic mice in the Y-maze, in the files of DANDI:000579 (spec 1.2); as it is, as many as the real ones.
+
+    Sessions, neurons and lengths of trials follow Tables 1 and 2; no paper gives the other numbers.
+    """
+
+    seed: int = 0
+    session_share: float = pydantic.Field(1.0, ge=0, le=1)  # of each mouse's sessions
+    min_sessions: int = pydantic.Field(2, ge=1)  # of a mouse, however small the share
+    neuron_share: float = pydantic.Field(1.0, gt=0, le=1)  # of each session's neurons
+    min_neurons: int = pydantic.Field(16, ge=4)  # of a session, however small the share
+    trials: int = pydantic.Field(300, ge=1)  # of a session
+    block: tuple[int, int] = (100, 150)  # trials from one switch of the rule to the next, at least and at most
+    accuracy: float = pydantic.Field(0.85, ge=0.5, le=0.9)  # share of correct trials; it dips after a switch
+    cue: float = 0.4  # sd over neurons of the tuning to each variable, where area and layer are at their strongest
+    choice: float = 1.2
+    position: float = 1.2
+    speed: float = 0.4
+    latent: float = 0.7  # and of the drive from the recurrent network
+    mouse_spread: float = 0.3  # sd of the log of a mouse's gain on each of these
+    session_spread: float = 0.15  # and of a session's
+    latents: int = pydantic.Field(16, ge=1)  # units of the recurrent network (Eq. 1)
+    latent_tau: float = 1.0  # s
+    latent_gain: float = 1.6
+    latent_noise: float = 3.0  # variance
+    baseline: float = -0.9  # of the drive; 0 is half the maximal rate
+    max_rate: float = pydantic.Field(5.0, gt=0, le=100)  # spikes/s
+    rise: float = 0.05  # s
+    decay: float = 2.0  # s
+    imaging_noise: float = 0.1  # sd, dF/F
+
+    @pydantic.model_validator(mode="after")
+    def _block_in_order(self) -> "CohortConfig":
+        if not 1 <= self.block[0] <= self.block[1]:
+            raise ValueError(f"`block` {self.block} must be the least and the most trials of a block")
+        return self
+
+
 class QuantizerConfig(Config):
     """Neural quantizer (Table 5)."""
 

@@ -1,0 +1,126 @@
+"""The synthetic cohort on disk: a folder of NWB files, their truth, a manifest, and a dataset description."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import filelock
+import yaml
+from tqdm import tqdm
+
+from calm.checkpoint import sha256
+from calm.cohort import SessionPlan, plan_cohort
+from calm.cohort_planes import place_neurons
+from calm.cohort_writer import write_session_file
+from calm.config import CohortConfig
+from calm.errors import CalmError
+from calm.maze import LONGEST, SHORTEST
+from calm.paths import ensure_writable
+from calm.stages import stage_key
+from calm.truth import simulate_session, write_truth
+
+MODULES = ("cohort", "maze", "population", "simulation", "truth", "cohort_planes", "cohort_writer")
+MANIFEST, DESCRIPTION, PARTIAL = "manifest.json", "cohort.yaml", ".partial"
+HELD_OUT = ["6", "10"]  # mice (spec 1.2)
+CONTEXT = 40  # frames
+
+
+def make_cohort(config: CohortConfig, folder: str | Path) -> list[Path]:
+    """Make the files of a cohort that are not there yet, and describe them in `cohort.yaml`.
+
+    A session that is there whole and was made by the same numbers and code is kept, so that a cohort is made once, an
+    interrupted one is gone on with, and a larger share of sessions adds files. Every file appears whole or not at all.
+
+    Args:
+        config: of the cohort.
+        folder: where to; it is made.
+
+    Returns:
+        The NWB files by mouse and date.
+
+    Raises:
+        CalmError: the folder cannot be written, or another process is writing to it.
+    """
+    folder = ensure_writable(Path(folder))
+    try:
+        with filelock.FileLock(folder / ".lock", timeout=0):
+            return _make(config, folder)
+    except filelock.Timeout as error:
+        raise CalmError(f"Another process is making a cohort in {folder}: wait, or choose another folder.") from error
+    except OSError as error:
+        raise CalmError(f"{folder} cannot be written ({error}): make it writable or free space.") from error
+
+
+def _make(config: CohortConfig, folder: Path) -> list[Path]:
+    """Make what is missing, one session after the other."""
+    plans, manifest = plan_cohort(config), read_manifest(folder)
+    for plan in tqdm(plans, desc="Making the cohort", unit="session"):
+        key = session_key(plan, config)
+        entry = manifest.get(plan.path, {})
+        if entry.get("key") != key or not is_whole(folder, entry["files"]):
+            manifest[plan.path] = {"key": key, "files": make_session(plan, config, folder)}
+            write_whole(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    write_whole(folder / DESCRIPTION, describe_cohort(plans))
+    return [folder / plan.path for plan in plans]
+
+
+def session_key(plan: SessionPlan, config: CohortConfig) -> str:
+    """Hash of all that one session's files depend on; how many others there are is no part of it."""
+    own = config.model_copy(update={"session_share": 1.0, "min_sessions": 1})
+    return stage_key("session", [own], [plan.name, str(plan.neurons)], config.seed, MODULES)
+
+
+def make_session(plan: SessionPlan, config: CohortConfig, folder: Path) -> dict[str, str]:
+    """Write the files of one session to a folder of their own, then move them into place; return their checksums."""
+    partial, target = folder / PARTIAL, (folder / plan.path).parent
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    target.mkdir(exist_ok=True)
+    try:
+        behaviour, truth = simulate_session(plan, config)
+        file = partial / Path(plan.path).name
+        write_session_file(plan, behaviour, truth, file)
+        write_truth(truth, file, place_neurons(plan, truth).drop(columns=["x", "y"]))
+        sums = {path.name: sha256(path) for path in sorted(partial.iterdir())}
+        for name in sorted(sums, reverse=True):  # the NWB file last, so that none is without its truth
+            os.replace(partial / name, target / name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return {f"{target.name}/{name}": checksum for name, checksum in sums.items()}
+
+
+def is_whole(folder: Path, files: dict[str, str]) -> bool:
+    """Whether all files are there with their checksums."""
+    return all((folder / name).is_file() and sha256(folder / name) == checksum for name, checksum in files.items())
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Key and checksums of each session that was finished; of none where the manifest is missing or damaged."""
+    try:
+        return json.loads((folder / MANIFEST).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file under another name, then move it into place."""
+    partial = path.with_name(f".{path.name}.tmp")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def describe_cohort(plans: list[SessionPlan]) -> str:
+    """The dataset description: the files of this cohort, whatever others there are, prepared as in spec 1.3."""
+    content = {
+        "name": "cohort",
+        "layout": "dandi_000579",
+        "files": [plan.path for plan in plans],
+        "held_out": HELD_OUT,
+        "context": CONTEXT,
+        "smoothing": 0.15,
+        "min_frames": SHORTEST,
+        "max_frames": LONGEST,
+    }
+    return yaml.safe_dump(content, sort_keys=False, width=200)
