@@ -16,15 +16,15 @@ from calm.cohort_planes import place_neurons
 from calm.cohort_writer import write_session_file
 from calm.config import CohortConfig
 from calm.errors import CalmError
+from calm.keys import stage_key
 from calm.maze import LONGEST, SHORTEST
 from calm.paths import ensure_writable
-from calm.stages import stage_key
 from calm.truth import simulate_session, write_truth
 
 MODULES = ("cohort", "maze", "population", "simulation", "truth", "cohort_planes", "cohort_writer")
 MANIFEST, DESCRIPTION, PARTIAL = "manifest.json", "cohort.yaml", ".partial"
 HELD_OUT = ["6", "10"]  # mice (spec 1.2)
-CONTEXT = 40  # frames
+CONTEXT, HORIZON = 40, 24  # frames; what the paper gives POCO
 
 
 def make_cohort(config: CohortConfig, folder: str | Path) -> list[Path]:
@@ -119,6 +119,7 @@ def describe_cohort(plans: list[SessionPlan]) -> str:
         "files": [plan.path for plan in plans],
         "held_out": HELD_OUT,
         "context": CONTEXT,
+        "horizon": HORIZON,
         "smoothing": 0.15,
         "min_frames": SHORTEST,
         "max_frames": LONGEST,

@@ -8,7 +8,7 @@ import yaml
 
 from calm.errors import CalmError
 
-SIMULATION = "simulation"  # name of the dataset that calm makes itself
+SIMULATION, COHORT = "simulation", "cohort"  # names of the datasets that calm makes itself
 
 
 class Config(pydantic.BaseModel):
@@ -208,6 +208,7 @@ class Profile(Config):
     """All the numbers of a run at one scale."""
 
     simulation: SimulationConfig
+    cohort: CohortConfig
     quantizer: QuantizerConfig
     quantizer_fit: FitConfig
     dat: DATConfig

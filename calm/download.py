@@ -10,10 +10,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from calm.errors import CalmError
-from calm.paths import ROOT, ensure_writable
+from calm.paths import DATA, ensure_writable
 
 DANDISET, VERSION = "000579", "0.230728.1727"
-DATA = ROOT / "data"
 
 
 def list_sessions(table: Path) -> pd.DataFrame:

@@ -3,13 +3,13 @@
 import tempfile
 from pathlib import Path
 
-from calm.config import SIMULATION
+from calm.config import COHORT, SIMULATION
 from calm.errors import CalmError
 
 ROOT = Path(__file__).resolve().parents[1]
 if not (ROOT / "pyproject.toml").exists():  # not an editable install
     ROOT = Path.cwd()
-RUNS, FIGURES = ROOT / "runs", ROOT / "figures"
+DATA, RUNS, FIGURES = ROOT / "data", ROOT / "runs", ROOT / "figures"
 
 
 def ensure_writable(folder: Path) -> Path:
@@ -28,4 +28,5 @@ def ensure_writable(folder: Path) -> Path:
 
 def figures_folder(profile: str, dataset: str) -> Path:
     """Folder of the figures and tables: of the profile on its own data, or of a user's dataset within it."""
-    return ensure_writable(FIGURES / profile if dataset == SIMULATION else FIGURES / profile / dataset)
+    own = dataset in (SIMULATION, COHORT)
+    return ensure_writable(FIGURES / profile if own else FIGURES / profile / dataset)

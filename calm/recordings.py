@@ -4,11 +4,12 @@ import dataclasses
 from pathlib import Path
 
 from calm.checkpoint import has_checkpoint
-from calm.config import SIMULATION, Profile
+from calm.cohort_files import DESCRIPTION, make_cohort
+from calm.config import COHORT, SIMULATION, Profile
 from calm.datasets import Dataset, load_dataset, read_checked, read_sessions
 from calm.errors import CalmError
 from calm.keys import stage_key
-from calm.paths import RUNS
+from calm.paths import DATA, RUNS
 from calm.session import Session, prepare
 from calm.simulation import simulate
 from calm.store import load_session, store_session
@@ -45,14 +46,33 @@ class Recordings:
 
 
 def load_recordings(dataset: str, profile: Profile, *, seed: int, runs: Path = RUNS) -> Recordings:
-    """Simulated networks for `simulation`, else the recordings of the description at that path.
+    """Simulated networks for `simulation`, synthetic mice for `cohort`, else what the description at that path names.
 
-    Prepared recordings are kept in `runs`.
+    The cohort's files are made in `data/`, unless they are there; prepared recordings are kept in `runs`.
 
     Raises:
         CalmError: whatever is wrong with the description or the files; see `calm.datasets` and `calm.session`.
     """
-    return simulated(profile, seed) if dataset == SIMULATION else described(dataset, profile, seed, runs)
+    if dataset == SIMULATION:
+        return simulated(profile, seed)
+    if dataset == COHORT:
+        return described(cohort_folder(profile) / DESCRIPTION, profile, seed, runs)
+    found = described(dataset, profile, seed, runs)
+    if found.name in (SIMULATION, COHORT):
+        raise CalmError(f"{dataset}: `name` {found.name} is taken by calm's own data: choose another.")
+    return found
+
+
+def cohort_folder(profile: Profile) -> Path:
+    """Where the files of this profile's synthetic cohort are, which are made unless they are there.
+
+    Raises:
+        CalmError: they cannot be written.
+    """
+    config = profile.cohort
+    folder = DATA / stage_key(COHORT, [config], [], config.seed, ())
+    make_cohort(config, folder)
+    return folder
 
 
 def simulated(profile: Profile, seed: int) -> Recordings:
@@ -69,11 +89,9 @@ def described(path: str | Path, profile: Profile, seed: int, runs: Path) -> Reco
     """Read, check and prepare the recordings of a description; what was prepared once is found again.
 
     Raises:
-        CalmError: a name that is taken, a context that ends within a token, or nothing to train on.
+        CalmError: a context that ends within a token, or nothing to train on.
     """
     dataset, window = load_dataset(path), profile.quantizer.window
-    if dataset.name == SIMULATION:
-        raise CalmError(f"{path}: `name` {SIMULATION} is taken by calm's own data: choose another.")
     if dataset.context % window:
         raise CalmError(f"{dataset.name}: `context` {dataset.context} ends within a token: use a multiple of {window}.")
     sessions = read_sessions(dataset, lambda file: prepared(file, dataset, dataset.context + window, seed, runs))
