@@ -12,18 +12,23 @@
 # ---
 
 # %% [markdown]
-# # Forecasting recordings (Figure 3D)
+# # Forecasting recordings (Figures 3C, 3D and 3F)
 #
-# From the first frames of a trial, forecast the rest: CalM, pretrained on many sessions, against methods that are fitted on
-# each session alone. On recordings nobody knows the ceiling, so the naive methods and the linear one set the scale. All are
-# compared on the same frames, a horizon that every trial reaches or that the description of the dataset sets.
+# From the first frames of a trial, forecast what the population does next. Two questions:
 #
-# POCO, the paper's rival in this figure, is not here yet.
+# - **One session at a time** (Fig. 3C): is CalM, trained from nothing on a single session, a better forecaster than the
+#   methods that are made for that?
+# - **Many sessions** (Fig. 3D): one model of many sessions, on their own test trials, and on subjects that it never saw, of
+#   which it learns only who the neurons are. POCO, the paper's rival here, gets the same sessions and the same adaptation.
+#
+# All methods are compared on the same frames: a fixed horizon after the context, the only one that POCO has; trials that do
+# not reach its end are left out. Naive and linear methods set the scale.
 
 # %% tags=["parameters"]
 profile: str = "smoke"  # smoke, quick, laptop, gpu or paper: how large
-dataset: str = "simulation"  # or the path of a dataset description (data/README.md)
+dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials, the initial weights and the batches
+singles: int = 3  # sessions that every method is also trained on one by one
 
 # %%
 import time
@@ -31,78 +36,105 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 
+from calm.claims import chosen_variant
+from calm.comparison import methods_of_many, score_methods, train_many, train_single
 from calm.config import load_profile
-from calm.evaluation import calm_forecasters, forecast_trials, linear_forecasters
 from calm.forecasting import compared_trials
 from calm.paths import RUNS, figures_folder
-from calm.plots import PAGE, bars, example_traces, use_style
+from calm.plots import COLUMN, PAGE, bars, example_traces, use_style
 from calm.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
 from calm.results import save_item, summarise
 from calm.scores import ForecastScores
-from calm.stages import adapt_transformer, train_quantizer, train_transformer
+from calm.stages import train_quantizer
 
 started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures = recordings.profile, figures_folder(profile, recordings.name)
-context = settings.forecast.context
+config = settings.forecast
+print(f"{config.context} frames are given, the {config.horizon or 'remaining'} frames after them are forecast")
+
+# %% [markdown]
+# ## One session at a time
+#
+# Every method starts from nothing, CalM's quantizer included, and gets the same number of tries. The sessions are held-out
+# ones where there are any.
 
 # %%
-quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
-transformer = train_transformer(quantizer, recordings.held_in, settings, seed=seed, runs=RUNS)
-models = {"held-in": transformer.model}
-if recordings.held_out:
-    adapted = adapt_transformer(transformer, quantizer, recordings.held_out, settings, seed=seed, runs=RUNS)
-    models["held-out"] = adapted.model
-
-# %%
-scores, forecasts = ForecastScores("fig3d", recordings.name, seed, settings.forecast), {}
-for group, sessions in recordings.groups.items():
-    for session in sessions:
-        trials = compared_trials(session, "test", settings.forecast)
-        methods = linear_forecasters(session, settings)[0]
-        methods |= calm_forecasters(models[group], quantizer.model, session, settings)
-        found = forecast_trials(methods, session, trials, settings.forecast)[0]
-        scores.add(session, trials, found, group)
-        forecasts[session.name] = found
+single = ForecastScores("fig3c", recordings.name, seed, config)
+for session in list(recordings.groups.values())[-1][:singles]:
+    methods, costs, tries = train_single(session, settings, seed=seed, runs=RUNS)
+    _, took = score_methods(single, session, methods)
+    single.add_costs(session, len(compared_trials(session, "test", config)), costs, took)
+    single.add_tries(session, tries)
 
 # %%
 made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
-correlations = scores.table().query("metric == 'corr'")
-figure, axes = plt.subplots(1, len(models), figsize=(PAGE, 2.8), sharey=True, squeeze=False)
-for panel, group in zip(axes[0], models, strict=True):
-    rows = correlations[correlations["variant"].str.endswith(group)]
-    rows = rows.assign(variant=rows["variant"].str.removesuffix(group).str.removesuffix(", "))
-    bars(panel, rows, ["persistence", "mean trial", "decay", "ridge VAR", "CalM"], "forecast correlation (Pearson r)")
-    panel.set_title(group)
-save_item(figures, "fig3d", scores.table(), figure, made_with)
-save_item(figures, "fig3d_trials", scores.trial_table(), None, made_with)
+order = ["persistence", "mean trial", "decay", "ridge VAR", "TCN", "PatchTST", "iTransformer", "POCO", "CalM"]
+figure, axes = plt.subplots(figsize=(COLUMN, 2.8))
+bars(axes, single.table().query("metric == 'corr' and split == 'test'"), order, "forecast correlation (Pearson r)")
+save_item(figures, "fig3c", single.table(), figure, made_with)
+save_item(figures, "fig3c_trials", single.trial_table(), None, made_with)
+save_item(figures, "fig3c_cost", single.cost_table(), None, made_with)
 plt.show()
-summarise(scores.table(), ["method", "variant", "metric"]).pivot(
-    index=["method", "variant"], columns="metric", values="mean"
+summarise(single.table(), ["method", "variant", "split", "metric"]).pivot(
+    index=["method", "variant"], columns=["metric", "split"], values="mean"
 ).round(3)
 
 # %% [markdown]
-# **Figure 3D.** Pearson correlation per neuron over the frames after the context, mean over neurons, then test trials, then
-# sessions. CalM's parameters are shared over sessions; for held-out subjects only embeddings were trained. The others were
-# fitted to each session.
+# **Figure 3C.** Pearson correlation per neuron over the frames of the horizon, mean over neurons, then test trials, then
+# sessions. The mean trial tells how much is due to the task alone: trials are alike, and what they share needs no model of
+# the population.
+#
+# ## Many sessions
+
+# %%
+many, forecasts = ForecastScores("fig3d", recordings.name, seed, config), {}
+quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
+transformers, pocos = train_many(quantizer, recordings.groups, settings, seed=seed, runs=RUNS)
+for group, sessions in recordings.groups.items():
+    for session in sessions:
+        methods = methods_of_many(session, transformers[group], quantizer.model, pocos[group], settings)
+        forecasts[session.name], _ = score_methods(many, session, methods, group)
+
+# %%
+made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
+order = ["persistence", "mean trial", "decay", "ridge VAR", "POCO", "CalM"]
+correlations = many.table().query("metric == 'corr' and split == 'test'")
+figure, axes = plt.subplots(1, len(transformers), figsize=(PAGE, 2.8), sharey=True, squeeze=False)
+for panel, group in zip(axes[0], transformers, strict=True):
+    rows = correlations[correlations["variant"].str.endswith(group)]
+    rows = rows.assign(variant=rows["variant"].str.removesuffix(group).str.removesuffix(", "))
+    bars(panel, rows, order, "forecast correlation (Pearson r)")
+    panel.set_title(group)
+save_item(figures, "fig3d", many.table(), figure, made_with)
+save_item(figures, "fig3d_trials", many.trial_table(), None, made_with)
+plt.show()
+summarise(many.table(), ["method", "variant", "split", "metric"]).pivot(
+    index=["method", "variant"], columns=["metric", "split"], values="mean"
+).round(3)
+
+# %% [markdown]
+# **Figure 3D.** As Figure 3C. CalM and POCO share their weights over all sessions; for held-out subjects only what belongs to
+# their sessions and neurons was trained. The other methods were fitted to each session.
 
 # %%
 session = max(recordings.held_in, key=lambda each: len(each.neurons))
-trial = int(compared_trials(session, "test", settings.forecast)[0])
-trace = session.traces[trial][:, : context + (settings.forecast.horizon or session.frames[trial])]
+trial = int(compared_trials(session, "test", config)[0])
+trace = session.traces[trial][:, : config.context + (config.horizon or session.frames[trial])]
 neurons = np.argsort(trace.var(axis=1))[::-1][:4]
-shown = {"CalM": ("CalM", "expected"), "ridge VAR": ("ridge VAR", "")}
+variant = chosen_variant(many.trial_table()).split(",")[0]
+shown = {f"CalM, {variant}": ("CalM", variant), "POCO": ("POCO", ""), "ridge VAR": ("ridge VAR", "")}
 figure, axes = plt.subplots(len(neurons), 1, figsize=(PAGE, 3.6), sharex=True, squeeze=False)
 example_traces(
     list(axes[:, 0]),
     np.arange(trace.shape[1]) / session.rate,
     trace[neurons],
     {name: forecasts[session.name][key][0][neurons] for name, key in shown.items()},
-    context_end=context / session.rate,
+    context_end=config.context / session.rate,
 )
-examples = scores.trial_table().query("session == @session.name and trial == @trial").drop(columns="trial")
+examples = many.trial_table().query("session == @session.name and trial == @trial").drop(columns="trial")
 save_item(figures, "fig3f", examples.assign(item="fig3f"), figure, made_with)
 plt.show()
 
@@ -110,5 +142,5 @@ plt.show()
 # **Figure 3F.** The first test trial of the largest held-in session, its liveliest neurons.
 
 # %%
-for item in ("fig3d", "fig3d_trials", "fig3f"):
+for item in ("fig3c", "fig3c_trials", "fig3c_cost", "fig3d", "fig3d_trials", "fig3f"):
     update_provenance(figures / "provenance.json", item, made_with)
