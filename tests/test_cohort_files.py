@@ -210,6 +210,7 @@ def test_description_names_the_files_of_this_cohort_and_no_others(cohort):
         "layout": "dandi_000579",
         "held_out": ["6", "10"],
         "context": 40,
+        "horizon": 24,
         "smoothing": 0.15,
         "min_frames": 60,
         "max_frames": 200,
