@@ -19,6 +19,7 @@ from calm.errors import CalmError
 from calm.keys import stage_key
 from calm.maze import LONGEST, SHORTEST
 from calm.paths import ensure_writable
+from calm.results import write_whole
 from calm.truth import simulate_session, write_truth
 
 MODULES = ("cohort", "maze", "population", "simulation", "truth", "cohort_planes", "cohort_writer")
@@ -61,8 +62,9 @@ def _make(config: CohortConfig, folder: Path) -> list[Path]:
         entry = manifest.get(plan.path, {})
         if entry.get("key") != key or not is_whole(folder, entry["files"]):
             manifest[plan.path] = {"key": key, "files": make_session(plan, config, folder)}
-            write_whole(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-    write_whole(folder / DESCRIPTION, describe_cohort(plans))
+            text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+            write_whole(folder / MANIFEST, lambda file, text=text: file.write_text(text))
+    write_whole(folder / DESCRIPTION, lambda file: file.write_text(describe_cohort(plans)))
     return [folder / plan.path for plan in plans]
 
 
@@ -102,13 +104,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         return json.loads((folder / MANIFEST).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file under another name, then move it into place."""
-    partial = path.with_name(f".{path.name}.tmp")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def describe_cohort(plans: list[SessionPlan]) -> str:

@@ -1,7 +1,6 @@
 """Download sessions of DANDI:000579 into data/000579: `python -m calm.download --mouse 3`."""
 
 import argparse
-import hashlib
 import shutil
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
+from calm.checkpoint import sha256
 from calm.errors import CalmError
 from calm.paths import DATA, ensure_writable
 
@@ -100,9 +100,7 @@ def find_mistake(path: Path, size: int, digest: str | None) -> str | None:
     """What is wrong with a downloaded file, None if nothing is."""
     if path.stat().st_size != size:
         return f"{path.stat().st_size} bytes instead of {size}"
-    with path.open("rb") as file:
-        wrong = digest is not None and hashlib.file_digest(file, "sha256").hexdigest() != digest
-    return "a wrong SHA-256" if wrong else None
+    return "a wrong SHA-256" if digest is not None and sha256(path) != digest else None
 
 
 def check_space(folder: Path, needed: int) -> None:

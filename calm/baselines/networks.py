@@ -91,6 +91,14 @@ class NetworkForecaster:
         return [forecasts[trial] for trial in range(len(contexts))]
 
 
+def new_network(
+    kind: type[Network], config: Config, sessions: Sequence[Session], forecast: ForecastConfig, seed: int
+) -> Network:
+    """An untrained network that knows the given sessions."""
+    with seeded(seed):
+        return kind(config, forecast.context, {each.name: len(each.neurons) for each in sessions})
+
+
 def train_network(
     kind: type[Network],
     config: Config,
@@ -115,8 +123,7 @@ def train_network(
         runs: folder of all runs.
     """
     key = network_key(kind, [config, fit_config], sessions, forecast, seed)
-    with seeded(seed):
-        model = kind(config, forecast.context, {each.name: len(each.neurons) for each in sessions})
+    model = new_network(kind, config, sessions, forecast, seed)
     return run_training(model, key, fit_config, sessions, forecast, seed=seed, runs=runs)
 
 
@@ -138,8 +145,7 @@ def adapt_network(
     if not kind.of_sessions:
         raise CalmError(f"{kind.__name__} has no part of its own for a session: train it on the new sessions.")
     key = network_key(kind, [config, fit_config], sessions, forecast, seed, pretrained.key)
-    with seeded(seed):
-        model = kind(config, forecast.context, {each.name: len(each.neurons) for each in sessions})
+    model = new_network(kind, config, sessions, forecast, seed)
     shared = {name: value for name, value in pretrained.model.state_dict().items() if name not in kind.of_sessions}
     model.load_state_dict(shared, strict=False)
     for name, parameter in model.named_parameters():
