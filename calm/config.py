@@ -204,6 +204,45 @@ class ITransformerConfig(Config):
     horizon: int = 20  # frames forecast at once; the paper does not give it
 
 
+class HeadConfig(Config):
+    """Linear and GLU behaviour heads on the frozen transformer (Eq. 15, 16; spec 4)."""
+
+    rank: int = 16  # the paper does not give it
+    taps: int = 9  # frames of the temporal convolution; the paper does not give it
+    dropout: float = 0.5  # the paper does not give it
+
+
+class RidgeDecoderConfig(Config):
+    """Search space of GLM and RRR: ridge on the traces of the newest frames (spec 5)."""
+
+    lags: int = 5  # frames, the present one included
+    penalties: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1e0, 1e1, 1e2)  # the paper's upper end is garbled
+
+
+class TCNDecoderConfig(Config):
+    """Temporal convolutional network as a decoder (spec 5)."""
+
+    width: int = 64
+    layers: int = 4  # the dilation doubles from one to the next
+    kernel: int = 5
+    dropout: float = 0.2
+
+
+class POYOConfig(Config):
+    """POYO+, the official implementation (spec 5)."""
+
+    width: int = 128
+    head_width: int = 64
+    latents: int = 32  # in each latent step
+    latent_step: float = 0.125  # s
+    depth: int = 4
+    heads: int = 8
+    ffn_dropout: float = 0.2
+    linear_dropout: float = 0.4
+    attention_dropout: float = 0.2
+    window: float = 1.0  # s of a stretch that it reads at once; the paper does not give it
+
+
 class Profile(Config):
     """All the numbers of a run at one scale."""
 
@@ -224,6 +263,16 @@ class Profile(Config):
     itransformer_fit: FitConfig
     poco: POCOConfig
     poco_fit: FitConfig
+    head: HeadConfig
+    head_fit: FitConfig
+    bank_fit: FitConfig  # of new sessions' rows of the neuron bank alone
+    ridge_decoder: RidgeDecoderConfig
+    tcn_decoder: TCNDecoderConfig
+    tcn_decoder_fit: FitConfig
+    poyo_single: POYOConfig  # of one session
+    poyo_single_fit: FitConfig
+    poyo: POYOConfig  # of many
+    poyo_fit: FitConfig
 
 
 def profile_names() -> list[str]:

@@ -26,6 +26,16 @@ class Forecaster(Protocol):
         """Predict the next `horizon` frames of every trial from its first frames, in z-scores."""
 
 
+@runtime_checkable
+class Decoder(Protocol):
+    """What every decoder of a session's behaviour does."""
+
+    def decode(
+        self, traces: Sequence[Float[np.ndarray, "neuron _frame"]]
+    ) -> list[Float[np.ndarray, "_frame behaviour"]]:
+        """Behaviour on every frame of whole trials from their traces, both in z-scores."""
+
+
 @dataclasses.dataclass  # not frozen: Fabric moves it to the device field by field
 class WindowBatch:
     """Stretches of equal length out of trials of one session.
