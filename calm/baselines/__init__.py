@@ -49,6 +49,21 @@ class WindowBatch:
     traces: Float[Tensor, "batch neuron frame"]
 
 
+@dataclasses.dataclass  # not frozen: Fabric moves it to the device field by field
+class DecodingBatch:
+    """Stretches of equal length out of trials of one session, with the behaviour on the same frames.
+
+    Attributes:
+        session: its name.
+        traces: of all its neurons, in z-scores.
+        behaviour: in z-scores; NaN where it was not recorded.
+    """
+
+    session: str
+    traces: Float[Tensor, "batch neuron frame"]
+    behaviour: Float[Tensor, "batch frame behaviour"]
+
+
 class Network(nn.Module):
     """A baseline that `fit` trains, by the gradient alone; its config, the frames given and what it trains on.
 
@@ -125,3 +140,53 @@ def instance_scale(
     """Mean and sd of each neuron's own context, which reversible instance normalisation takes out and puts back."""
     mean = contexts.mean(dim=-1, keepdim=True)  # the official default; NeuralForecast's is the last frame
     return mean, (contexts.var(dim=-1, keepdim=True, correction=0) + EPSILON).sqrt()
+
+
+def recorded_error(
+    predicted: Float[Tensor, "batch frame behaviour"], behaviour: Float[Tensor, "batch frame behaviour"]
+) -> Float[Tensor, ""]:
+    """Mean squared error over what was recorded; 0 where nothing was."""
+    known = behaviour.isfinite()
+    error = torch.where(known, predicted - behaviour.nan_to_num(), 0.0)
+    return error.square().sum() / known.sum().clamp(min=1)
+
+
+class DecoderNetwork(nn.Module):
+    """A network that reads behaviour from traces and that `fit` trains, by the gradient alone.
+
+    Subclasses are made from their config, the number of neurons of each session, the number of behavioural channels,
+    and frames per second.
+
+    Args:
+        config: sizes.
+        window: frames of a stretch that it trains on, or None for whole trials.
+
+    Attributes:
+        of_sessions: beginnings of the names of parameters that belong to sessions and their neurons.
+    """
+
+    of_sessions: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: Config, window: int | None):
+        super().__init__()
+        self.config, self.window = config, window
+
+    def decode(
+        self, session: str, traces: Float[Tensor, "batch neuron frame"]
+    ) -> Float[Tensor, "batch frame behaviour"]:
+        """Behaviour on every frame of stretches of any length, in z-scores."""
+        raise NotImplementedError
+
+    def training_loss(self, batch: DecodingBatch) -> dict[str, Float[Tensor, ""]]:
+        """Mean squared error over the recorded frames under `loss`."""
+        return {"loss": recorded_error(self.decode(batch.session, batch.traces), batch.behaviour)}
+
+    def before_epoch(self, epoch: int, epochs: int) -> None:
+        """Nothing depends on the epoch."""
+
+    def after_step(self) -> None:
+        """Everything is trained by the gradient."""
+
+    def weigh(self, batch: DecodingBatch) -> int:
+        """Number of recorded values."""
+        return int(batch.behaviour.isfinite().sum())
