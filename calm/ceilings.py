@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.signal import lfilter
 
 from calm.cohort import generator
+from calm.config import ForecastConfig
 from calm.maze import CYCLE, NOISE, PLANES, colour_noise
 from calm.population import SPEED_SD, VARIABLES, drive, network_config
-from calm.session import Session, smooth
+from calm.session import Session
 from calm.simulation import NOISE_SEED, expected_spikes, run_network
 from calm.truth import Truth
 
@@ -51,30 +53,51 @@ def known_state(
     return [_traces(truth, trial, context, _average_rates(truth, trial, context, draws)) for trial in numbers]
 
 
+def cohort_ceilings(
+    truth: Truth, session: Session, trials: Int[np.ndarray, " part"], config: ForecastConfig, smoothing: float
+) -> dict[tuple[str, str], list[Float[np.ndarray, "neuron _horizon"]]]:
+    """Both ceilings beside the forecasts of the methods, by method and variant.
+
+    Args:
+        truth: of the session.
+        session: prepared.
+        trials: indices of its trials.
+        config: context and horizon.
+        smoothing: what the session was prepared with.
+    """
+    numbers = session.trials["trial_number"].to_numpy(int)[trials]
+    ceilings = {"known rates": known_rates, "known state": known_state}
+    forecasts = {}
+    for name, ceiling in ceilings.items():
+        expected = ceiling(truth, numbers, config.context)
+        whole = as_forecasts(expected, session, trials, config.context, smoothing)
+        forecasts["ceiling", name] = [trace[:, : config.horizon] for trace in whole]
+    return forecasts
+
+
 def as_forecasts(
     expected: Sequence[Float[np.ndarray, "neuron _frame"]],
-    raw: Session,
     session: Session,
     trials: Int[np.ndarray, " part"],
     context: int,
     smoothing: float,
 ) -> list[Float[np.ndarray, "neuron _horizon"]]:
-    """Ceilings as forecasts of a prepared session: they follow the recorded context, smoothed and z-scored like it.
+    """Ceilings as forecasts of a prepared session: they go on from its context, smoothed and z-scored like it.
 
     Args:
-        expected: noise-free traces, one for each of `trials`.
-        raw: the session as recorded.
-        session: the same, prepared.
-        trials: indices of the trials in both.
+        expected: noise-free traces in dF/F, one for each of `trials`.
+        session: prepared.
+        trials: indices of its trials.
         context: frames.
         smoothing: what the session was prepared with.
     """
     mean, sd = (session.neurons[column].to_numpy()[:, None] for column in ("mean", "sd"))
-    joined = (
-        np.concatenate([raw.traces[trial][:, :context], trace[:, context:]], axis=1)
-        for trial, trace in zip(trials, expected, strict=True)
-    )
-    return [(smooth(trace, smoothing)[:, context:] - mean) / sd for trace in joined]
+    forecasts = []
+    for trial, trace in zip(trials, expected, strict=True):
+        last, future = session.traces[trial][:, context - 1], (trace[:, context:] - mean) / sd
+        # Smoothing goes on from the last smoothed frame of the context; nothing before it matters.
+        forecasts.append(lfilter([smoothing], [1, smoothing - 1], future, zi=(1 - smoothing) * last[:, None])[0])
+    return forecasts
 
 
 def _future(truth: Truth, trial: int, context: int) -> list[tuple[int, slice]]:

@@ -1,4 +1,4 @@
-"""The paper's claims as statistical tests; so far claim 2, forecasting on simulation (section 6.2, Fig. 3B)."""
+"""The paper's claims as statistical tests: what all share, and claims 2 to 4, forecasting (section 6.2, Fig. 3)."""
 
 import dataclasses
 import warnings
@@ -12,9 +12,12 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.tools.sm_exceptions import ConvergenceWarning, SingularMatrixWarning
 
-CLAIM_2 = "On simulation, CalM forecasts better than every other method (claim 2)."
-RIVALS = ("TCN", "PatchTST", "iTransformer", "POCO")  # the methods that the paper's claim 2 names
+RIVALS = ("TCN", "PatchTST", "iTransformer", "POCO")  # the methods that the paper's claims 2 and 3 name
 LEVEL = 0.05
+MARGIN = 0.02  # of correlation, by which a competitive method may be worse; the paper gives none
+COLUMNS = (
+    *("item", "dataset", "split", "variant", "metric", "method", "ours", "low", "high", "p", "p_sessions", "note"),
+)
 HOLDS, HOLDS_HERE = "holds", "holds for these sessions"
 FAILS, UNTESTED = "does not hold", "cannot be tested here"
 
@@ -86,39 +89,47 @@ def chosen_variant(trials: pd.DataFrame) -> str | None:
 
 
 def pair_trials(trials: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
-    """Test-trial correlations on simulation, a row per (session, trial), a column per method; and CalM's variant.
+    """Test-trial correlations, a row per (session, trial), a column per method; and CalM's variant.
 
     Seeds of a trial are averaged; ceilings know what no method may know and take no part.
     """
-    rows = trials.query("dataset == 'simulation' and metric == 'corr' and method != 'ceiling'")
+    rows = trials.query("metric == 'corr' and method != 'ceiling'")
     variant = chosen_variant(rows)
     rows = rows[(rows["split"] == "test") & ((rows["method"] != "CalM") | (rows["variant"] == variant))]
     return rows.pivot_table(index=["session", "trial"], columns="method", values="value"), variant
 
 
-def compare_methods(paired: pd.DataFrame) -> dict[str, PairedTest]:
-    """CalM minus each other method on the trials that both forecast, where that can be tested."""
+def compare_methods(paired: pd.DataFrame, margin: float = 0.0) -> dict[str, PairedTest]:
+    """CalM, plus a margin, minus each other method on the trials that both forecast, where that can be tested."""
     tests = {}
     for method in paired.columns.drop("CalM", errors="ignore") if "CalM" in paired else []:
         both = paired[["CalM", method]].dropna()
-        differences, sessions = (both["CalM"] - both[method]).to_numpy(), list(both.index.get_level_values("session"))
+        differences, sessions = (
+            (both["CalM"] + margin - both[method]).to_numpy(),
+            list(both.index.get_level_values("session")),
+        )
         if is_testable(differences, sessions):
             tests[method] = paired_claim(differences, sessions)
     return tests
 
 
 def judge_claim_2(trials: pd.DataFrame) -> pd.DataFrame:
-    """Claim 2, one row per other method: effect (`ours`), interval, Holm-corrected p values and verdict (`note`).
+    """Claim 2: on simulation CalM forecasts better than every other method; `trials` as in `fig3b_trials`."""
+    return judge_better(trials, "claim 2")
 
-    Args:
-        trials: per-trial results, as `fig3b_trials`.
-    """
+
+def judge_claim_3(trials: pd.DataFrame) -> pd.DataFrame:
+    """Claim 3: the same for models of single recordings; `trials` as in `fig3c_trials`."""
+    return judge_better(trials, "claim 3")
+
+
+def judge_better(trials: pd.DataFrame, item: str) -> pd.DataFrame:
+    """Is CalM better? One row per other method: effect (`ours`), interval, Holm-corrected p and verdict (`note`)."""
     paired, variant = pair_trials(trials)
     tests = compare_methods(paired)
-    shared = {"item": "claim 2", "dataset": "simulation", "split": "test", "variant": "", "metric": "corr difference"}
     calm = f"CalM ({variant})" if variant else "CalM"
     known = {
-        method: {"ours": test.effect, "low": test.low, "high": test.high, "p": p, "p_sessions": p_sessions}
+        method: {**numbers(test), "p": p, "p_sessions": p_sessions}
         for (method, test), p, p_sessions in zip(
             tests.items(),
             corrected([test.p for test in tests.values()]),
@@ -126,11 +137,41 @@ def judge_claim_2(trials: pd.DataFrame) -> pd.DataFrame:
             strict=True,
         )
     }
+    names = dict.fromkeys([*RIVALS, *paired.columns.drop("CalM", errors="ignore")])
     rows = [
-        {**shared, "method": f"{calm} over {method}", **known.get(method, {}), "note": verdict(known.get(method))}
-        for method in dict.fromkeys([*RIVALS, *paired.columns.drop("CalM", errors="ignore")])
+        {"method": f"{calm} over {name}", **known.get(name, {}), "note": verdict(known.get(name))} for name in names
     ]
-    return pd.DataFrame(rows, columns=[*shared, "method", "ours", "low", "high", "p", "p_sessions", "note"])
+    return pd.DataFrame(rows, columns=list(COLUMNS)).assign(**claim_keys(trials, item))
+
+
+def judge_claim_4(trials: pd.DataFrame) -> pd.DataFrame:
+    """Claim 4: on many sessions CalM is competitive with POCO, held-in and held-out; `trials` as in `fig3d_trials`.
+
+    Competitive is taken to be not worse by `MARGIN`: p is that of a CalM which is worse by just so much.
+    """
+    parts = trials["variant"].str.extract(r"^(?:(?P<variant>.*), )?(?P<group>held-in|held-out)$")
+    trials = trials.assign(variant=parts["variant"].fillna(""), group=parts["group"])
+    variant = chosen_variant(trials)
+    shown = trials[(trials["method"] == "POCO") | ((trials["method"] == "CalM") & (trials["variant"] == variant))]
+    rows = []
+    for group in ("held-in", "held-out"):
+        test = compare_methods(pair_trials(shown[shown["group"] == group])[0], margin=MARGIN).get("POCO")
+        found = None if test is None else numbers(test)
+        rows.append({"method": f"CalM ({variant}) over POCO, {group}", **(found or {}), "note": verdict(found)})
+    claims = pd.DataFrame(rows, columns=list(COLUMNS)).assign(**claim_keys(trials, "claim 4"))
+    return claims.assign(**{column: claims[column].astype(float) - MARGIN for column in ("ours", "low", "high")})
+
+
+def numbers(test: PairedTest) -> dict[str, float]:
+    """A test in the columns of a claim."""
+    effect = {"ours": test.effect, "low": test.low, "high": test.high}
+    return {**effect, "p": test.p, "p_sessions": test.p_sessions}
+
+
+def claim_keys(trials: pd.DataFrame, item: str) -> dict[str, str]:
+    """What the rows of a claim about forecasts have in common."""
+    dataset = ", ".join(dict.fromkeys(trials["dataset"]))
+    return {"item": item, "dataset": dataset, "split": "test", "variant": "", "metric": "corr difference"}
 
 
 def corrected(values: list[float]) -> list[float]:

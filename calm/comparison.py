@@ -5,6 +5,7 @@ from pathlib import Path
 
 from calm.baselines import Forecaster, Network
 from calm.baselines.networks import NetworkForecaster, adapt_network
+from calm.ceilings import cohort_ceilings
 from calm.config import Profile
 from calm.dat import DualAxisTransformer
 from calm.evaluation import (
@@ -22,6 +23,7 @@ from calm.evaluation import (
 )
 from calm.forecasting import compared_trials
 from calm.quantizer import NeuralQuantizer
+from calm.recordings import Recordings
 from calm.scores import ForecastScores
 from calm.search import Search
 from calm.session import Session
@@ -45,12 +47,18 @@ def train_single(
 
 
 def score_methods(
-    scores: ForecastScores, session: Session, methods: Methods, group: str = ""
+    scores: ForecastScores, recordings: Recordings, session: Session, methods: Methods, group: str = ""
 ) -> tuple[dict[Label, Forecasts], dict[Label, float]]:
-    """Score methods on validation and test trials; returns the forecasts of the latter, and the seconds per trial."""
+    """Score methods on validation and test trials, and the ceilings where the truth is known.
+
+    Returns the forecasts of the test trials, and the seconds that each method took for one.
+    """
+    truth = recordings.truth(session)
     for split in ("val", "test"):
         trials = compared_trials(session, split, scores.config)
         forecasts, seconds = forecast_trials(methods, session, trials, scores.config)
+        if truth is not None:
+            forecasts |= cohort_ceilings(truth, session, trials, scores.config, recordings.smoothing)
         scores.add(session, trials, forecasts, group)
     return forecasts, seconds
 

@@ -1,6 +1,7 @@
 """The sessions that a notebook works on, prepared: simulated ones, or those of a dataset description."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from calm.checkpoint import has_checkpoint
@@ -13,6 +14,7 @@ from calm.paths import DATA, RUNS
 from calm.session import Session, prepare
 from calm.simulation import simulate
 from calm.store import load_session, store_session
+from calm.truth import Truth, read_truth
 
 READING_MODULES = ("session", "nwb", "dandi", "datasets", "store", "trialfile")
 
@@ -26,18 +28,30 @@ class Recordings:
         held_in: sessions that models are trained on.
         held_out: sessions of subjects that pretraining does not see.
         profile: the numbers to use, with the dataset's own context length.
+        smoothing: weight of the newest frame in the smoothing that the sessions were prepared with; 1 is none.
+        files: where each session was read from; none if it was simulated.
     """
 
     name: str
     held_in: list[Session]
     held_out: list[Session]
     profile: Profile
+    smoothing: float = 1.0
+    files: Mapping[str, Path] = dataclasses.field(default_factory=dict)
 
     @property
     def groups(self) -> dict[str, list[Session]]:
         """Sessions by whether their subject is held out; a group without sessions is left out."""
         groups = {"held-in": self.held_in, "held-out": self.held_out}
         return {name: sessions for name, sessions in groups.items() if sessions}
+
+    def truth(self, session: Session) -> Truth | None:
+        """What is behind a synthetic session, or None if it was recorded.
+
+        Raises:
+            CalmError: the truth beside the file is damaged.
+        """
+        return read_truth(self.files[session.name]) if self.name == COHORT else None
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -94,7 +108,14 @@ def described(path: str | Path, profile: Profile, seed: int, runs: Path) -> Reco
     dataset, window = load_dataset(path), profile.quantizer.window
     if dataset.context % window:
         raise CalmError(f"{dataset.name}: `context` {dataset.context} ends within a token: use a multiple of {window}.")
-    sessions = read_sessions(dataset, lambda file: prepared(file, dataset, dataset.context + window, seed, runs))
+    files: dict[str, Path] = {}
+
+    def read(file: Path) -> Session:
+        session = prepared(file, dataset, dataset.context + window, seed, runs)
+        files[session.name] = file
+        return session
+
+    sessions = read_sessions(dataset, read)
     held_in = [session for session in sessions if session.subject not in dataset.held_out]
     if not held_in:
         raise CalmError(f"{dataset.name}: every subject is held out: leave one to train on out of `held_out`.")
@@ -103,6 +124,8 @@ def described(path: str | Path, profile: Profile, seed: int, runs: Path) -> Reco
         held_in=held_in,
         held_out=[session for session in sessions if session.subject in dataset.held_out],
         profile=fitted(profile, dataset, min(int(session.frames.min()) for session in sessions)),
+        smoothing=dataset.smoothing,
+        files=files,
     )
 
 

@@ -65,7 +65,7 @@ print(f"{config.context} frames are given, the {config.horizon or 'remaining'} f
 single = ForecastScores("fig3c", recordings.name, seed, config)
 for session in list(recordings.groups.values())[-1][:singles]:
     methods, costs, tries = train_single(session, settings, seed=seed, runs=RUNS)
-    _, took = score_methods(single, session, methods)
+    _, took = score_methods(single, recordings, session, methods)
     single.add_costs(session, len(compared_trials(session, "test", config)), costs, took)
     single.add_tries(session, tries)
 
@@ -96,7 +96,7 @@ transformers, pocos = train_many(quantizer, recordings.groups, settings, seed=se
 for group, sessions in recordings.groups.items():
     for session in sessions:
         methods = methods_of_many(session, transformers[group], quantizer.model, pocos[group], settings)
-        forecasts[session.name], _ = score_methods(many, session, methods, group)
+        forecasts[session.name], _ = score_methods(many, recordings, session, methods, group)
 
 # %%
 made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)

@@ -262,7 +262,7 @@ def test_known_state_knows_less_than_known_rates_and_more_than_nothing(plan):
     trials = np.arange(30)
     future = [prepared.traces[trial][:, CONTEXT:] for trial in trials]
     rates, state = (
-        metrics.pooled_mse(future, as_forecasts(ceiling, raw, prepared, trials, CONTEXT, 0.15))
+        metrics.pooled_mse(future, as_forecasts(ceiling, prepared, trials, CONTEXT, 0.15))
         for ceiling in (known_rates(session[1], trials, CONTEXT), known_state(session[1], trials, CONTEXT))
     )
     assert rates < state < np.mean([np.mean(trace**2) for trace in future])
@@ -271,7 +271,7 @@ def test_known_state_knows_less_than_known_rates_and_more_than_nothing(plan):
 def test_forecasts_are_smoothed_and_scaled_like_the_session(session):
     raw = recorded(session)
     prepared = prepare(raw, seed=0, smoothing=0.15)
-    forecasts = as_forecasts([raw.traces[trial] for trial in (2, 5)], raw, prepared, np.array([2, 5]), CONTEXT, 0.15)
+    forecasts = as_forecasts([raw.traces[trial] for trial in (2, 5)], prepared, np.array([2, 5]), CONTEXT, 0.15)
     for trial, forecast in zip((2, 5), forecasts, strict=True):
         np.testing.assert_allclose(forecast, prepared.traces[trial][:, CONTEXT:], atol=1e-5)
 

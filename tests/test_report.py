@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calm import report
-from calm.claims import FAILS, HOLDS, HOLDS_HERE, RIVALS, UNTESTED, is_testable, judge_claim_2, paired_claim
+from calm.claims import (
+    FAILS,
+    HOLDS,
+    HOLDS_HERE,
+    RIVALS,
+    UNTESTED,
+    is_testable,
+    judge_claim_2,
+    judge_claim_4,
+    paired_claim,
+)
 from calm.provenance import update_provenance
 from calm.results import TRY, Row, TrialRow, save_item, summarise, table
 
@@ -123,6 +133,30 @@ def test_nothing_is_claimed_without_an_error_to_estimate():
     assert not is_testable(np.array([0.1]), ["a"])
     assert not is_testable(np.array([0.1, 0.2]), ["a", "b"])
     assert is_testable(np.array([0.1, 0.2]), ["a", "a"])
+
+
+def many_rows(held_in, held_out):
+    """Per-trial correlations of CalM and POCO on two groups of sessions."""
+    groups = {"held-in": held_in, "held-out": held_out}
+    tables = []
+    for number, (group, (calm, poco)) in enumerate(groups.items()):
+        scores = {("CalM", f"expected, {group}"): calm, ("CalM", f"greedy, {group}"): 0.1, ("POCO", group): poco}
+        rows = trial_rows(scores, sessions=4, trials=40, seed=number, noise=0.01, item="fig3d_trials")
+        tables.append(rows.assign(session=rows["session"] + group))
+    return pd.concat(tables, ignore_index=True)
+
+
+def test_competitive_is_as_good_or_a_little_worse_but_not_more():
+    claims = judge_claim_4(many_rows((0.395, 0.4), (0.3, 0.4)))
+    assert claims["note"].tolist() == [HOLDS, FAILS]
+    assert claims["method"].tolist() == [f"CalM (expected) over POCO, {group}" for group in ("held-in", "held-out")]
+    np.testing.assert_allclose(claims["ours"], [-0.005, -0.1], atol=0.005)
+    assert (claims["low"] < claims["ours"]).all() and (claims["ours"] < claims["high"]).all()
+
+
+def test_competitive_needs_both_methods():
+    rows = many_rows((0.4, 0.4), (0.4, 0.4))
+    assert set(judge_claim_4(rows[rows["method"] == "CalM"])["note"]) == {UNTESTED}
 
 
 def test_published_values_are_all_there():
