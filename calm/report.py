@@ -25,7 +25,7 @@ JUDGES = {
 STATEMENTS = {
     "claim 2": "On simulation, CalM forecasts better than every other method (Sec. 6.2).",
     "claim 3": "So do models of single recordings (Sec. 6.2).",
-    "claim 4": "On many sessions CalM is competitive with POCO, held-in and held-out (Sec. 6.2); here, not worse by 0.02.",
+    "claim 4": "On many sessions CalM is competitive with POCO, held-in and held-out; here: not worse by 0.02.",
 }
 SCORES = ("corr", "mse")  # metrics worth a line in the terminal
 SIZES = (  # what a reader has to know to judge the numbers; every other setting is in provenance.json
@@ -131,8 +131,8 @@ def claims_section(claims: pd.DataFrame) -> str:
     """The claims with effect, 95 % interval, corrected p and verdict, a table for each."""
     how = (
         "Differences in per-trial correlation, paired over the test trials. p (trials): sign-flip permutations, about"
-        " these very sessions. p (sessions) and the interval: mixed model with session as group, about sessions like"
-        " them (with one session, the interval is of its trials). Both p after Holm over the methods. A claim holds if"
+        " these very sessions. p (sessions) and the interval: t test over the sessions' means, about sessions like them"
+        " (with one session, the interval is of its trials). Both p after Holm over the methods. A claim holds if"
         " both are below 0.05, and holds for these sessions if only the first is."
     )
     parts = [
