@@ -4,17 +4,17 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from calm.config import SIMULATION, load_profile
+from calm.config import COHORT, SIMULATION, load_profile
 from calm.datasets import load_dataset
 from calm.errors import CalmError
 
-KNOWN = {"profile": "quick", "dataset": SIMULATION, "seed": 0}
+KNOWN = {"profile": "quick", "dataset": COHORT, "seed": 0}
 
 if unknown := sorted(set(config) - set(KNOWN)):
     raise WorkflowError(f"There is no --config {unknown[0]!r}: there are {', '.join(KNOWN)}.")
 SETTINGS = {**KNOWN, **config}
-OWN = SETTINGS["dataset"] == SIMULATION
-NAME, DATA = SIMULATION, []
+OWN = SETTINGS["dataset"] in (COHORT, SIMULATION)
+NAME, DATA = SETTINGS["dataset"], []
 try:
     load_profile(SETTINGS["profile"])
     if not OWN:
@@ -23,7 +23,9 @@ try:
 except CalmError as error:
     raise WorkflowError(str(error)) from error
 
-NOTEBOOKS = ["01_simulation", "02_tokenizer"] if OWN else ["02_tokenizer", "03_pretraining", "04_forecasting"]
+RECORDINGS = ["02_tokenizer", "03_pretraining", "04_forecasting"]
+# The default is everything: the simulation and the synthetic mice.
+NOTEBOOKS = {SIMULATION: ["01_simulation"], COHORT: ["01_simulation", *RECORDINGS]}.get(NAME, RECORDINGS)
 EXECUTED = f"runs/notebooks/{SETTINGS['profile']}/{NAME}/{SETTINGS['seed']}"
 FOLDER = f"figures/{SETTINGS['profile']}" + ("" if OWN else f"/{NAME}")
 LIBRARY = [str(path) for path in sorted(Path("calm").rglob("*")) if path.suffix in {".py", ".yaml"}]
@@ -62,7 +64,7 @@ rule recordings:
     output:
         f"{EXECUTED}/{{notebook}}.ipynb",
     wildcard_constraints:
-        notebook="02_tokenizer|03_pretraining|04_forecasting",
+        notebook="|".join(RECORDINGS),
     params:
         setup=SETUP,
         dataset=SETTINGS["dataset"],

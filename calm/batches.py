@@ -1,4 +1,4 @@
-"""Batches of one session and one trial length, for both stages: no padding, no masks."""
+"""Batches of one session and one length, for every network: stretches of trials, no padding, no masks."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -45,29 +45,54 @@ class Epoch(Sequence[Any]):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Part:
-    """What of a session is trained on: its size in neurons, the lengths of all its trials, and which to take."""
+    """What of a session is trained on.
+
+    Attributes:
+        neurons: its size.
+        lengths: of all its trials.
+        trials: which of them to take.
+        longest: of a stretch; None sets no limit.
+    """
 
     neurons: int
     lengths: Int[np.ndarray, " trial"]
     trials: Int[np.ndarray, " part"]
+    longest: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Planned:
-    """What one batch holds: some trials, all of one length, and some neurons of a session."""
+    """What one batch holds: stretches of equal length of some trials, and some neurons, of a session."""
 
     session: int
     trials: Int[np.ndarray, " batch"]
+    starts: Int[np.ndarray, " batch"]
+    length: int
     neurons: Int[np.ndarray, " neuron"]
+
+    @property
+    def stretches(self) -> list[tuple[int, slice]]:
+        """Each trial, and which of its frames or tokens."""
+        pairs = zip(self.trials.tolist(), self.starts.tolist(), strict=True)
+        return [(trial, slice(start, start + self.length)) for trial, start in pairs]
 
 
 def plan_epoch(parts: Sequence[Part], config: FitConfig, rng: np.random.Generator) -> list[Planned]:
-    """A random order of batches that visits every trial of every session once."""
+    """A random order of batches that visits every trial of every session once.
+
+    Trials of like length share a batch and are cut to the shortest of them, each to a stretch from a random start.
+    """
     plan = []
     for session, part in enumerate(parts):
         size = max(1, config.rows // min(part.neurons, config.neurons))
-        for group in group_trials(part.lengths, rng.permutation(part.trials), size):
-            plan.append(Planned(session, group, choose_neurons(part.neurons, config.neurons, rng)))
+        lengths = part.lengths if part.longest is None else np.minimum(part.lengths, part.longest)
+        shuffled = rng.permutation(part.trials)
+        ordered = shuffled[np.argsort(lengths[shuffled], kind="stable")]
+        for first in range(0, len(ordered), size):
+            trials = ordered[first : first + size]
+            length = int(lengths[trials].min())
+            starts = rng.integers(part.lengths[trials] - length + 1)
+            plan.append(Planned(session, trials, starts, length, choose_neurons(part.neurons, config.neurons, rng)))
     return [plan[index] for index in rng.permutation(len(plan))]
 
 
@@ -77,12 +102,12 @@ def choose_neurons(count: int, most: int, rng: np.random.Generator) -> Int[np.nd
 
 
 def trace_batches(sessions: Sequence[Session], config: FitConfig, window: int, *, seed: int) -> Epoch:
-    """Training traces of one epoch, "row frame", cut to whole windows; rows are (trial, neuron) pairs."""
+    """Training traces of one epoch, "row frame", whole windows long; rows are (trial, neuron) pairs."""
     parts = [Part(len(each.neurons), each.frames // window * window, each.trials_of("train")) for each in sessions]
 
     def load(planned: Planned) -> Float[Tensor, "row frame"]:
-        traces, frames = sessions[planned.session].traces, parts[planned.session].lengths[planned.trials[0]]
-        rows = [traces[trial][planned.neurons, :frames] for trial in planned.trials]
+        traces = sessions[planned.session].traces
+        rows = [traces[trial][planned.neurons, frames] for trial, frames in planned.stretches]
         return torch.from_numpy(np.concatenate(rows))
 
     return Epoch(plan_epoch(parts, config, np.random.default_rng(seed)), load)

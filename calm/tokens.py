@@ -77,7 +77,8 @@ def token_batches(sessions: Sequence[TokenSession], config: FitConfig, *, seed: 
 
     def load(planned: Planned) -> TokenBatch:
         session = sessions[planned.session]
-        tokens = np.stack([session.tokens[trial][planned.neurons] for trial in planned.trials]).astype(np.int64)
+        stretches = [session.tokens[trial][planned.neurons, part] for trial, part in planned.stretches]
+        tokens = np.stack(stretches).astype(np.int64)
         return TokenBatch(session.name, torch.from_numpy(planned.neurons), torch.from_numpy(tokens))
 
     return Epoch(plan_epoch(parts, config, np.random.default_rng(seed)), load)

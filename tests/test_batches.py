@@ -1,4 +1,4 @@
-"""What an epoch visits: every training trial once, one session and one length at a time, and nothing else."""
+"""What an epoch visits: a stretch of every training trial, one session and one length at a time, and nothing else."""
 
 import dataclasses
 
@@ -75,19 +75,32 @@ def test_every_training_trial_is_visited_once_and_no_other(recordings, epoch_of,
     assert sorted(visited) == sorted(expected)
 
 
-def test_batches_are_of_one_session_and_one_length_and_not_too_large(recordings, epoch_of):
+def test_batches_are_of_one_session_not_too_large_and_as_long_as_their_shortest_trial(recordings, epoch_of):
     for number, labels in epoch_of(recordings, FitConfig(epochs=1, rows=10), 0):
         trials = labels[:, 0] // 1e3 % 100
         windows = recordings[number].frames[trials.astype(int)] // WINDOW
         assert set(labels.flatten() // 1e5) == {number}
-        assert set(windows) == {labels.shape[1]}
+        assert windows.min() == labels.shape[1]
         assert len(labels) == len(set(trials)) * NEURONS[number] <= 10
 
 
-def test_rows_are_whole_traces_in_order(recordings, epoch_of):
-    for _, labels in epoch_of(recordings, FitConfig(epochs=1), 0):
-        starts = WINDOW * np.arange(labels.shape[1])
-        np.testing.assert_array_equal(labels - labels[:, :1], np.broadcast_to(starts, labels.shape))
+def test_trials_of_like_length_share_a_batch(recordings, epoch_of):
+    kept = sum(labels.size for _, labels in epoch_of(recordings, FitConfig(epochs=1, rows=10), 0))
+    whole = sum(
+        int((session.frames[session.trials_of("train")] // WINDOW).sum()) * NEURONS[number]
+        for number, session in enumerate(recordings)
+    )
+    assert 0.9 * whole < kept <= whole
+
+
+def test_rows_are_unbroken_stretches_with_every_start(recordings, epoch_of):
+    starts = set()
+    for seed in range(5):
+        for _, labels in epoch_of(recordings, FitConfig(epochs=1, rows=100), seed):
+            steps = WINDOW * np.arange(labels.shape[1])
+            np.testing.assert_array_equal(labels - labels[:, :1], np.broadcast_to(steps, labels.shape))
+            starts |= set((labels[:, 0] % 100).tolist())
+    assert 0 in starts and len(starts) > 2
 
 
 def test_epoch_follows_from_the_seed(recordings, epoch_of):

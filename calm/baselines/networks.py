@@ -32,34 +32,25 @@ def training_part(session: Session, window: int | None) -> Part:
         CalmError: none is that long.
     """
     trials, frames = session.trials_of("train"), session.frames
-    if window is None:
-        return Part(len(session.neurons), frames, trials)
-    if not (frames[trials] >= window).any():
+    if not (frames[trials] >= (window or 1)).any():
         raise CalmError(
             f"Session {session.name}: no training trial has the {window} frames of context and horizon that are"
             " trained on: shorten `context` or `horizon`."
         )
-    return Part(len(session.neurons), np.minimum(frames, window), trials[frames[trials] >= window])
+    return Part(len(session.neurons), frames, trials[frames[trials] >= (window or 1)], longest=window)
 
 
 def window_batches(sessions: Sequence[Session], window: int | None, config: FitConfig, *, seed: int) -> Epoch:
     """Training batches of one epoch, each a WindowBatch: a window of every training trial, or the whole of it."""
-    rng = np.random.default_rng(seed)
     parts = [training_part(session, window) for session in sessions]
     everyone = config.model_copy(update={"neurons": max(part.neurons for part in parts)})  # none is left out
-    plan = []
-    for planned in plan_epoch(parts, everyone, rng):
-        latest = sessions[planned.session].frames[planned.trials] - parts[planned.session].lengths[planned.trials]
-        plan.append((planned, rng.integers(latest + 1).tolist()))
 
-    def load(item: tuple[Planned, list[int]]) -> WindowBatch:
-        planned, starts = item
-        session, length = sessions[planned.session], parts[planned.session].lengths[planned.trials[0]]
-        stretches = zip(planned.trials, starts, strict=True)
-        traces = [session.traces[trial][:, start : start + length] for trial, start in stretches]
+    def load(planned: Planned) -> WindowBatch:
+        session = sessions[planned.session]
+        traces = [session.traces[trial][:, frames] for trial, frames in planned.stretches]
         return WindowBatch(session.name, torch.from_numpy(np.stack(traces)))
 
-    return Epoch(plan, load)
+    return Epoch(plan_epoch(parts, everyone, np.random.default_rng(seed)), load)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
