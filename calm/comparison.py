@@ -36,6 +36,7 @@ def train_single(
     session: Session, profile: Profile, *, seed: int, runs: Path
 ) -> tuple[Methods, dict[str, Cost], dict[str, Search]]:
     """Every method trained on one session from nothing, CalM's quantizer included; with its cost and its tries."""
+    profile = profile.of_one_recording()
     quantizer = train_quantizer([session], profile, seed=seed, runs=runs)
     transformers = search_transformer(quantizer, [session], profile, seed=seed, runs=runs)
     rivals = search_rivals(session, profile, seed=seed, runs=runs)

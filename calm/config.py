@@ -254,6 +254,7 @@ class Profile(Config):
     dat_fit: FitConfig
     forecast: ForecastConfig
     learning_rates: tuple[float, ...] = pydantic.Field((1.0,), min_length=1)  # factors that each network is tried with
+    single_epochs: int = pydantic.Field(1, ge=1)  # times the epochs of a fit, for networks of a single recording
     var: VARConfig
     tcn: TCNConfig
     tcn_fit: FitConfig
@@ -273,6 +274,24 @@ class Profile(Config):
     poyo_single_fit: FitConfig
     poyo: POYOConfig  # of many
     poyo_fit: FitConfig
+
+    def of_one_recording(self) -> "Profile":
+        """The numbers for networks that learn from one recording alone, where an epoch has few steps.
+
+        The quantizer, which learns from every neuron's trace by itself, needs no more epochs than usual.
+        """
+        fits = {name: value for name, value in self if isinstance(value, FitConfig) and name != "quantizer_fit"}
+        longer = {
+            name: fit.model_copy(
+                update={
+                    "epochs": fit.epochs * self.single_epochs,
+                    "validate_every": fit.validate_every * self.single_epochs,
+                    "checkpoint_every": fit.checkpoint_every * self.single_epochs,
+                }
+            )
+            for name, fit in fits.items()
+        }
+        return self.model_copy(update=longer)
 
 
 def profile_names() -> list[str]:
