@@ -20,5 +20,7 @@ def check_torch(version: str) -> None:
 check_torch(torch.__version__)
 
 from calm.datasets import load_sessions  # noqa: E402  (torch is checked before anything uses it)
+from calm.pretrained import CalM  # noqa: E402
+from calm.session import prepare  # noqa: E402
 
-__all__ = ["CalmError", "load_sessions"]
+__all__ = ["CalM", "CalmError", "load_sessions", "prepare"]
