@@ -1,0 +1,138 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Your own recordings
+#
+# From NWB files to a model, its forecasts and its embeddings, in a few lines. By default this runs on a few synthetic files;
+# put your own under `files`. What a file must hold: a `RoiResponseSeries` (fluorescence, best dF/F) and a table of trials.
+# `data/README.md` says how to name series, behaviour and conditions, and how to describe a whole data set once and run all
+# the other notebooks on it.
+
+# %% tags=["parameters"]
+profile: str = "smoke"  # smoke, quick, laptop, gpu or paper: how large the models are
+files: str = ""  # pattern of your files, as "~/recordings/*.nwb"; empty takes synthetic ones
+layout: str = "nwb"  # or dandi_000579
+context: int = 40  # frames of each trial that a forecast starts from
+smoothing: float = (
+    1.0  # weight of the newest frame in a causal exponential smoothing; 1 is none, the paper's data have 0.15
+)
+seed: int = 0  # of the split into trials, the initial weights and the batches
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+import calm
+from calm.baselines.linear import Decay, MeanTrial
+from calm.config import load_profile
+from calm.metrics import trial_correlation
+from calm.paths import RUNS
+from calm.plots import PAGE, example_traces, loss_curves, use_style
+from calm.recordings import cohort_folder
+from calm.session import cut_trials
+
+use_style()
+settings = load_profile(profile)
+settings = settings.model_copy(update={"forecast": settings.forecast.model_copy(update={"context": context})})
+if not files:
+    files, layout, smoothing = str(cohort_folder(settings) / "sub-[34]" / "*.nwb"), "dandi_000579", 0.15
+
+# %% [markdown]
+# ## Reading and preparing
+#
+# A `Session` holds the trials of one recording: traces (neurons, frames), behaviour (frames, channels), and a table of trials
+# and of neurons. Preparing checks it, splits the trials 70/15/15, smooths, and z-scores with what the training trials say.
+
+# %%
+recorded = calm.load_sessions(files, layout=layout)
+sessions = [calm.prepare(session, seed=seed, smoothing=smoothing, min_frames=context + 4) for session in recorded]
+pd.DataFrame(
+    {
+        "subject": [session.subject for session in sessions],
+        "neurons": [len(session.neurons) for session in sessions],
+        "trials": [len(session.traces) for session in sessions],
+        "frames of a trial": [f"{session.frames.min()} to {session.frames.max()}" for session in sessions],
+        "behaviour": [", ".join(session.behaviour_names) for session in sessions],
+    },
+    index=[session.name for session in sessions],
+)
+
+# %% [markdown]
+# ## Pretraining
+#
+# The last session is kept back, to see how the model takes to a recording that it does not know. Training goes on where it was
+# if it is interrupted, and is found again if it was done before.
+
+# %%
+*known, new = sessions
+model = calm.CalM.pretrain(known, settings, seed=seed, runs=RUNS)
+figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2))
+loss_curves(axes[0], model.quantizer.history, "reconstruction, validation (r)")
+loss_curves(axes[1], model.transformer.history, "forecast, validation (r)")
+plt.show()
+
+# %% [markdown]
+# ## A new session
+#
+# Only what says who its neurons are is trained; everything else stays as it is.
+
+# %%
+adapted = model.adapt([new], seed=seed, runs=RUNS)
+trials = new.trials_of("test")
+contexts, futures = cut_trials(new, trials, context)
+horizons = [future.shape[1] for future in futures]
+forecasts = {
+    "CalM": adapted.forecast(new, trials),
+    "decay": Decay().fit(new).forecast(contexts, horizons),
+    "mean trial": MeanTrial().fit(new).forecast(contexts, horizons),
+}
+pd.Series(
+    {
+        name: np.mean([trial_correlation(*pair) for pair in zip(futures, found, strict=True)])
+        for name, found in forecasts.items()
+    },
+    name="forecast correlation, test trials",
+).round(3)
+
+# %% [markdown]
+# The two naive methods tell what a neuron's own last value, and what all trials have in common, already give away. A model that
+# is not above them has not learned the dynamics; the models of profile `smoke` are far too small for that.
+
+# %%
+neurons = np.argsort(futures[0].var(axis=1))[::-1][:4]
+figure, axes = plt.subplots(len(neurons), 1, figsize=(PAGE, 3.6), sharex=True, squeeze=False)
+trace = new.traces[int(trials[0])]
+example_traces(
+    list(axes[:, 0]),
+    np.arange(trace.shape[1]) / new.rate,
+    trace[neurons],
+    {name: found[0][neurons] for name, found in forecasts.items()},
+    context_end=context / new.rate,
+)
+plt.show()
+
+# %% [markdown]
+# The first test trial, its liveliest neurons: what they did, and the forecasts.
+#
+# ## Keeping it
+#
+# A saved model is a folder: weights, configuration and checksums, no code.
+
+# %%
+adapted.save(RUNS / "my-model")
+again = calm.CalM.load(RUNS / "my-model")
+print(again.sessions, again.embeddings(new).shape)
