@@ -276,11 +276,8 @@ class Profile(Config):
     poyo_fit: FitConfig
 
     def of_one_recording(self) -> "Profile":
-        """The numbers for networks that learn from one recording alone, where an epoch has few steps.
-
-        The quantizer, which learns from every neuron's trace by itself, needs no more epochs than usual.
-        """
-        fits = {name: value for name, value in self if isinstance(value, FitConfig) and name != "quantizer_fit"}
+        """The numbers for networks that learn from one recording alone, where an epoch has few steps."""
+        fits = {name: value for name, value in self if isinstance(value, FitConfig)}
         longer = {
             name: fit.model_copy(
                 update={

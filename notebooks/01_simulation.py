@@ -57,7 +57,7 @@ from calm.stages import train_quantizer
 
 started = time.time()
 use_style()
-settings = load_profile(profile)
+settings = load_profile(profile).of_one_recording()
 figures = figures_folder(profile, "simulation")
 settings.simulation
 

@@ -138,3 +138,11 @@ def test_fading_has_a_row_for_each_frame_after_the_context(scores, session):
     np.testing.assert_allclose(rows["seconds"], np.arange(1, futures[0].shape[1] + 1) / session.rate)
     np.testing.assert_allclose(rows["value"], correlation_over_time(futures, futures))
     assert (scores.fading_table().query("method == 'zero'")["value"] == 0).all()
+
+
+def test_networks_of_one_recording_take_more_epochs_and_validate_as_often():
+    profile = load_profile("smoke").model_copy(update={"single_epochs": 3})
+    usual, single = profile.dat_fit, profile.of_one_recording().dat_fit
+    assert (single.epochs, single.validate_every) == (3 * usual.epochs, 3 * usual.validate_every)
+    assert single.learning_rate == usual.learning_rate
+    assert load_profile("smoke").of_one_recording() == load_profile("smoke")
