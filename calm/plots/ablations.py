@@ -82,8 +82,9 @@ def variant_effects(
         axes.errorbar(tests["ours"], tests["row"] + place, xerr=spread, **style)
     axes.axvline(0, color=GREY, lw=0.6, zorder=0)
     pairs = f"dots: n = {rows.groupby(['session', 'seed']).ngroups} pairs, one per session and seed"
-    mean = f"diamond: mean, 95 % interval over {'trainings' if rows['seed'].nunique() > 1 else 'sessions'}"
-    name_rows(axes, [baseline, *variants], f"{label}: baseline minus variant\n{pairs}\n{mean}")
+    unit = "trainings" if len(rows["seed"].unique()) > 1 else "sessions"
+    below = f"diamond: mean, 95 % interval over {unit}"
+    name_rows(axes, [baseline, *variants], f"{label}: baseline minus variant\n{pairs}\n{below}")
 
 
 def variant_panels(
