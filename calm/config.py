@@ -243,6 +243,15 @@ class POYOConfig(Config):
     window: float = 1.0  # s of a stretch that it reads at once; the paper does not give it
 
 
+class AblationConfig(Config):
+    """Trainings without one part at a time (Tables 7 and 8)."""
+
+    sessions: int = pydantic.Field(12, ge=1)  # at most, at random among those that models are trained on
+    seeds: tuple[int, ...] = pydantic.Field((0, 1, 2), min_length=1)  # of the trainings; the paper tells of none
+    quantizer_epochs: int = pydantic.Field(ge=1)  # more than its warm-up, in which nothing is ablated
+    dat_epochs: int = pydantic.Field(ge=1)
+
+
 class Profile(Config):
     """All the numbers of a run at one scale."""
 
@@ -274,6 +283,7 @@ class Profile(Config):
     poyo_single_fit: FitConfig
     poyo: POYOConfig  # of many
     poyo_fit: FitConfig
+    ablation: AblationConfig
 
     def of_one_recording(self) -> "Profile":
         """The numbers for networks that learn from one recording alone, where an epoch has few steps."""
