@@ -26,12 +26,16 @@ class Recordings:
         held_in: sessions that models are trained on.
         held_out: sessions of subjects that pretraining does not see.
         profile: the numbers to use, with the dataset's own context length.
+        smoothing: that the sessions were prepared with; 1 is none.
+        files: what each session was read from; simulated networks have none.
     """
 
     name: str
     held_in: list[Session]
     held_out: list[Session]
     profile: Profile
+    smoothing: float = 1.0
+    files: dict[str, Path] = dataclasses.field(default_factory=dict)
 
     @property
     def groups(self) -> dict[str, list[Session]]:
@@ -103,6 +107,8 @@ def described(path: str | Path, profile: Profile, seed: int, runs: Path) -> Reco
         held_in=held_in,
         held_out=[session for session in sessions if session.subject in dataset.held_out],
         profile=fitted(profile, dataset, min(int(session.frames.min()) for session in sessions)),
+        smoothing=dataset.smoothing,
+        files={session.name: path for session, path in zip(sessions, dataset.paths(), strict=True)},
     )
 
 
