@@ -107,4 +107,4 @@ def average_rows(
     found = pd.concat(parts).melt(keys[1:], var_name="neuron").groupby(keys)["value"].agg(["mean", "sem", "count"])
     found = found.reset_index().rename(columns={"mean": "value", "count": "n"})
     kinds = "neuron " + found["neuron"].astype(str) + ", " + found["cue"] + ", " + found["choice"]
-    return found.assign(**label(recordings, session, item, "", seed), variant=kinds, metric="z-score")
+    return found.assign(**{**label(recordings, session, item, "", seed), "variant": kinds, "metric": "z-score"})

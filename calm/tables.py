@@ -38,8 +38,9 @@ def count_rows(recordings: Recordings, *, item: str, by: str, seed: int) -> list
         "method": "recordings",
         "seed": seed,
     }
-    rows = []
-    for kind, own in describe_sessions(recordings).groupby(by):
+    rows, groups = [], dict(list(describe_sessions(recordings).groupby(by)))
+    for kind in sorted(groups, key=lambda name: (int(name) if name.isdigit() else 0, name)):
+        own = groups[kind]
         trials, sessions = int(own["trials"].sum()), len(own)
         values = (float(sessions), float(own["neurons"].sum()), float(own["frames"].sum() / trials))
         for metric, value, n in zip(COUNTS, values, (sessions, sessions, trials), strict=True):
@@ -49,7 +50,8 @@ def count_rows(recordings: Recordings, *, item: str, by: str, seed: int) -> list
 
 def wide(rows: pd.DataFrame) -> pd.DataFrame:
     """Counts with a row for each subject or area, rounded to whole numbers."""
-    return rows.pivot_table(index="variant", columns="metric", values="value")[list(COUNTS)].round().astype("Int64")
+    found = rows.pivot_table(index="variant", columns="metric", values="value", sort=False)
+    return found[list(COUNTS)].round().astype("Int64")
 
 
 def beside_paper(rows: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import seaborn as sns
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from calm.plots import COLOURS, GREY, draw_bar, draw_sessions, legend_above, sessions_of
 from calm.results import summarise
@@ -87,6 +88,7 @@ def trace_over_rate(
 ) -> None:
     """A neuron's z-scored trace, and under it, on an axis of its own, its noise-free rate in spikes/s where known."""
     axes.plot(time, trace, color="black", lw=0.7)
+    axes.margins(x=0)
     if rate is not None:
         below = axes.twinx()
         below.fill_between(time, rate, color=_ORANGE, alpha=0.45, lw=0)
@@ -94,6 +96,7 @@ def trace_over_rate(
         below.set_yticks([0, 5])
         below.spines["right"].set_visible(True)
         below.tick_params(colors=_ORANGE)
+        below.set_ylabel("rate\n(spikes/s)", color=_ORANGE)
         axes.set_zorder(below.get_zorder() + 1)
         axes.patch.set_visible(False)
 
@@ -107,6 +110,7 @@ def channels(
         axes.plot(time, values[:, column] + SPACING * place, lw=0.7, color=GREY, label=name)
     axes.set_yticks(SPACING * np.arange(len(names)), list(reversed(names)))
     axes.tick_params(left=False)
+    axes.margins(x=0)
 
 
 def blocks(rule: Bool[np.ndarray, " trial"]) -> list[tuple[int, int]]:
@@ -130,14 +134,16 @@ def share_correct(axes: Axes, trials: pd.DataFrame) -> None:
 
 
 def cues_and_choices(axes: Axes, trials: pd.DataFrame) -> None:
-    """A tick for the cue and one for the choice of each trial of a session in the layout of DANDI:000579."""
+    """Ticks for cue and choice of each trial of a session in the layout of DANDI:000579, and for wrong choices."""
     black, left = trials["is_cueB"].to_numpy(bool), trials["is_choL"].to_numpy(bool)
     rows = {"black": (black, "black"), "white": (~black, "0.6")}
     rows |= {name: (which, CHOICES[name]) for name, which in (("left", left), ("right", ~left))}
+    rows["wrong"] = (~trials["is_correct"].to_numpy(bool), _RED)
     for place, (which, shade) in enumerate(reversed(rows.values())):
         axes.plot(np.flatnonzero(which), np.full(which.sum(), place), "|", ms=5, mew=0.8, color=shade)
     axes.set_yticks(range(len(rows)), list(reversed(rows)))
     axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("trial")
 
 
@@ -156,6 +162,7 @@ def before_preparation(
     right.set_ylabel("z-score of smoothed")
     axes.set_ylabel("dF/F")
     axes.margins(x=0)
+    legend_above(axes, columns=2)
 
 
 def condition_averages(axes: Axes, rows: pd.DataFrame) -> None:
@@ -183,6 +190,22 @@ def drive_parts(axes: Axes, time: Float[np.ndarray, " frame"], parts: pd.DataFra
         axes.plot(time, parts[name], color=shade, lw=0.8, label=name)
     axes.axhline(0, color="0.8", lw=0.6, zorder=0)
     axes.set_ylabel("drive")
+    axes.margins(x=0)
+    legend_above(axes, columns=len(SOURCES))
+
+
+def under_noise(
+    axes: Axes,
+    time: Float[np.ndarray, " frame"],
+    recorded: Float[np.ndarray, " frame"],
+    clean: Float[np.ndarray, " frame"],
+) -> None:
+    """A synthetic neuron's dF/F as recorded, and without imaging noise."""
+    axes.plot(time, recorded, color="0.65", lw=0.6, label="as recorded")
+    axes.plot(time, clean, color=_ORANGE, label="without noise")
+    axes.set_ylabel("dF/F")
+    axes.margins(x=0)
+    axes.legend(loc="upper right", ncols=2)
 
 
 def gap_lines(axes: Axes, rows: pd.DataFrame, shades: Mapping[str, str], label: str) -> None:
