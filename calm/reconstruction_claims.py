@@ -31,9 +31,9 @@ def judge_claim_1(sessions: pd.DataFrame) -> pd.DataFrame:
         groups = {name: part.to_numpy() for name, part in values[dataset].groupby("variant")}
         held_in, held_out = (groups.get(name, values.to_numpy()[:0]) for name in ("held-in", "held-out"))
         tests = {
-            f"CalM on held-in sessions, over {FAITHFUL}": faithfulness(held_in),
-            f"CalM on held-out sessions, over {FAITHFUL}": faithfulness(held_out),
-            f"CalM on held-out minus held-in sessions, within {MARGIN}": equality(held_in, held_out),
+            f"CalM, held-in over {FAITHFUL}": faithfulness(held_in),
+            f"CalM, held-out over {FAITHFUL}": faithfulness(held_out),
+            f"CalM, held-out minus held-in within {MARGIN}": equality(held_in, held_out),
         }
         shared = {"item": "claim 1", "dataset": dataset, "split": "test", "variant": "", "metric": "corr"}
         judged += [{**shared, "method": method, **test} for method, test in tests.items()]

@@ -115,7 +115,7 @@ for part, (group, sessions) in zip(parts, recordings.groups.items(), strict=True
     correlations = pearson(original[neurons], reconstructed[neurons])
     seconds = np.arange(original.shape[1]) / session.rate
     reconstructions(list(axes), seconds, original[neurons], reconstructed[neurons], correlations)
-    part.suptitle(f"{group}: subject {session.subject}")
+    axes[0].set_title(f"{group}: subject {session.subject}", loc="left")
 shown = [max(sessions, key=lambda each: len(each.neurons)).name for sessions in recordings.groups.values()]
 examples = rows.query("session in @shown and split == 'test'")
 save_item(figures, "fig1c", examples.assign(item="fig1c"), figure, made_with)

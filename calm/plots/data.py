@@ -21,12 +21,13 @@ SOURCES = {"cue": "black", "choice": _BLUE, "position": _GREEN, "speed": _ORANGE
 GROUPS = {"held-in": COLOURS["CalM"], "held-out": _CYAN}
 SPLIT_LINES = {"train": ":", "test": "-"}
 SPACING = 5.0  # sd between channels that are drawn above each other
+SMALL = {"ha": "center", "va": "bottom", "fontsize": 6}  # of numbers above bars
 WINDOW = 15  # trials of a running mean
 BETWEEN = "0.75"  # grey of borders between trials
 
 
 def six_bars(axes: Axes, table: pd.DataFrame, splits: Sequence[str], label: str) -> None:
-    """Mean and standard error over sessions, a dot for each: held-in and held-out beside each other (Fig. 1B).
+    """Mean (written above) and standard error over sessions, a dot for each, held-in beside held-out ones (Fig. 1B).
 
     Args:
         axes: to draw on.
@@ -41,8 +42,13 @@ def six_bars(axes: Axes, table: pd.DataFrame, splits: Sequence[str], label: str)
         means = summarise(rows, ["split"]).set_index("split")
         for start, split in zip(starts, splits, strict=True):
             draw_bar(axes, start + place, means.loc[split, "mean"], means.loc[split, "sem"], GROUPS[group])
-            draw_sessions(axes, start + place, sessions_of(rows, {"split": split}))
-        count = means["n"].max()
+            values = sessions_of(rows, {"split": split})
+            draw_sessions(axes, start + place, values)
+            height = max(values.max(), 0)
+            axes.annotate(
+                f"{means.loc[split, 'mean']:.3f}", (start + place, height), (0, 3), textcoords="offset points", **SMALL
+            )
+        count = int(means["n"].max())
         axes.bar(0, 0, color=GROUPS[group], alpha=0.75, label=f"{group} (n = {count} session{'s' * (count > 1)})")
     axes.set_xticks(starts + (len(groups) - 1) / 2, splits)
     axes.tick_params(bottom=False)
