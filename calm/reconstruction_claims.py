@@ -69,7 +69,7 @@ def equality(held_in: Float[ndarray, " session"], held_out: Float[ndarray, " _se
 
 def testable(values: Float[ndarray, " session"]) -> bool:
     """At least two sessions that differ: otherwise there is no error to estimate."""
-    return len(values) > 1 and values.std() > 0
+    return bool(len(values) > 1 and values.std() > 0)
 
 
 def found(effect: float, low: float, high: float, p: float, here: bool) -> dict[str, float | str]:

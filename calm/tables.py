@@ -10,8 +10,9 @@ COUNTS = ("sessions", "neurons", "mean trial frames")  # metrics of both tables
 
 
 def describe_sessions(recordings: Recordings) -> pd.DataFrame:
-    """One row a session: `session`, `subject`, its `group` (held-in or held-out), `neurons`, `trials`, and `frames` of
-    all trials together; and the `area` it was recorded in, where the file says.
+    """One row a session: name, `subject` and `group` (held-in or held-out), `neurons`, `trials`, and their `frames`.
+
+    Where the file tells the area that was recorded, `area`, too.
     """
     rows = []
     for group, sessions in recordings.groups.items():

@@ -48,7 +48,7 @@ recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 figures = figures_folder(profile, recordings.name)
 for group, sessions in recordings.groups.items():
     subjects, neurons = {each.subject for each in sessions}, sum(len(each.neurons) for each in sessions)
-    print(f"{group}: {len(sessions)} sessions of {len(subjects)} subjects, {neurons} neurons")
+    print(f"{group}: sessions {len(sessions)}, subjects {len(subjects)}, neurons {neurons}")
 
 # %% [markdown]
 # ## Training

@@ -127,8 +127,9 @@ def test_nothing_is_claimed_without_an_error_to_estimate():
 
 def test_published_values_are_all_there():
     published = report.read_published()
-    assert len(published) == 39
-    assert published["value"].between(0, 1).all()
+    counts = published["item"].isin(["table1", "table2"])
+    assert len(published[~counts]) == 39 and len(published[counts]) == 3 * (8 + 6)
+    assert published.loc[~counts, "value"].between(0, 1).all()
     assert not published.duplicated(["item", "method", "variant", "metric"]).any()
     fig3c = published[published["item"] == "fig3c"].set_index("method")["value"]
     assert fig3c["CalM"] == 0.4025 and fig3c.idxmax() == "CalM"

@@ -1,7 +1,7 @@
 """Panels of the notebooks on data, tokenizer and pretraining: recordings, their task and truth, groups of sessions."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ CHOICES = {"left": _BLUE, "right": _ORANGE}
 CUES = {"black": "-", "white": "--"}
 SOURCES = {"cue": "black", "choice": _BLUE, "position": _GREEN, "speed": _ORANGE, "latent": _PURPLE}
 GROUPS = {"held-in": COLOURS["CalM"], "held-out": _CYAN}
+TRAINED = {"with scheduled sampling": COLOURS["CalM"], "without": _RED}  # variants of a transformer
 SPLIT_LINES = {"train": ":", "test": "-"}
 SPACING = 5.0  # sd between channels that are drawn above each other
 SMALL = {"ha": "center", "va": "bottom", "fontsize": 6}  # of numbers above bars
@@ -36,7 +37,7 @@ def six_bars(axes: Axes, table: pd.DataFrame, splits: Sequence[str], label: str)
         label: of the value, with its unit if it has one.
     """
     groups = [group for group in GROUPS if (table["variant"] == group).any()]
-    starts = (len(groups) + 0.6) * np.arange(len(splits))
+    starts = [place * (len(groups) + 1) for place in range(len(splits))]
     for place, group in enumerate(groups):
         rows = table[table["variant"] == group]
         means = summarise(rows, ["split"]).set_index("split")
@@ -50,7 +51,7 @@ def six_bars(axes: Axes, table: pd.DataFrame, splits: Sequence[str], label: str)
             )
         count = int(means["n"].max())
         axes.bar(0, 0, color=GROUPS[group], alpha=0.75, label=f"{group} (n = {count} session{'s' * (count > 1)})")
-    axes.set_xticks(starts + (len(groups) - 1) / 2, splits)
+    axes.set_xticks(np.array(starts) + (len(groups) - 1) / 2, splits)
     axes.tick_params(bottom=False)
     axes.set_ylabel(label)
     axes.set_xlabel("bars: mean ± s.e.m. over sessions, dots: sessions")
@@ -214,20 +215,19 @@ def under_noise(
     axes.legend(loc="upper right", ncols=2)
 
 
-def gap_lines(axes: Axes, rows: pd.DataFrame, shades: Mapping[str, str], label: str) -> None:
+def gap_lines(axes: Axes, rows: pd.DataFrame, label: str) -> None:
     """Mean over sessions of one metric at each time since the end of the context, for each variant and split.
 
     Args:
         axes: to draw on.
-        rows: as `LagRow`.
-        shades: the colour of each variant.
+        rows: as `LagRow`, of the variants TRAINED.
         label: of the metric, with its unit.
     """
-    for variant, shade in shades.items():
+    for variant, shade in TRAINED.items():
         for split, line in SPLIT_LINES.items():
             own = rows[(rows["variant"] == variant) & (rows["split"] == split)]
             mean = own.groupby("seconds")["value"].mean()
             axes.plot(mean.index, mean, color=shade, linestyle=line, label=f"{variant}, {split}")
-    axes.set_xlabel("time since end of context (s)")
+    axes.set_xlabel(f"time since end of context (s)\nmean over sessions, n = {rows['session'].nunique()}")
     axes.set_ylabel(label)
     axes.margins(x=0)
