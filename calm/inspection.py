@@ -100,7 +100,7 @@ def average_rows(
     for trial, row in enumerate(session.trials.itertuples()):
         frames = np.arange(max(0, row.arm_frame - span), min(session.frames[trial], row.arm_frame + span + 1))
         part = pd.DataFrame(session.traces[trial][np.ix_(neurons, frames)].T, columns=pd.Index(neurons, name="neuron"))
-        part["seconds"] = (frames - row.arm_frame) / session.rate
+        part["seconds"] = ((frames - row.arm_frame) / session.rate).round(4)
         part["cue"], part["choice"] = "black" if row.is_cueB else "white", "left" if row.is_choL else "right"
         parts += [part] * (row.maze_frames > 0)
     keys = ["neuron", "cue", "choice", "seconds"]

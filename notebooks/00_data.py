@@ -211,8 +211,9 @@ else:
 # ## The truth behind a synthetic neuron
 #
 # A neuron of the cohort is driven by the cue on the stem, by the choice, by its place in the maze, by the speed, and by a recurrent network
-# that all neurons share (`latent`). The drive sets the rate, $(\tanh(\text{drive}) + 1)/2 \cdot \lambda_\mathrm{max}$ (Eq. 17); spikes are
-# drawn from it, each leaves a calcium transient (Eq. 18), and imaging adds noise.
+# that all neurons share (`latent`); a constant, not drawn, comes on top. The drive sets the rate,
+# $(\tanh(\text{drive}) + 1)/2 \cdot \lambda_\mathrm{max}$ (Eq. 17); spikes are drawn from it, each leaves a calcium transient (Eq. 18), and
+# imaging adds noise.
 
 # %%
 if truth:
@@ -242,7 +243,7 @@ if truth:
     plt.show()
     display(table(rows)[["variant", "metric", "value"]].round(3))
 else:
-    print("Recordings have no known truth: that is why there is a synthetic cohort beside them.")
+    print("Only the synthetic cohort comes with its truth.")
 
 # %%
 items = ["table1", "data_session", "data_preparation"] + ["table2"] * has_areas

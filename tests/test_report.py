@@ -206,4 +206,4 @@ def test_summary_fits_a_terminal(written, capsys):
     printed = capsys.readouterr().out
     table_lines = [line for line in printed.splitlines() if not line.startswith("Figures")]
     assert max(map(len, table_lines)) <= 100
-    assert "CalM, mean of 16" in printed and "39 published values need the recordings" in printed
+    assert "CalM, mean of 16" in printed and "81 published values need the recordings" in printed

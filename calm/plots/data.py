@@ -187,6 +187,7 @@ def condition_averages(axes: Axes, rows: pd.DataFrame) -> None:
         label = f"{cue}, {choice} (n = {part['n'].max()})"
         axes.plot(part["seconds"], part["value"], color=shade, linestyle=CUES[cue], label=label)
     axes.axvline(0, color=BETWEEN, lw=0.6, linestyle=":", zorder=0)
+    axes.set_xticks([-4, 0, 4])
     axes.set_xlabel("time from entering\nthe arm (s)")
     axes.margins(x=0)
 
