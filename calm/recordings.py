@@ -108,14 +108,7 @@ def described(path: str | Path, profile: Profile, seed: int, runs: Path) -> Reco
     dataset, window = load_dataset(path), profile.quantizer.window
     if dataset.context % window:
         raise CalmError(f"{dataset.name}: `context` {dataset.context} ends within a token: use a multiple of {window}.")
-    files: dict[str, Path] = {}
-
-    def read(file: Path) -> Session:
-        session = prepared(file, dataset, dataset.context + window, seed, runs)
-        files[session.name] = file
-        return session
-
-    sessions = read_sessions(dataset, read)
+    sessions = read_sessions(dataset, lambda file: prepared(file, dataset, dataset.context + window, seed, runs))
     held_in = [session for session in sessions if session.subject not in dataset.held_out]
     if not held_in:
         raise CalmError(f"{dataset.name}: every subject is held out: leave one to train on out of `held_out`.")
@@ -125,7 +118,7 @@ def described(path: str | Path, profile: Profile, seed: int, runs: Path) -> Reco
         held_out=[session for session in sessions if session.subject in dataset.held_out],
         profile=fitted(profile, dataset, min(int(session.frames.min()) for session in sessions)),
         smoothing=dataset.smoothing,
-        files=files,
+        files={session.name: path for session, path in zip(sessions, dataset.paths(), strict=True)},
     )
 
 

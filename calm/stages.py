@@ -105,13 +105,25 @@ def adapt_transformer(
 ) -> Trained[DualAxisTransformer]:
     """New sessions for a pretrained transformer: all is frozen but their neuron and session embeddings (spec 3)."""
     key = forecast_key("adapted", pretrained.key, sessions, profile, seed)
-    model = new_transformer(quantizer.model, sessions, profile, seed)
-    shared = {name: value for name, value in pretrained.model.state_dict().items() if "embeddings" not in name}
-    model.load_state_dict(shared, strict=False)
+    model = with_new_sessions(pretrained.model, quantizer.model, sessions, profile, seed)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("embeddings" in name)
     task = forecast_task(quantizer, sessions, profile, seed, runs)
     return Trained(model, fit(model, task, profile.dat_fit, seed=seed, folder=runs / key), key)
+
+
+def with_new_sessions(
+    pretrained: DualAxisTransformer,
+    quantizer: NeuralQuantizer,
+    sessions: Sequence[Session],
+    profile: Profile,
+    seed: int,
+) -> DualAxisTransformer:
+    """The pretrained transformer for other sessions, whose embeddings are untrained: where adaptation begins."""
+    model = new_transformer(quantizer, sessions, profile, seed)
+    shared = {name: value for name, value in pretrained.state_dict().items() if "embeddings" not in name}
+    model.load_state_dict(shared, strict=False)
+    return model
 
 
 def forecast_key(name: str, earlier: str, sessions: Sequence[Session], profile: Profile, seed: int) -> str:

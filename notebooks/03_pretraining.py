@@ -12,29 +12,47 @@
 # ---
 
 # %% [markdown]
-# %% [markdown]
 # # Learning to predict tokens
 #
 # One dual-axis transformer (DAT) for all held-in sessions: it shares everything but an embedding for each neuron and one for
 # each session. Then sessions of held-out subjects are added by training only *their* embeddings, everything else frozen.
+#
+# Two questions beside the training itself. What does scheduled sampling, the training on the model's own predictions, do to the gap
+# between trials that it was trained on and trials that it was not? And how much of a forecast for a new subject is in the embeddings
+# that are trained for it?
 
 # %% tags=["parameters"]
 profile: str = "smoke"  # smoke, quick, laptop, gpu or paper: how large
-dataset: str = "simulation"  # or the path of a dataset description (data/README.md)
+dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials, the initial weights and the batches
 
 # %%
+import time
+
 import matplotlib.pyplot as plt
+from IPython.display import display
 
+from calm.baselines.linear import Decay, MeanTrial
+from calm.comparison import score_methods
 from calm.config import load_profile
-from calm.paths import RUNS
-from calm.plots import COLUMN, loss_curves, use_style
+from calm.devices import best_device
+from calm.evaluation import search_transformer
+from calm.forecasting import CalMForecaster
+from calm.paths import RUNS, figures_folder
+from calm.plots import COLUMN, PAGE, bars, loss_curves, use_style
+from calm.plots.data import TRAINED, gap_lines
+from calm.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
-from calm.stages import adapt_transformer, train_quantizer, train_transformer
+from calm.results import save_item, summarise, table
+from calm.sampling_gap import LOSSES, gap_rows, without_sampling
+from calm.scores import ForecastScores
+from calm.stages import adapt_transformer, train_quantizer, train_transformer, with_new_sessions
 
+started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
-quantizer = train_quantizer(recordings.held_in, recordings.profile, seed=seed, runs=RUNS)
+settings, figures = recordings.profile, figures_folder(profile, recordings.name)
+quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
 
 # %% [markdown]
 # ## Pretraining
@@ -42,25 +60,103 @@ quantizer = train_quantizer(recordings.held_in, recordings.profile, seed=seed, r
 # The input of a neuron at a time step is the sum of its token's, its own and its session's embedding (Eq. 10). Every layer
 # attends over the neurons of the same time step, and over time with a causal mask. The loss is the cross-entropy of the next
 # token (Eq. 11). Two things harden the model against its own mistakes: scheduled sampling (Eq. 12) feeds its predictions back
-# in a block of the input, and neighbourhood replacement (Eq. 13) swaps tokens for similar ones.
+# in a block of the input, and neighbourhood replacement (Eq. 13) swaps tokens for similar ones. A few learning rates are tried.
 
 # %%
-transformer = train_transformer(quantizer, recordings.held_in, recordings.profile, seed=seed, runs=RUNS)
+tries = search_transformer(quantizer, recordings.held_in, settings, seed=seed, runs=RUNS)
+print({f"learning rate {rate:.2g}": round(tried.score, 3) for rate, tried in tries.tries.items()})
+transformer = tries.chosen
 figure, axes = plt.subplots(figsize=(COLUMN, 2))
 loss_curves(axes, transformer.history, "forecast, validation (r)")
 plt.show()
 
 # %% [markdown]
-# The two curves need not move together: what makes rollouts good, the coupling between neurons, is learned late and hardly
-# shows in the loss. So the weights are chosen by rollouts on validation trials.
+# Grey: mean loss of an epoch, on corrupted input. Blue: correlation of forecasts of validation trials. The two need not move together:
+# what makes rollouts good, the coupling between neurons, is learned late and hardly shows in the loss. So learning rate and weights are
+# chosen by rollouts on validation trials.
+#
+# ## What scheduled sampling does
+#
+# The same transformer is trained once more, all the same but without scheduled sampling. Both are asked for the tokens of the horizon in
+# training, validation and test trials: given all true tokens before each (as in training), and given the context only and their own
+# likeliest tokens from there on (as in a forecast). The difference between the two is what a model's own mistakes cost it; the difference
+# between training and test trials is what it learned by heart.
+
+# %%
+bare = without_sampling(settings, tries.learning_rate)
+unsampled = train_transformer(quantizer, recordings.held_in, bare, seed=seed, runs=RUNS)
+models = dict(zip(TRAINED, (transformer.model, unsampled.model), strict=True))
+rows, course = map(table, gap_rows(models, quantizer.model, recordings, item="pretraining_gap", seed=seed))
+
+# %%
+made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
+labels = {
+    LOSSES[0]: "cross-entropy (nats),\ngiven true tokens",
+    LOSSES[1]: "cross-entropy (nats),\ngiven its own tokens",
+}
+labels["corr, greedy"] = "correlation over trials,\nforecast from its own tokens"
+figure, axes = plt.subplots(1, len(labels), figsize=(PAGE, 2.3))
+for panel, (metric, label) in zip(axes, labels.items(), strict=True):
+    gap_lines(panel, course[course["metric"] == metric], label)
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+save_item(figures, "pretraining_gap", rows, figure, made_with)
+save_item(figures, "pretraining_gap_horizon", course, None, made_with)
+plt.show()
+summarise(rows, ["metric", "variant", "split"]).pivot_table(
+    index=["metric", "variant"], columns="split", values="mean", sort=False
+).round(3)
+
+# %% [markdown]
+# Mean over the held-in sessions, all frames or tokens of the horizon. `cross-entropy`: of the true token, mean over neurons, in nats
+# (all codes equally likely: the logarithm of their number). `corr`: forecast correlation of a trial, mean over neurons, with the
+# likeliest token fed back (`greedy`) or all tokens, weighted (`expected`). The lines of the figure are means over trials at each time, for
+# the correlation Pearson over trials, mean over neurons; of the training trials as many are used as there are test trials.
 #
 # ## Held-out subjects
+#
+# The pretrained transformer gets new neuron and session embeddings for each held-out session and nothing else is trained. Beside it stands
+# the same transformer with those embeddings as they were drawn: what it knows of neurons in general, not of these.
 
 # %%
 if recordings.held_out:
-    adapted = adapt_transformer(transformer, quantizer, recordings.held_out, recordings.profile, seed=seed, runs=RUNS)
+    fit = settings.dat_fit.model_copy(update={"learning_rate": tries.learning_rate})
+    chosen = settings.model_copy(update={"dat_fit": fit})
+    adapted = adapt_transformer(transformer, quantizer, recordings.held_out, chosen, seed=seed, runs=RUNS)
+    untrained = with_new_sessions(transformer.model, quantizer.model, recordings.held_out, chosen, seed)
+    untrained.to(best_device()).eval()
     figure, axes = plt.subplots(figsize=(COLUMN, 2))
     loss_curves(axes, adapted.history, "forecast, validation (r)")
     plt.show()
 else:
     print("No subject is held out: name some under `held_out` in the dataset description.")
+
+# %%
+if recordings.held_out:
+    models = {"adapted": adapted.model, "untrained embeddings": untrained}
+    scores = ForecastScores("adaptation", recordings.name, seed, settings.forecast)
+    for session in recordings.held_out:
+        methods = {("decay", ""): Decay().fit(session), ("mean trial", ""): MeanTrial().fit(session)}
+        for variant, model in models.items():
+            given = {"config": settings.forecast, "choice": "expected"}
+            methods["CalM", variant] = CalMForecaster(model, quantizer.model, session.name, **given)
+        score_methods(scores, session, methods)
+    figure, axes = plt.subplots(figsize=(COLUMN, 2.4))
+    correlations = scores.table().query("metric == 'corr' and split == 'test'")
+    correlations = correlations.assign(variant=correlations["variant"].str.replace(" ", "\n"))  # to fit below the bar
+    bars(axes, correlations, ["mean trial", "decay", "CalM"], "forecast correlation (Pearson r)")
+    made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
+    save_item(figures, "adaptation", scores.table(), figure, made_with)
+    plt.show()
+    display(
+        summarise(scores.table(), ["method", "variant", "split", "metric"])
+        .pivot(index=["method", "variant"], columns=["metric", "split"], values="mean")
+        .round(3)
+    )
+
+# %% [markdown]
+# Forecasts of the horizon of held-out sessions, with all tokens fed back, weighted (`expected`). What adaptation is worth is the
+# difference between the two CalM bars; what the population is worth is the difference to a neuron's own decay and to the mean trial.
+
+# %%
+for item in ["pretraining_gap", "pretraining_gap_horizon"] + ["adaptation"] * bool(recordings.held_out):
+    update_provenance(figures / "provenance.json", item, made_with)

@@ -8,6 +8,7 @@ from calm.config import load_profile
 from calm.datasets import load_dataset
 from calm.errors import CalmError
 from calm.keys import stage_key
+from calm.nwb import read_session
 from calm.nwb_writer import write_session
 from calm.reconstruction import reconstruct, reconstruction_rows
 from calm.recordings import load_recordings
@@ -83,6 +84,17 @@ def test_adaptation_changes_embeddings_of_new_sessions_only(transformer, quantiz
     assert any(parameter.abs().sum() > 0 for parameter in adapted.model.session_embeddings)  # they start at zero
 
 
+def test_adaptation_begins_with_the_pretrained_weights_and_embeddings_as_drawn(
+    transformer, quantizer, recordings, smoke
+):
+    given = (quantizer.model, recordings.held_out, smoke, 0)
+    start, drawn = stages.with_new_sessions(transformer.model, *given), stages.new_transformer(*given).state_dict()
+    for name, value in start.state_dict().items():
+        expected = drawn[name] if "embeddings" in name else transformer.model.state_dict()[name].cpu()
+        assert torch.equal(value, expected), name
+    assert list(start.index) == ["simulation-2"]
+
+
 def test_held_out_sessions_are_those_that_nothing_was_trained_on(recordings, smoke):
     assert [session.name for session in recordings.held_in] == ["simulation-0", "simulation-1"]
     assert [session.name for session in recordings.held_out] == ["simulation-2"]
@@ -118,6 +130,14 @@ def test_a_description_gives_sessions_groups_context_and_horizon(description, sm
     assert found.profile.forecast.horizon == found.profile.poco.horizon == 40  # the trials have 64 frames
     assert {name: len(sessions) for name, sessions in found.groups.items()} == {"held-in": 2, "held-out": 1}
     assert set(found.held_in[0].trials["split"]) == {"train", "val", "test"}
+
+
+def test_a_description_tells_how_and_from_what_sessions_were_made(description, smoke, runs):
+    found = load_recordings(str(description), smoke, seed=0, runs=runs)
+    assert found.smoothing == 0.5
+    assert {session.name for session in found.held_in + found.held_out} == set(found.files)
+    for name, file in found.files.items():
+        assert read_session(file).name == name
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,249 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The recordings (Tables 1 and 2)
+#
+# The paper's recordings (Tseng et al. 2022, DANDI:000579) are two-photon traces of eight mice that run through a Y-maze. A black or
+# white cue on the walls of its stem tells which arm is rewarded; which cue means which arm switches from time to time. They are 246 GB
+# and do not come with calm. By default this notebook shows a *synthetic cohort* in files of exactly their layout: as many mice, with
+# sessions and areas in the same proportions. Nothing in it was measured. What it has, and recordings do not, is its truth.
+#
+# How many sessions and neurons are there, what does the mouse do, what does a neuron's trace look like, and what is done to it before
+# any model sees it?
+
+# %% tags=["parameters"]
+profile: str = "smoke"  # smoke, quick, laptop, gpu or paper: how large
+dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
+seed: int = 0  # of the split into trials
+shown: int = 4  # consecutive trials, and neurons, to look at
+
+# %%
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import display
+
+from calm.config import load_profile
+from calm.hidden import drive_parts, under_trials
+from calm.inspection import (
+    average_rows,
+    has_task,
+    label,
+    neighbour_correlation,
+    recorded_trace,
+    selective_neurons,
+    session_rows,
+    smoothed_trace,
+    some_consecutive,
+    task_rows,
+)
+from calm.metrics import pearson
+from calm.paths import figures_folder
+from calm.plots import COLUMN, PAGE, use_style
+from calm.plots import data as panels
+from calm.population import VOLUME
+from calm.provenance import provenance, update_provenance
+from calm.recordings import load_recordings
+from calm.results import Row, save_item, table
+from calm.tables import beside_paper, count_rows, describe_sessions, wide
+
+started = time.time()
+use_style()
+recordings = load_recordings(dataset, load_profile(profile), seed=seed)
+figures = figures_folder(profile, recordings.name)
+made_with = provenance(recordings.profile.model_dump(mode="json"), seed, recordings.fingerprints, started)
+sessions = describe_sessions(recordings)
+print(
+    f"{recordings.name}: {len(sessions)} sessions, {sessions['neurons'].sum()} neurons, {sessions['trials'].sum()} trials"
+)
+
+# %% [markdown]
+# ## How many
+#
+# Held-out mice take no part in pretraining. The paper holds out mice 6 and 10.
+
+# %%
+sessions.groupby("group").agg(
+    subjects=("subject", "nunique"), sessions=("session", "count"), neurons=("neurons", "sum"), trials=("trials", "sum")
+)
+
+# %% [markdown]
+# **Table 1.** By mouse. Mean trial frames: over all trials of all sessions; a session of the paper's layout has 6 frames per second.
+
+# %%
+has_areas = "area" in sessions  # the layout of the paper's recordings
+counts = table(count_rows(recordings, item="table1", by="subject", seed=seed))
+save_item(figures, "table1", counts, None, made_with)
+beside_paper(counts) if has_areas else wide(counts)
+
+# %% [markdown]
+# **Table 2.** By cortical area.
+
+# %%
+if has_areas:
+    counts = table(count_rows(recordings, item="table2", by="area", seed=seed))
+    save_item(figures, "table2", counts, None, made_with)
+    display(beside_paper(counts))
+else:
+    print("The files of these recordings do not tell areas in the layout of DANDI:000579: there is no Table 2.")
+
+# %% [markdown]
+# ## A session
+#
+# The largest held-in one. First its task: which cue came, where the mouse went, which rule was on, and how often it was right.
+
+# %%
+session = max(recordings.held_in, key=lambda each: len(each.neurons))
+print(f"{session.name}: {len(session.neurons)} neurons, {len(session.traces)} trials, {session.rate:.2f} frames/s")
+if has_task(session):
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(PAGE, 2.2), sharex=True, height_ratios=[3, 2])
+    panels.share_correct(top, session.trials)
+    panels.cues_and_choices(bottom, session.trials)
+    save_item(figures, "data_task", table(task_rows(recordings, item="data_task", seed=seed)), figure, made_with)
+    plt.show()
+else:
+    print("The trial table does not tell cue, choice and rule: what follows shows the traces only.")
+
+# %% [markdown]
+# Upper row: share of correct choices (running mean; dashed: chance), rule A shaded. Lower rows: a tick for each trial at its cue and at
+# the arm that the mouse went into. The rule says which of the two belong together.
+#
+# Now a few trials in a row, around the first switch of the rule if there is one: the neurons that vary most, and behaviour (z-scores, channels
+# 5 apart; for the paper's mice the velocity of the ball under them).
+
+# %%
+trials = some_consecutive(session, shown)
+seconds = np.arange(session.frames[trials].sum()) / session.rate
+edges = np.cumsum([0, *session.frames[trials]]) / session.rate
+traces = np.concatenate([session.traces[trial] for trial in trials], axis=1)
+behaviour = np.concatenate([session.behaviour[trial] for trial in trials])
+neurons = np.argsort(traces.var(axis=1))[::-1][:shown]
+truth = recordings.truth(session)  # only calm's own mice have one
+rates = under_trials(truth, session, neurons, trials, truth.rates) / VOLUME if truth else [None] * len(neurons)
+
+# %%
+figure, axes = plt.subplots(
+    len(neurons) + 2, 1, figsize=(PAGE, 4.6), sharex=True, height_ratios=[0.5, *[1] * len(neurons), 1.6]
+)
+task = session.trials.iloc[trials] if has_task(session) else session.trials.iloc[:0]
+panels.trial_strip(axes[0], edges, task)
+axes[0].set_visible(len(task) > 0)
+for panel, neuron, rate in zip(axes[1:-1], neurons, rates, strict=True):
+    panels.trace_over_rate(panel, seconds, traces[neuron], rate)
+    panel.set_ylabel(f"neuron {neuron}\n(z-score)")
+panels.channels(axes[-1], seconds, behaviour, session.behaviour_names)
+arms = edges[: len(task)] + task.get("arm_frame", np.array([])) / session.rate
+for panel in axes[1:]:
+    panels.trial_borders(panel, edges[1:-1], arms)
+axes[-1].set_xlabel(f"time in trials {trials[0]} to {trials[-1]}, one after the other (s)")
+save_item(figures, "data_session", table(session_rows(recordings, item="data_session", seed=seed)), figure, made_with)
+plt.show()
+
+# %% [markdown]
+# Solid lines: a new trial begins; dotted: the mouse enters the arm. Each trial stands by itself: what is between trials is left out, and
+# smoothing (below) starts anew, hence the steps. Orange, for the synthetic cohort: the rate that the neuron really had, before spikes,
+# calcium and imaging noise. Calcium decays within seconds, so that the trace lags behind it.
+#
+# ## What is done to the traces
+#
+# Raw $\Delta F/F$ is smoothed within each trial, $y_t = w x_t + (1 - w) y_{t-1}$ (the dataset description says with which $w$; 1 is not at
+# all), then z-scored with the mean and the standard deviation of the neuron's training frames. The trials are split at random, 70/15/15.
+# Smoothing makes a frame more like the next one. So it raises every score of a forecast, of all methods alike.
+
+# %%
+neuron, few = neurons[0], trials[:2]
+prepared = [session.traces[trial] for trial in few]
+recorded = [recorded_trace(session, trial, recordings.smoothing) for trial in few]
+smoothed = [smoothed_trace(session, trial) for trial in few]
+scale = tuple(session.neurons.loc[neuron, ["mean", "sd"]].astype(float))
+stretch = seconds[: sum(session.frames[few])]
+figure, axes = plt.subplots(figsize=(COLUMN, 1.9))
+panels.before_preparation(axes, stretch, np.hstack(recorded)[neuron], np.hstack(smoothed)[neuron], scale)
+panels.trial_borders(axes, edges[1:2], [])
+axes.set_xlabel("time (s)")
+shared = label(recordings, session, "data_preparation", "", seed) | {
+    "metric": "corr of neighbouring frames",
+    "n": len(few),
+}
+kinds = {"recorded": recorded, f"smoothed, w = {recordings.smoothing:g}": prepared}
+rows = [Row(**{**shared, "variant": kind}, value=neighbour_correlation(part)) for kind, part in kinds.items()]
+save_item(figures, "data_preparation", table(rows), figure, made_with)
+plt.show()
+table(rows)[["variant", "metric", "value"]].round(3)
+
+# %% [markdown]
+# ## What the neurons do in the maze
+#
+# Mean trace by cue and choice, around the moment the mouse enters the arm. Shown are the neurons whose activity in the maze differs most
+# between the four kinds of trial (F statistic), so they were picked for being different.
+
+# %%
+if has_task(session):
+    tuned = selective_neurons(session, shown)
+    averages = average_rows(recordings, session, tuned, item="data_averages", seed=seed)
+    figure, axes = plt.subplots(1, len(tuned), figsize=(PAGE, 2), sharey=True, squeeze=False)
+    for panel, neuron in zip(axes[0], tuned, strict=True):
+        panels.condition_averages(panel, averages[averages["neuron"] == neuron])
+        panel.set_title(f"neuron {neuron}")
+    axes[0, 0].set_ylabel("z-score, mean ± s.e.m.")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    save_item(figures, "data_averages", averages, figure, made_with)
+    plt.show()
+else:
+    print("Without cue and choice there is nothing to average over.")
+
+# %% [markdown]
+# ## The truth behind a synthetic neuron
+#
+# A neuron of the cohort is driven by the cue on the stem, by the choice, by its place in the maze, by the speed, and by a recurrent network
+# that all neurons share (`latent`); a constant, not drawn, comes on top. The drive sets the rate,
+# $(\tanh(\text{drive}) + 1)/2 \cdot \lambda_\mathrm{max}$ (Eq. 17); spikes are drawn from it, each leaves a calcium transient (Eq. 18), and
+# imaging adds noise.
+
+# %%
+if truth:
+    neuron = int(tuned[0])
+    drive = drive_parts(truth, session, neuron, trials)
+    rate = under_trials(truth, session, tuned[:1], trials, truth.rates)[0] / VOLUME
+    clean = under_trials(truth, session, np.arange(len(session.neurons)), trials, truth.traces)
+    raw = np.hstack([recorded_trace(session, trial, recordings.smoothing) for trial in trials])
+    figure, axes = plt.subplots(3, 1, figsize=(PAGE, 3.4), sharex=True, height_ratios=[1.6, 1, 1])
+    panels.drive_parts(axes[0], seconds, drive)
+    axes[0].set_title(f"neuron {neuron}", loc="left")
+    axes[1].plot(seconds, rate, color="black")
+    axes[1].set_ylabel("rate\n(spikes/s)")
+    panels.under_noise(axes[2], seconds, raw[neuron], clean[neuron])
+    axes[2].set_xlabel(f"time in trials {trials[0]} to {trials[-1]}, one after the other (s)")
+    for panel in axes:
+        panels.trial_borders(panel, edges[1:-1], arms)
+    shared = label(recordings, session, "data_truth", "", seed) | {
+        "metric": "corr with noise-free trace",
+        "n": len(trials),
+    }
+    kinds = {"recorded": raw, f"smoothed, w = {recordings.smoothing:g}": traces}
+    rows = [
+        Row(**{**shared, "variant": kind}, value=float(pearson(part, clean).mean())) for kind, part in kinds.items()
+    ]
+    save_item(figures, "data_truth", table(rows), figure, made_with)
+    plt.show()
+    display(table(rows)[["variant", "metric", "value"]].round(3))
+else:
+    print("Only the synthetic cohort comes with its truth.")
+
+# %%
+items = ["table1", "data_session", "data_preparation"] + ["table2"] * has_areas
+items += ["data_task", "data_averages"] * has_task(session) + ["data_truth"] * (truth is not None)
+for item in items:
+    update_provenance(figures / "provenance.json", item, made_with)
