@@ -24,8 +24,8 @@ CHOICES: tuple[Choice, ...] = ("greedy", "expected")  # of what is fed back when
 
 def without_sampling(profile: Profile, learning_rate: float) -> Profile:
     """The profile with this learning rate in stage 2 and without scheduled sampling, whichever form the loss has."""
-    field = {"input": "scheduled_sampling", "losses": "weight_sampling"}[profile.dat.corruption]
-    dat = profile.dat.model_copy(update={field: 0.0})
+    # Both at once, whichever of them the loss reads, so that the ablations' training has the same key.
+    dat = profile.dat.model_copy(update={"scheduled_sampling": 0.0, "weight_sampling": 0.0})
     fit = profile.dat_fit.model_copy(update={"learning_rate": learning_rate})
     return profile.model_copy(update={"dat": dat, "dat_fit": fit})
 

@@ -88,7 +88,7 @@ def test_without_scheduled_sampling_predictions_are_not_fed_back_or_do_not_count
     bare = without_sampling(profile, learning_rate=0.5)
     assert bare.dat_fit.learning_rate == 0.5 and bare.dat.replacement == profile.dat.replacement
     changed = [name for name, value in bare.dat if value != getattr(profile.dat, name)]
-    assert changed == [{"input": "scheduled_sampling", "losses": "weight_sampling"}[corruption]]
+    assert changed == ["scheduled_sampling", "weight_sampling"]
 
     used = ("corruption", "scheduled_sampling", "weight_sampling")
     dat.config = dat.config.model_copy(update={name: getattr(bare.dat, name) for name in used} | {"replacement": 0.0})
