@@ -199,8 +199,8 @@ def extract_trials(extractor: Extractor, session: Session) -> Iterator[Float16[n
 
 
 def trace_hash(session: Session) -> str:
-    """SHA-256 over the name and the traces: all of a session that its features depend on."""
-    digest = hashlib.sha256(session.name.encode())
+    """SHA-256 over the traces: besides the name, all of a session that its features depend on."""
+    digest = hashlib.sha256()
     for trace in session.traces:
         digest.update(str(trace.shape).encode() + np.ascontiguousarray(trace).tobytes())
     return digest.hexdigest()
