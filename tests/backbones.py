@@ -1,0 +1,12 @@
+"""A quantizer and a transformer as if they came out of their trainings."""
+
+import pandas as pd
+
+from calm.features import BackboneFeatures
+from calm.stages import Trained
+
+
+def frozen(quantizer, dat):
+    """Their features."""
+    stages = (Trained(model.eval(), pd.DataFrame(), type(model).__name__) for model in (quantizer, dat))
+    return BackboneFeatures(*stages)
