@@ -1,15 +1,15 @@
 """What the baselines that are networks share: windows of trials, one fit, forecasts in batches."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from calm.baselines import Network, WindowBatch
-from calm.batches import Epoch, Part, Planned, group_trials, plan_epoch
+from calm.batches import Epoch, Part, group_trials, plan_epoch
 from calm.config import Config, FitConfig, ForecastConfig
 from calm.errors import CalmError
 from calm.forecasting import validation_correlation
@@ -25,6 +25,21 @@ MODULES = (
 )
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stretches:
+    """What one batch holds: a stretch out of each of some trials of a session, all of one length."""
+
+    session: int
+    trials: Int[np.ndarray, " batch"]
+    starts: Int[np.ndarray, " batch"]
+    frames: int
+
+    def __iter__(self) -> Iterator[tuple[int, slice]]:
+        """Each trial with the frames to take of it."""
+        for trial, start in zip(self.trials.tolist(), self.starts.tolist(), strict=True):
+            yield trial, slice(start, start + self.frames)
+
+
 def training_part(session: Session, window: int | None) -> Part:
     """The training trials of a session that hold a window.
 
@@ -36,30 +51,34 @@ def training_part(session: Session, window: int | None) -> Part:
         return Part(len(session.neurons), frames, trials)
     if not (frames[trials] >= window).any():
         raise CalmError(
-            f"Session {session.name}: no training trial has the {window} frames of context and horizon that are"
-            " trained on: shorten `context` or `horizon`."
+            f"Session {session.name}: no training trial has the {window} frames that are trained on at once: shorten"
+            " `context` or `horizon` of a forecast, or a decoder's `window`."
         )
     return Part(len(session.neurons), np.minimum(frames, window), trials[frames[trials] >= window])
 
 
-def window_batches(sessions: Sequence[Session], window: int | None, config: FitConfig, *, seed: int) -> Epoch:
-    """Training batches of one epoch, each a WindowBatch: a window of every training trial, or the whole of it."""
+def plan_stretches(sessions: Sequence[Session], window: int | None, config: FitConfig, *, seed: int) -> list[Stretches]:
+    """The batches of one epoch: of every training trial a window that starts anywhere in it, or the whole of it."""
     rng = np.random.default_rng(seed)
     parts = [training_part(session, window) for session in sessions]
     everyone = config.model_copy(update={"neurons": max(part.neurons for part in parts)})  # none is left out
     plan = []
     for planned in plan_epoch(parts, everyone, rng):
-        latest = sessions[planned.session].frames[planned.trials] - parts[planned.session].lengths[planned.trials]
-        plan.append((planned, rng.integers(latest + 1).tolist()))
+        lengths = parts[planned.session].lengths[planned.trials]
+        starts = rng.integers(sessions[planned.session].frames[planned.trials] - lengths + 1)
+        plan.append(Stretches(planned.session, planned.trials, starts, int(lengths[0])))
+    return plan
 
-    def load(item: tuple[Planned, list[int]]) -> WindowBatch:
-        planned, starts = item
-        session, length = sessions[planned.session], parts[planned.session].lengths[planned.trials[0]]
-        stretches = zip(planned.trials, starts, strict=True)
-        traces = [session.traces[trial][:, start : start + length] for trial, start in stretches]
+
+def window_batches(sessions: Sequence[Session], window: int | None, config: FitConfig, *, seed: int) -> Epoch:
+    """Training batches of one epoch, each a WindowBatch: a window of every training trial, or the whole of it."""
+
+    def load(stretches: Stretches) -> WindowBatch:
+        session = sessions[stretches.session]
+        traces = [session.traces[trial][:, frames] for trial, frames in stretches]
         return WindowBatch(session.name, torch.from_numpy(np.stack(traces)))
 
-    return Epoch(plan, load)
+    return Epoch(plan_stretches(sessions, window, config, seed=seed), load)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
