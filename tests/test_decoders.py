@@ -206,5 +206,5 @@ def test_fewer_labels_are_nested_and_leave_validation_and_test_alone(session):
         np.testing.assert_array_equal(few.trials_of(split), session.trials_of(split))
     assert set(keep_labels(session, 0.25, seed=6).trials_of("train").tolist()) != kept[1]
     assert keep_labels(session, 1.0, seed=5).fingerprint() == session.fingerprint() != few.fingerprint()
-    with pytest.raises(CalmError, match="share 0.0 of the labelled trials"):
+    with pytest.raises(CalmError, match=r"share 0\.0 of the labelled trials"):
         keep_labels(session, 0.0, seed=0)
