@@ -72,12 +72,12 @@ def check_behaviour(sessions: Sequence[Session]) -> None:
 
 
 def feature_batches(sessions: Sequence[FeatureSession], config: FitConfig, *, seed: int) -> Epoch:
-    """Training batches of one epoch, each a FeatureBatch of whole trials and all neurons of a session."""
+    """Training batches of one epoch, each a FeatureBatch of all neurons of a session."""
     parts = [Part(len(each.session.neurons), each.tokens, each.session.trials_of("train")) for each in sessions]
     everyone = config.model_copy(update={"neurons": max(part.neurons for part in parts)})  # none is left out
 
     def load(planned: Planned) -> FeatureBatch:
-        return sessions[planned.session].batch(planned.trials)
+        return sessions[planned.session].batch(planned.stretches)
 
     return Epoch(plan_epoch(parts, everyone, np.random.default_rng(seed)), load)
 
@@ -94,7 +94,7 @@ def validation_error(head: BehaviourHead, features: FeatureSession, rows: int) -
     total, count = 0.0, 0
     size = max(1, rows // len(features.session.neurons))
     for group in group_trials(features.tokens, features.session.trials_of("val"), size):
-        batch = features.batch(group)
+        batch = features.whole(group)
         recorded = head.weigh(batch)
         predicted = head(batch.session, batch.features.to(head.bias.device)).cpu()
         total += float((predicted - batch.behaviour).square().nansum())

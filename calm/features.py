@@ -162,11 +162,18 @@ class FeatureSession:
         """Of one trial, read when it is asked for."""
         return self.trials[trial].reshape(-1, len(self.session.neurons), self.extractor.channels)
 
-    def batch(self, trials: Int[np.ndarray, " batch"]) -> FeatureBatch:
-        """Features and behaviour of trials with equally many tokens."""
-        features = np.stack([self.features(trial) for trial in trials], axis=1)
-        behaviour = on_whole_tokens([self.session.behaviour[trial] for trial in trials], self.extractor.window)
-        return FeatureBatch(self.session.name, torch.from_numpy(features), torch.from_numpy(np.stack(behaviour)))
+    def batch(self, stretches: Sequence[tuple[int, slice]]) -> FeatureBatch:
+        """Features and behaviour of stretches of equally many tokens, each a trial and which of its tokens."""
+        features = np.stack([self.features(trial)[tokens] for trial, tokens in stretches], axis=1)
+        window = self.extractor.window
+        frames = [slice(tokens.start * window, tokens.stop * window) for _, tokens in stretches]
+        pairs = zip(stretches, frames, strict=True)
+        behaviour = np.stack([self.session.behaviour[trial][part] for (trial, _), part in pairs])
+        return FeatureBatch(self.session.name, torch.from_numpy(features), torch.from_numpy(behaviour))
+
+    def whole(self, trials: Int[np.ndarray, " batch"]) -> FeatureBatch:
+        """Features and behaviour of whole trials of equally many tokens."""
+        return self.batch([(trial, slice(0, int(self.tokens[trial]))) for trial in trials.tolist()])
 
 
 def store_features(extractor: Extractor, session: Session, runs: Path) -> FeatureSession:

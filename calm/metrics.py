@@ -1,4 +1,4 @@
-"""Scores of a forecast or a reconstruction: pure functions of true and predicted traces."""
+"""Scores of forecasts, reconstructions and decoded behaviour: pure functions of true and predicted values."""
 
 from collections.abc import Sequence
 
@@ -35,14 +35,6 @@ def trial_mse(true: Float[np.ndarray, "channel frame"], predicted: Float[np.ndar
     return float(np.square(true.astype(np.float64) - predicted).mean())
 
 
-def trial_r2(true: Float[np.ndarray, "channel frame"], predicted: Float[np.ndarray, "channel frame"]) -> float:
-    """Coefficient of determination of one trial: per channel over frames, mean over channels (Fig. 4).
-
-    A channel that is constant in this trial counts 1 if predicted exactly and 0 otherwise (scikit-learn's rule).
-    """
-    return float(r2_score(true.T, predicted.T))
-
-
 def pooled_mse(
     true: Sequence[Float[np.ndarray, "channel _frame"]], predicted: Sequence[Float[np.ndarray, "channel _frame"]]
 ) -> float:
@@ -50,14 +42,29 @@ def pooled_mse(
     return trial_mse(np.concatenate(true, axis=1), np.concatenate(predicted, axis=1))
 
 
-def pooled_r2(
-    true: Sequence[Float[np.ndarray, "channel _frame"]], predicted: Sequence[Float[np.ndarray, "channel _frame"]]
-) -> float:
-    """Coefficient of determination per channel over all frames of all trials, mean over channels.
+def channel_scores(
+    true: Float[np.ndarray, "frame behaviour"], predicted: Float[np.ndarray, "frame behaviour"]
+) -> dict[str, Float[np.ndarray, " behaviour"]]:
+    """Scores of decoded behaviour, channel by channel, over the frames on which the channel was recorded.
 
-    Variance between trials counts as explained here and not in a mean of `trial_r2`, so this one is mostly higher.
+    On the frames of one trial this is how the paper's authors score decoding (Fig. 4; spec 4). On all frames of several
+    trials, joined, differences between trials count as explained too, so that R2 is mostly higher.
+
+    Returns:
+        `r2`, 1 - SSE / SST; `mse`, in squared units of the behaviour; `corr`, Pearson's, 0 where the prediction is
+        constant. A channel that does not change on these frames has neither R2 nor correlation, and one that was not
+        recorded there has no score at all: NaN.
     """
-    return trial_r2(np.concatenate(true, axis=1), np.concatenate(predicted, axis=1))
+    scores = {name: np.full(true.shape[1], np.nan) for name in ("r2", "mse", "corr")}
+    for channel in range(true.shape[1]):
+        known = np.isfinite(true[:, channel])
+        series, guess = (each[known, channel].astype(np.float64) for each in (true, predicted))
+        if known.any():
+            scores["mse"][channel] = np.square(series - guess).mean()
+        if known.any() and np.ptp(series) > 0:
+            scores["r2"][channel] = r2_score(series, guess)
+            scores["corr"][channel] = pearson(series, guess)
+    return scores
 
 
 def correlation_over_time(

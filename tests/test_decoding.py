@@ -25,7 +25,7 @@ from calm.decoding import (
 from calm.errors import CalmError
 from calm.features import RawFeatures, on_whole_tokens, store_features
 from calm.heads import GLUHead, LinearHead
-from calm.metrics import pooled_r2
+from calm.metrics import channel_scores
 from calm.session import Session, prepare
 
 RAW = RawFeatures(window=4, tokens=2)
@@ -74,8 +74,8 @@ def r2_of(head, session):
     """R2 over all test frames on whole tokens."""
     traces, truth = zip(*((session.traces[i], session.behaviour[i]) for i in session.trials_of("test")), strict=True)
     decoded = HeadDecoder(head, RAW, session.name).decode(traces)
-    pairs = (on_whole_tokens(values, RAW.window) for values in (truth, decoded))
-    return pooled_r2(*([values.T for values in each] for each in pairs))
+    pairs = (np.concatenate(on_whole_tokens(values, RAW.window)) for values in (truth, decoded))
+    return channel_scores(*pairs)["r2"].mean()
 
 
 @pytest.mark.parametrize("kind", [LinearHead, GLUHead])
@@ -188,7 +188,7 @@ def test_a_head_decodes_whole_trials_as_from_their_stored_features(raw, quantize
     assert isinstance(decoder, Decoder)
     for trial, decoded in enumerate(decoder.decode(uneven.traces)):
         frames, whole = uneven.frames[trial], uneven.frames[trial] // 4 * 4
-        expected = head("uneven", stored.batch(np.array([trial])).features)[0].numpy()
+        expected = head("uneven", stored.whole(np.array([trial])).features)[0].numpy()
         assert decoded.shape == (frames, 2) and decoded.std() > 0
         np.testing.assert_allclose(decoded[:whole], expected, atol=1e-5)
         np.testing.assert_array_equal(decoded[whole:], np.tile(decoded[whole - 1], (frames - whole, 1)))

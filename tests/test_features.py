@@ -97,11 +97,14 @@ def test_a_damaged_file_is_refused(extractor, uneven, tmp_path):
 
 def test_a_batch_holds_the_features_and_the_behaviour_of_its_trials(extractor, uneven, tmp_path):
     stored, trials = store_features(extractor, uneven, tmp_path), np.array([5, 2])  # of 31 frames
-    batch = stored.batch(trials)
+    batch = stored.whole(trials)
     assert batch.session == "uneven" and batch.behaviour.shape == (2, 28, 2)
     for place, trial in enumerate(trials):
         np.testing.assert_array_equal(batch.features[:, place], stored.features(trial))
         np.testing.assert_array_equal(batch.behaviour[place], uneven.behaviour[trial][:28])
+    part = stored.batch([(5, slice(2, 4)), (2, slice(0, 2))])
+    np.testing.assert_array_equal(part.features[:, 0], stored.features(5)[2:4])
+    np.testing.assert_array_equal(part.behaviour[0], uneven.behaviour[5][8:16])
 
 
 def test_a_trial_shorter_than_a_token_is_refused(uneven, tmp_path):

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
+from sklearn.metrics import r2_score
 
 from calm import metrics
 
@@ -39,13 +40,6 @@ def test_perfect_prediction_scores_perfectly():
     true = [np.random.default_rng(0).normal(size=(4, frames)) for frames in (10, 15)]
     assert metrics.trial_correlation(true[0], true[0]) == pytest.approx(1)
     assert metrics.trial_mse(true[0], true[0]) == metrics.pooled_mse(true, true) == 0
-    assert metrics.trial_r2(true[0], true[0]) == metrics.pooled_r2(true, true) == 1
-
-
-def test_predicting_the_mean_scores_zero_r2():
-    true = np.random.default_rng(0).normal(size=(4, 30))
-    mean = np.repeat(true.mean(axis=1, keepdims=True), 30, axis=1)
-    assert metrics.trial_r2(true, mean) == pytest.approx(0)
 
 
 def test_pooled_scores_weigh_frames_and_trial_scores_weigh_trials():
@@ -55,11 +49,67 @@ def test_pooled_scores_weigh_frames_and_trial_scores_weigh_trials():
     assert metrics.pooled_mse(true, predicted) == 0.25
 
 
-def test_pooled_r2_credits_differences_between_trials():
-    true = [np.array([[0.0, 0.1]]), np.array([[5.0, 5.1]])]
-    levels = [np.full((1, 2), 0.05), np.full((1, 2), 5.05)]
-    assert metrics.pooled_r2(true, levels) > 0.99
-    assert metrics.trial_r2(true[0], levels[0]) == pytest.approx(0)
+def behaviour(frames=40, channels=3, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(frames, channels)), rng.normal(size=(frames, channels))
+
+
+def test_channel_scores_are_the_textbook_formulas():
+    true, predicted = behaviour()
+    scores = metrics.channel_scores(true, predicted)
+    errors = ((true - predicted) ** 2).sum(axis=0)
+    np.testing.assert_allclose(scores["r2"], 1 - errors / ((true - true.mean(axis=0)) ** 2).sum(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(scores["r2"], r2_score(true, predicted, multioutput="raw_values"), rtol=1e-12)
+    np.testing.assert_allclose(scores["mse"], errors / 40, rtol=1e-12)
+    expected = [stats.pearsonr(true[:, channel], predicted[:, channel]).statistic for channel in range(3)]
+    np.testing.assert_allclose(scores["corr"], expected, rtol=1e-12)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(1e-3, 1e3), st.floats(-1e3, 1e3))
+def test_r2_does_not_depend_on_units_and_is_at_most_the_squared_correlation(seed, scale, offset):
+    true, predicted = behaviour(seed=seed)
+    scores = metrics.channel_scores(true, predicted)
+    scaled = metrics.channel_scores(scale * true + offset, scale * predicted + offset)
+    np.testing.assert_allclose(scaled["r2"], scores["r2"], rtol=1e-6, atol=1e-6)
+    assert (scores["r2"] <= scores["corr"] ** 2 + 1e-12).all()
+
+
+def test_perfect_decoding_scores_one_and_the_mean_scores_zero():
+    true, _ = behaviour()
+    perfect = metrics.channel_scores(true, true)
+    assert (perfect["r2"] == 1).all() and (perfect["mse"] == 0).all()
+    np.testing.assert_allclose(perfect["corr"], 1, rtol=1e-12)
+    mean = metrics.channel_scores(true, np.tile(true.mean(axis=0), (40, 1)))
+    np.testing.assert_allclose(mean["r2"], 0, atol=1e-12)
+    assert (mean["corr"] == 0).all()
+
+
+def test_frames_that_were_not_recorded_do_not_count_whatever_is_predicted_there():
+    true, predicted = behaviour()
+    gaps = np.zeros((40, 3), dtype=bool)
+    gaps[5:20, 0] = gaps[30:, 1] = True
+    scores = metrics.channel_scores(np.where(gaps, np.nan, true), np.where(gaps, 1e6, predicted))
+    for channel in range(3):
+        kept = ~gaps[:, channel]
+        alone = metrics.channel_scores(true[kept, channel : channel + 1], predicted[kept, channel : channel + 1])
+        assert {name: values[0] for name, values in alone.items()} == {
+            name: values[channel] for name, values in scores.items()
+        }
+
+
+def test_a_channel_that_does_not_change_has_an_error_but_no_r2_and_no_correlation():
+    true, predicted = behaviour()
+    true[:, 1], true[:, 2] = 0.1, np.nan
+    scores = metrics.channel_scores(true.astype(np.float32), predicted.astype(np.float32))
+    assert np.isfinite(scores["r2"]).tolist() == np.isfinite(scores["corr"]).tolist() == [True, False, False]
+    assert np.isfinite(scores["mse"]).tolist() == [True, True, False]
+
+
+def test_r2_over_frames_credits_differences_between_trials():
+    true = [np.array([[0.0], [0.1]]), np.array([[5.0], [5.1]])]
+    levels = [np.full((2, 1), 0.05), np.full((2, 1), 5.05)]
+    assert metrics.channel_scores(np.concatenate(true), np.concatenate(levels))["r2"] > 0.99
+    assert metrics.channel_scores(true[0], levels[0])["r2"] == pytest.approx(0)
 
 
 def test_correlation_over_time_is_per_lag_across_trials():

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from calm.baselines import BOUND, Network, WindowBatch
-from calm.config import TCNConfig
+from calm.config import TCNConfig, TCNDecoderConfig
 from calm.errors import CalmError
 
 
@@ -34,7 +34,7 @@ class Past:
 class CausalLayer(nn.Module):
     """Causal convolution, ReLU and dropout, added to the input; a linear map of it where the widths differ."""
 
-    def __init__(self, inputs: int, config: TCNConfig, dilation: int):
+    def __init__(self, inputs: int, config: TCNConfig | TCNDecoderConfig, dilation: int):
         super().__init__()
         self.reach = (config.kernel - 1) * dilation
         self.convolution = nn.Conv1d(inputs, config.width, config.kernel, dilation=dilation)

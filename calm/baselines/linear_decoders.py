@@ -1,0 +1,144 @@
+"""Linear decoders: GLM, ridge on the traces of the newest frames, and RRR, the same at a reduced rank (spec 5)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from calm.baselines.decoders import shared_behaviours, validation_error
+from calm.baselines.linear import lagged, solve_ridge
+from calm.config import RidgeDecoderConfig
+from calm.errors import CalmError
+from calm.session import Session
+
+
+def lagged_design(trace: Float[np.ndarray, "neuron frame"], lags: int) -> Float[np.ndarray, "frame regressor"]:
+    """For each frame the traces of the newest `lags` frames, itself first, then a 1.
+
+    Frames before the trial are zeros, the mean of every neuron: no lag crosses into another trial.
+    """
+    # `lagged` ends before its target, hence one frame behind the trial that it never reads.
+    return lagged(np.pad(trace.astype(np.float64), ((0, 0), (lags - 1, 1))), lags)
+
+
+def decoding_equations(
+    session: Session, lags: int
+) -> tuple[Float[np.ndarray, "regressor regressor"], Float[np.ndarray, "regressor behaviour"]]:
+    """Gram matrix and moments of the training trials, summed trial by trial so that memory does not grow.
+
+    Frames on which not every channel was recorded take no part.
+
+    Raises:
+        CalmError: there is no other.
+    """
+    regressors = lags * len(session.neurons) + 1
+    gram, moments = np.zeros((regressors, regressors)), np.zeros((regressors, len(session.behaviour_names)))
+    for trial in session.trials_of("train"):
+        behaviour = session.behaviour[trial].astype(np.float64)
+        known = np.isfinite(behaviour).all(axis=1)
+        design = lagged_design(session.traces[trial], lags)[known]
+        gram += design.T @ design
+        moments += design.T @ behaviour[known]
+    if not gram[-1, -1]:
+        raise CalmError(
+            f"Session {session.name}: no training frame has all of {', '.join(session.behaviour_names)}: decode them"
+            " one by one."
+        )
+    return gram, moments
+
+
+class GLM:
+    """Ridge regression of behaviour on the traces of the newest frames; causal, and within the trial.
+
+    Attributes:
+        penalty: ridge penalty, chosen on the validation trials; on the sum of squares, as in scikit-learn.
+        rank: of the coefficients; here, the number of channels.
+        coefficients: rows are (lag, neuron), newest lag first, then the intercept, which is not penalised.
+        validation: mean squared error of every (rank, penalty) tried.
+    """
+
+    penalty: float
+    rank: int
+    coefficients: Float[np.ndarray, "regressor behaviour"]
+    validation: dict[tuple[int, float], float]
+
+    def __init__(self, config: RidgeDecoderConfig):
+        self.config = config
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that were fitted; of a matrix of reduced rank, those that are free."""
+        regressors, behaviours = self.coefficients.shape
+        return self.rank * (regressors - 1 + behaviours - self.rank) + behaviours
+
+    def candidates(
+        self,
+        gram: Float[np.ndarray, "regressor regressor"],
+        moments: Float[np.ndarray, "regressor behaviour"],
+        penalty: float,
+    ) -> dict[int, Float[np.ndarray, "regressor behaviour"]]:
+        """Coefficients by their rank."""
+        return {moments.shape[1]: solve_ridge(gram, moments, penalty)}
+
+    def fit(self, session: Session) -> "GLM":
+        """Fit every penalty (and rank) on the training trials, keep the one with the least validation error.
+
+        Raises:
+            CalmError: no behaviour to fit or to validate with.
+        """
+        shared_behaviours([session])
+        gram, moments = decoding_equations(session, self.config.lags)
+        self.validation, best, kept = {}, np.inf, ()
+        for penalty in self.config.penalties:
+            for rank, coefficients in self.candidates(gram, moments, penalty).items():
+                self.coefficients = coefficients
+                error = validation_error(self, session)
+                self.validation[rank, penalty] = error
+                if error < best:
+                    best, kept = error, (rank, penalty, coefficients)
+        self.rank, self.penalty, self.coefficients = kept
+        return self
+
+    def decode(
+        self, traces: Sequence[Float[np.ndarray, "neuron _frame"]]
+    ) -> list[Float[np.ndarray, "_frame behaviour"]]:
+        """Behaviour on every frame, in z-scores."""
+        return [lagged_design(trace, self.config.lags) @ self.coefficients for trace in traces]
+
+
+class RRR(GLM):
+    """Reduced-rank regression: ridge whose coefficients share a few directions of behaviour.
+
+    With the penalty, the best coefficients of rank r are those of ridge projected on the r directions of behaviour of
+    which ridge explains most (Mukherjee and Zhu 2011, doi 10.1002/sam.10138).
+
+    Attributes:
+        rank: chosen on the validation trials together with the penalty.
+    """
+
+    def candidates(
+        self,
+        gram: Float[np.ndarray, "regressor regressor"],
+        moments: Float[np.ndarray, "regressor behaviour"],
+        penalty: float,
+    ) -> dict[int, Float[np.ndarray, "regressor behaviour"]]:
+        """Coefficients of every rank, 1 to the number of channels."""
+        full, mean = solve_ridge(gram, moments, penalty), moments[-1] / gram[-1, -1]
+        directions = explained_directions(gram, moments, full)
+        reduced = {}
+        for rank in range(1, len(mean) + 1):
+            projection = directions[:, :rank] @ directions[:, :rank].T
+            reduced[rank] = full @ projection
+            reduced[rank][-1] += mean - mean @ projection  # every rank predicts the mean from the mean
+        return reduced
+
+
+def explained_directions(
+    gram: Float[np.ndarray, "regressor regressor"],
+    moments: Float[np.ndarray, "regressor behaviour"],
+    coefficients: Float[np.ndarray, "regressor behaviour"],
+) -> Float[np.ndarray, "behaviour rank"]:
+    """Orthonormal directions of behaviour, the one of which the ridge coefficients explain most first."""
+    centred = moments[:-1] - np.outer(gram[:-1, -1], moments[-1] / gram[-1, -1])
+    explained = coefficients[:-1].T @ centred
+    return np.linalg.eigh((explained + explained.T) / 2)[1][:, ::-1]
