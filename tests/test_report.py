@@ -7,9 +7,20 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from calm import report
-from calm.claims import FAILS, HOLDS, HOLDS_HERE, RIVALS, UNTESTED, is_testable, judge_claim_2, paired_claim
+from calm.claims import (
+    FAILS,
+    HOLDS,
+    HOLDS_HERE,
+    RIVALS,
+    UNTESTED,
+    is_testable,
+    judge_claim_2,
+    nested_test,
+    paired_claim,
+)
 from calm.provenance import update_provenance
 from calm.results import TRY, Row, TrialRow, save_item, summarise, table
 
@@ -116,6 +127,20 @@ def test_false_alarms_are_rare_with_three_sessions():
         shifts = np.repeat(rng.normal(0, 0.1, 3), 10)
         alarms += paired_claim(shifts + 0.1 * rng.normal(size=30), groups).p_sessions < 0.05
     assert alarms <= 8  # 3 expected; the normal reference gives about 10
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.005, 0.03, 0.3])
+def test_the_mixed_model_is_the_closed_form_of_equal_sessions_however_little_they_differ(spread):
+    sessions, trials = 5, 10
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        table = 0.15 + spread * rng.normal(size=(sessions, 1)) + 0.03 * rng.normal(size=(sessions, trials))
+        between, within = trials * table.mean(axis=1).var(ddof=1), table.var(axis=1, ddof=1).mean()
+        # Where sessions differ less than trials do, their variance is 0 and all trials are alike.
+        error = np.sqrt((between if between > within else table.var(ddof=1)) / table.size)
+        effect, _, high, _ = nested_test(table.ravel(), list(np.repeat(list("abcde"), trials)))
+        assert effect == pytest.approx(table.mean(), abs=1e-9)
+        assert high - effect == pytest.approx(stats.t(sessions - 1).ppf(0.975) * error, rel=1e-3)
 
 
 def test_nothing_is_claimed_without_an_error_to_estimate():
