@@ -216,6 +216,7 @@ class RidgeDecoderConfig(Config):
     """Search space of GLM and RRR: ridge on the traces of the newest frames (spec 5)."""
 
     lags: int = 5  # frames, the present one included
+    ahead: int = 0  # frames behind the present one that are seen as well; the paper has none
     penalties: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1e0, 1e1, 1e2)  # the paper's upper end is garbled
 
 

@@ -12,17 +12,19 @@ from calm.errors import CalmError
 from calm.session import Session
 
 
-def lagged_design(trace: Float[np.ndarray, "neuron frame"], lags: int) -> Float[np.ndarray, "frame regressor"]:
-    """For each frame the traces of the newest `lags` frames, itself first, then a 1.
+def lagged_design(
+    trace: Float[np.ndarray, "neuron frame"], lags: int, ahead: int = 0
+) -> Float[np.ndarray, "frame regressor"]:
+    """For each frame the traces of `ahead` later frames and of the newest `lags` frames, latest first, then a 1.
 
-    Frames before the trial are zeros, the mean of every neuron: no lag crosses into another trial.
+    Frames before and behind the trial are zeros, the mean of every neuron: no lag crosses into another trial.
     """
-    # `lagged` ends before its target, hence one frame behind the trial that it never reads.
-    return lagged(np.pad(trace.astype(np.float64), ((0, 0), (lags - 1, 1))), lags)
+    # `lagged` ends before its target, hence one more frame behind the trial that it never reads.
+    return lagged(np.pad(trace.astype(np.float64), ((0, 0), (lags - 1, ahead + 1))), lags + ahead)
 
 
 def decoding_equations(
-    session: Session, lags: int
+    session: Session, lags: int, ahead: int = 0
 ) -> tuple[Float[np.ndarray, "regressor regressor"], Float[np.ndarray, "regressor behaviour"]]:
     """Gram matrix and moments of the training trials, summed trial by trial so that memory does not grow.
 
@@ -31,12 +33,12 @@ def decoding_equations(
     Raises:
         CalmError: there is no other.
     """
-    regressors = lags * len(session.neurons) + 1
+    regressors = (lags + ahead) * len(session.neurons) + 1
     gram, moments = np.zeros((regressors, regressors)), np.zeros((regressors, len(session.behaviour_names)))
     for trial in session.trials_of("train"):
         behaviour = session.behaviour[trial].astype(np.float64)
         known = np.isfinite(behaviour).all(axis=1)
-        design = lagged_design(session.traces[trial], lags)[known]
+        design = lagged_design(session.traces[trial], lags, ahead)[known]
         gram += design.T @ design
         moments += design.T @ behaviour[known]
     if not gram[-1, -1]:
@@ -48,7 +50,7 @@ def decoding_equations(
 
 
 class GLM:
-    """Ridge regression of behaviour on the traces of the newest frames; causal, and within the trial.
+    """Ridge regression of behaviour on the traces of the newest frames; within the trial, and causal without `ahead`.
 
     Attributes:
         penalty: ridge penalty, chosen on the validation trials; on the sum of squares, as in scikit-learn.
@@ -87,7 +89,7 @@ class GLM:
             CalmError: no behaviour to fit or to validate with.
         """
         shared_behaviours([session])
-        gram, moments = decoding_equations(session, self.config.lags)
+        gram, moments = decoding_equations(session, self.config.lags, self.config.ahead)
         self.validation, best, kept = {}, np.inf, ()
         for penalty in self.config.penalties:
             for rank, coefficients in self.candidates(gram, moments, penalty).items():
@@ -103,7 +105,7 @@ class GLM:
         self, traces: Sequence[Float[np.ndarray, "neuron _frame"]]
     ) -> list[Float[np.ndarray, "_frame behaviour"]]:
         """Behaviour on every frame, in z-scores."""
-        return [lagged_design(trace, self.config.lags) @ self.coefficients for trace in traces]
+        return [lagged_design(trace, self.config.lags, self.config.ahead) @ self.coefficients for trace in traces]
 
 
 class RRR(GLM):
