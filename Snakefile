@@ -23,7 +23,7 @@ try:
 except CalmError as error:
     raise WorkflowError(str(error)) from error
 
-RECORDINGS = ["00_data", "02_tokenizer", "03_pretraining", "04_forecasting", "08_ablations"]
+RECORDINGS = ["00_data", "02_tokenizer", "03_pretraining", "04_forecasting", "05_decoding", "08_ablations"]
 # The default is everything: the simulation and the synthetic mice.
 NOTEBOOKS = {SIMULATION: ["01_simulation"], COHORT: ["01_simulation", *RECORDINGS]}.get(NAME, RECORDINGS)
 EXECUTED = f"runs/notebooks/{SETTINGS['profile']}/{NAME}/{SETTINGS['seed']}"

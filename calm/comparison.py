@@ -71,11 +71,11 @@ def train_many(
     *,
     seed: int,
     runs: Path,
-) -> tuple[dict[str, DualAxisTransformer], dict[str, Network]]:
+) -> tuple[dict[str, Trained[DualAxisTransformer]], dict[str, Network]]:
     """CalM and POCO of many sessions, for each group: trained on the held-in sessions, adapted to the held-out ones."""
     transformers = search_transformer(quantizer, groups["held-in"], profile, seed=seed, runs=runs)
     poco = search_rival("POCO", groups["held-in"], profile, seed=seed, runs=runs)
-    models, networks = {"held-in": transformers.chosen.model}, {"held-in": poco.chosen.model}
+    models, networks = {"held-in": transformers.chosen}, {"held-in": poco.chosen.model}
     if held_out := groups.get("held-out"):
         tried = profile.model_copy(
             update={"dat_fit": profile.dat_fit.model_copy(update={"learning_rate": transformers.learning_rate})}
@@ -83,7 +83,7 @@ def train_many(
         adapted = adapt_transformer(transformers.chosen, quantizer, held_out, tried, seed=seed, runs=runs)
         fit_config = profile.poco_fit.model_copy(update={"learning_rate": poco.learning_rate})
         other = adapt_network(poco.chosen, fit_config, held_out, profile.forecast, seed=seed, runs=runs)
-        models["held-out"], networks["held-out"] = adapted.model, other.model
+        models["held-out"], networks["held-out"] = adapted, other.model
     return models, networks
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Int
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -71,6 +72,26 @@ def classify_trials(
         shuffled.append(score(inputs, mixed, parts))
     control = {metric: np.array([each[metric] for each in shuffled]) for metric in scores}
     return Classified(scores, control, len(parts["test"]))
+
+
+def two_kinds(values: pd.Series, kinds: Sequence[str]) -> tuple[Bool[np.ndarray, " trial"], Bool[np.ndarray, " trial"]]:
+    """Trials of the first of two kinds, and which trials are of either; none named takes all of a two-valued column.
+
+    Raises:
+        CalmError: there are not two.
+    """
+    found = [str(value) for value in pd.unique(values.dropna())]
+    chosen = list(kinds) or sorted(found, reverse=True)
+    if len(chosen) != 2 or not set(chosen) <= set(found):
+        raise CalmError(
+            f"Trials are told apart in two kinds, but `{values.name}` has {', '.join(found)}: name two of them."
+        )
+    return (values.astype(str) == chosen[0]).to_numpy(), values.astype(str).isin(chosen).to_numpy()
+
+
+def trial_means(features: Sequence[Float[np.ndarray, "_token neuron channel"]]) -> Float[np.ndarray, "trial column"]:
+    """Mean over the tokens of each trial, a column for each channel of each neuron."""
+    return np.stack([each.astype(np.float64).mean(axis=0).ravel() for each in features])
 
 
 def check_kinds(labels: Bool[np.ndarray, " trial"], parts: Mapping[str, Int[np.ndarray, " _part"]]) -> None:

@@ -95,7 +95,7 @@ quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
 transformers, pocos = train_many(quantizer, recordings.groups, settings, seed=seed, runs=RUNS)
 for group, sessions in recordings.groups.items():
     for session in sessions:
-        methods = methods_of_many(session, transformers[group], quantizer.model, pocos[group], settings)
+        methods = methods_of_many(session, transformers[group].model, quantizer.model, pocos[group], settings)
         forecasts[session.name], _ = score_methods(many, recordings, session, methods, group)
 
 # %%

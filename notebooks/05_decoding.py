@@ -1,0 +1,231 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Decoding behaviour (Figures 4B, 4C and 4D)
+#
+# The backbone that forecasts is frozen, and a small head reads the behaviour off its features. The questions:
+#
+# - **One session at a time** (Fig. 4B): do heads on CalM's features decode better than GLM, reduced-rank regression, a
+#   convolutional network and POYO+ do from the traces? And do the same heads on the raw traces do as well?
+# - **Many sessions** (Fig. 4C): one head for all, against one POYO+ for all, on their sessions and on new mice.
+# - **Few labels**: what pretraining is for. How many trials with known behaviour does each decoder need?
+
+# %% tags=["parameters"]
+profile: str = "smoke"  # smoke, quick, laptop, gpu or paper: how large
+dataset: str = "cohort"  # or the path of a dataset description (data/README.md)
+seed: int = 0  # of the split into trials, the initial weights and the batches
+singles: int = 3  # sessions that every decoder is also trained on one by one
+shares: list = [0.05, 0.1, 0.25, 0.5, 1.0]  # of the training trials whose behaviour is known
+label: str = ""  # column of the trials whose two values are told apart; empty takes the first that has two
+kinds: list = []  # two values of it, if it has more: the one to be told from the other first
+
+# %%
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from calm.comparison import train_many
+from calm.config import load_profile
+from calm.decoding_claims import judge_decoding
+from calm.decoding_comparison import (
+    extractors,
+    score_decoders,
+    train_many_decoders,
+    train_share,
+    train_single_decoders,
+)
+from calm.decoding_scores import DecodingScores, gains
+from calm.features import BackboneFeatures, store_features
+from calm.paths import RUNS, figures_folder
+from calm.plots import COLUMN, PAGE, use_style
+from calm.plots.decoding import channel_bars, decoded_traces, share_curve
+from calm.provenance import provenance, update_provenance
+from calm.recordings import load_recordings
+from calm.results import save_item, summarise
+from calm.stages import train_quantizer
+from calm.trial_classification import classify_trials, trial_means, two_kinds
+
+started = time.time()
+use_style()
+recordings = load_recordings(dataset, load_profile(profile), seed=seed)
+settings, figures = recordings.profile, figures_folder(profile, recordings.name)
+window, channels = settings.quantizer.window, recordings.held_in[0].behaviour_names
+print(f"decoded: {', '.join(channels)}; smoothing of the traces: {recordings.smoothing:g}, of the behaviour: none")
+
+# %% [markdown]
+# ## Heads
+#
+# The features $h_{n,t}$ of neuron $n$ and token $t$ are what the backbone has after its last norm, with the whole trial as input.
+# The **linear head** (Eq. 15) maps them to a few numbers per output and adds up the neurons, each with its own row of weights;
+# the **GLU head** (Eq. 16) multiplies two such maps before. A token gives the frames that it was made of; a short convolution
+# over frames smooths the seams.
+#
+# A token knows its last frame, so its first frame is decoded with three later ones in sight. GLM, RRR and TCN see no later
+# frame. That would be an unfair lead, so a second GLM gets the same three frames.
+
+# %%
+quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
+transformers, _ = train_many(quantizer, recordings.groups, settings, seed=seed, runs=RUNS)
+backbones = {group: BackboneFeatures(quantizer, transformer) for group, transformer in transformers.items()}
+group, chosen_sessions = list(recordings.groups.items())[-1]  # held-out ones where there are any
+chosen_sessions = chosen_sessions[:singles]
+
+# %% [markdown]
+# ## One session at a time
+#
+# The backbone is the one pretrained on the held-in mice; of a held-out session it knows what adapting taught it, which was
+# without behaviour. Everything else is trained on the session alone, with the same number of tries for every network, and
+# chosen by the squared error on validation trials.
+
+# %%
+single, decoded = DecodingScores("fig4b", recordings.name, seed, window), {}
+for session in chosen_sessions:
+    found = train_single_decoders(session, backbones[group], settings, seed=seed, runs=RUNS)
+    decoded[session.name], took = score_decoders(single, recordings, session, found.decoders)
+    single.add_costs(session, len(session.trials_of("test")), found.costs, took)
+    single.add_tries(session, found.tries)
+
+# %%
+made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
+order = ["GLM", "RRR", "TCN", "POYO+", "raw traces", "CalM"]
+figure, axes = plt.subplots(1, len(channels), figsize=(PAGE, 3), sharey=True, squeeze=False)
+channel_bars(axes[0], single.table().query("split == 'test'"), order, channels, "R² per trial", "r2")
+save_item(figures, "fig4b", single.table(), figure, made_with)
+save_item(figures, "fig4b_trials", single.trial_table(), None, made_with)
+save_item(figures, "fig4b_cost", single.cost_table(), None, made_with)
+plt.show()
+keys, shown = ["method", "variant", "metric"], ["r2", "r2 over frames", "mse", "corr"]
+scores = summarise(single.table().query("split == 'test'"), keys).query("metric in @shown")
+scores.pivot_table(index=keys[:2], columns="metric", values="mean", sort=False).round(3)
+
+# %% [markdown]
+# **Figure 4B.** R² of each test trial by itself, mean over trials, then sessions, as the paper has it; in the table also over all
+# test frames of a session at once (`r2 over frames`), which counts differences between trials as explained and is higher. Ceiling
+# (cohort only): a GLM that is given the noise-free rates of the same neurons. A decoder that is not linear may pass it.
+#
+# Read `raw traces` beside CalM: the same heads without the backbone.
+#
+# ## Examples
+
+# %%
+session = chosen_sessions[0]
+trial = int(session.trials_of("test")[0])
+drawn = {"CalM, GLU head": ("CalM", "GLU head"), "POYO+": ("POYO+", ""), "GLM": ("GLM", "")}
+figure, axes = plt.subplots(len(channels), 1, figsize=(PAGE, 0.6 + 1.1 * len(channels)), sharex=True, squeeze=False)
+decoded_traces(
+    list(axes[:, 0]),
+    np.arange(session.frames[trial]) / session.rate,
+    session.behaviour[trial],
+    {name: decoded[session.name][key][0] for name, key in drawn.items()},
+    channels,
+)
+examples = single.trial_table().query("session == @session.name and trial == @trial").drop(columns="trial")
+save_item(figures, "fig4d", examples.assign(item="fig4d"), figure, made_with)
+plt.show()
+
+# %% [markdown]
+# **Figure 4D.** The first test trial of the first session.
+#
+# ## Few labels
+#
+# The behaviour of only some of the training trials is known, the traces of all of them. The backbone is the same throughout.
+
+# %%
+few = DecodingScores("fig4b", recordings.name, seed, window)
+for session in chosen_sessions:
+    for share in shares:
+        decoders = train_share(session, backbones[group], share, settings, seed=seed, runs=RUNS)
+        trials = session.trials_of("test")
+        traces = [session.traces[trial] for trial in trials]
+        few.add_share(session, trials, {key: each.decode(traces) for key, each in decoders.items()}, share)
+
+# %%
+figure, axes = plt.subplots(figsize=(COLUMN, 2.8))
+lines = few.share_table().query("metric == 'r2 over frames' and variant not in ['3 frames ahead'] and method != 'RRR'")
+share_curve(axes, lines, "R² over all test frames")
+save_item(figures, "fig4b_labels", few.share_table(), figure, made_with)
+plt.show()
+
+# %% [markdown]
+# R² against the share of labelled training trials, mean over the channels. If features of the backbone hold the behaviour in
+# a simpler form than traces do, their lines fall later than those of the raw traces.
+#
+# ## Many sessions
+
+# %%
+many = DecodingScores("fig4c", recordings.name, seed, window)
+sets = train_many_decoders(recordings.groups, backbones, settings, seed=seed, runs=RUNS)
+for name, sessions in recordings.groups.items():
+    for session in sessions:
+        score_decoders(many, recordings, session, sets[name][session.name].decoders, name)
+
+# %%
+made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
+rows = many.table().query("split == 'test'")
+figure, axes = plt.subplots(len(sets), len(channels), figsize=(PAGE, 2.6 * len(sets)), sharey=True, squeeze=False)
+for panels, name in zip(axes, sets, strict=True):
+    part = rows[rows["variant"].str.endswith(name)]
+    part = part.assign(variant=part["variant"].str.removesuffix(name).str.removesuffix(", "))
+    channel_bars(panels, part, ["POYO+", "CalM"], channels, f"{name}\nR² per trial", "r2")
+gained = pd.concat([gains(many.table(), name) for name in sets], ignore_index=True)
+save_item(figures, "fig4c", pd.concat([many.table(), gained], ignore_index=True), figure, made_with)
+save_item(figures, "fig4c_trials", many.trial_table(), None, made_with)
+plt.show()
+scores = summarise(rows, keys).query("metric in @shown")
+scores.pivot_table(index=keys[:2], columns="metric", values="mean", sort=False).round(3)
+
+# %% [markdown]
+# **Figure 4C.** One decoder for all held-in sessions; for held-out mice only what belongs to their neurons was trained: rows of the
+# head's bank, or POYO+'s embeddings of units and session.
+#
+# ## The claims
+
+# %%
+judge_decoding(figures)[["item", "variant", "method", "ours", "low", "high", "p", "p_sessions", "note"]].round(4)
+
+# %% [markdown]
+# Differences in R² per trial, paired over test trials. `p` is about the trials of these sessions, `p_sessions` about sessions like
+# them, both after Holm.
+#
+# ## Kinds of trials
+#
+# The same features, averaged over each trial, tell two kinds of trials apart (logistic regression); beside it, the same with
+# labels shuffled.
+
+# %%
+kinds_of_trials = DecodingScores("fig4_kinds", recordings.name, seed, window)
+for session in chosen_sessions:
+    table = session.trials.drop(columns="split")
+    column = label or next((name for name in table if table[name].nunique() == 2), "")
+    if column not in table:
+        print(f"{session.name} has no column {label or 'with two values'} to tell its trials apart by")
+        continue
+    first, either = two_kinds(table[column], kinds)
+    splits = session.trials["split"].where(either, "")
+    for method, extractor in extractors(backbones[group]).items():
+        features = store_features(extractor, session, RUNS)
+        means = trial_means([features.features(trial) for trial in range(len(session.traces))])
+        kinds_of_trials.add_classified(session, (method, ""), column, classify_trials(means, first, list(splits)))
+
+# %%
+if kinds_of_trials.rows:
+    save_item(figures, "fig4_kinds", kinds_of_trials.table(), None, made_with)
+    update_provenance(figures / "provenance.json", "fig4_kinds", made_with)
+summarise(kinds_of_trials.table(), ["method", "variant", "metric"]).round(3) if kinds_of_trials.rows else None
+
+# %%
+for item in ("fig4b", "fig4b_trials", "fig4b_cost", "fig4b_labels", "fig4c", "fig4c_trials", "fig4d"):
+    update_provenance(figures / "provenance.json", item, made_with)
