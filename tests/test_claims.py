@@ -1,14 +1,12 @@
-"""The comparison with the paper, and the claims."""
-
-import itertools
+"""The claims about forecasts: differences are found with their size, and nothing is claimed without evidence."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from report_cases import BETTER, trial_rows
 
-from calm import report
 from calm.claims import (
     FAILS,
     HOLDS,
@@ -20,38 +18,6 @@ from calm.claims import (
     judge_claim_4,
     paired_claim,
 )
-from calm.provenance import update_provenance
-from calm.results import TRY, Row, TrialRow, save_item, summarise, table
-
-
-@pytest.fixture
-def cost_rows():
-    """What POCO took in two sessions."""
-    shared = {"item": "fig3b_cost", "dataset": "simulation", "method": "POCO", "n": 1, "seed": 0}
-    found = [("parameters", "train", "", 1562300.0), ("training (s)", "train", "", 61.5)]
-    found.append((TRY, "val", "learning rate 0.001", 0.712))
-    return [
-        Row(session=f"s{session}", metric=metric, split=split, variant=variant, value=value, **shared)
-        for session in range(2)
-        for metric, split, variant, value in found
-    ]
-
-
-def trial_rows(scores, sessions, trials=20, seed=0, noise=0.05, item="fig3b_trials"):
-    """Per-trial correlations around a level for each (method, variant); a trial is as easy for every method."""
-    rng = np.random.default_rng(seed)
-    fixed = {"item": item, "dataset": "simulation", "metric": "corr", "n": 1, "seed": 0}
-    rows = []
-    for session, split in itertools.product(range(sessions), ("val", "test")):
-        for trial, ease in enumerate(rng.normal(0, 0.2, trials)):
-            for (method, variant), level in scores.items():
-                value = level + ease + noise * rng.normal()
-                names = {"session": f"s{session}", "split": split, "method": method, "variant": variant}
-                rows.append(TrialRow(trial=trial, value=value, **names, **fixed))
-    return table(rows)
-
-
-BETTER = {("CalM", "greedy"): 0.1, ("CalM", "mean of 4"): 0.2, ("CalM", "mean of 16"): 0.6, ("decay", ""): 0.4}
 
 
 @pytest.mark.parametrize("sessions", [1, 3])
@@ -157,86 +123,3 @@ def test_competitive_is_as_good_or_a_little_worse_but_not_more():
 def test_competitive_needs_both_methods():
     rows = many_rows((0.4, 0.4), (0.4, 0.4))
     assert set(judge_claim_4(rows[rows["method"] == "CalM"])["note"]) == {UNTESTED}
-
-
-def test_published_values_are_all_there():
-    published = report.read_published()
-    assert len(published) == 39
-    assert published["value"].between(0, 1).all()
-    assert not published.duplicated(["item", "method", "variant", "metric"]).any()
-    fig3c = published[published["item"] == "fig3c"].set_index("method")["value"]
-    assert fig3c["CalM"] == 0.4025 and fig3c.idxmax() == "CalM"
-
-
-def summary_of(item, dataset, variants):
-    rows = trial_rows({("CalM", variant): 0.5 for variant in variants}, 2, trials=1, item=item)
-    return summarise(rows[rows["split"] == "test"].assign(dataset=dataset))
-
-
-def test_comparison_puts_ours_beside_the_paper_on_the_same_data_only():
-    published = report.read_published()
-    real = report.compare(summary_of("fig3c", "dandi_000579", ["greedy", "mean of 4"]), published)
-    calm = real[(real["item"] == "fig3c") & (real["method"] == "CalM")]
-    assert calm["paper"].tolist() == [0.4025, 0.4025] and set(calm["note"]) == {""}
-    assert set(real.loc[real["method"] == "POCO", "note"]) == {report.NOT_RUN}
-    synthetic = report.compare(summary_of("fig3c", "cohort", ["greedy"]), published)
-    calm = synthetic[(synthetic["item"] == "fig3c") & (synthetic["method"] == "CalM")].set_index("dataset")
-    assert calm.loc["cohort", "note"] == report.NO_COUNTERPART
-    assert calm.loc["dandi_000579", "note"] == report.NO_RECORDINGS
-    assert len(synthetic) == len(published) + 1
-
-
-def test_a_published_variant_stands_beside_the_same_variant_only():
-    ours = summary_of("table7", "dandi_000579", ["baseline", "another"])
-    comparison = report.compare(ours, report.read_published()).query("item == 'table7'").set_index("variant")
-    assert comparison.loc["baseline", "paper"] == 0.3424
-    assert comparison.loc["another", "note"] == report.NO_COUNTERPART
-
-
-@pytest.fixture
-def written(tmp_path):
-    folder = tmp_path / "quick"
-    trials = trial_rows(BETTER, 3)
-    save_item(folder, "fig3b_trials", trials, None, {})
-    means = trials.groupby([*trials.columns.drop(["trial", "value", "n"])], sort=False)["value"].agg(
-        value="mean", n="count"
-    )
-    save_item(folder, "fig3b", means.reset_index().assign(item="fig3b"), None, {})
-    entry = {"config": {"dat": {"width": 96}}, "seed": 0, "commit": "a" * 40, "dirty": True}
-    entry |= {"device": "CPU (test)", "threads": 2, "date": "2026-01-01", "wall_time_s": 90.0}
-    update_provenance(folder / "provenance.json", "fig3b", entry)
-    return report.write_report(tmp_path, "quick")
-
-
-def test_report_holds_header_comparison_and_claims(written):
-    text = written.read_text()
-    for fact in ("quick", "aaaaaaaaaaaa with uncommitted changes", "CPU (test)", "1.5 min", "dat.width", "96"):
-        assert fact in text
-    for heading in ("## fig3b", "## fig3c", "## table9", "## Claims"):
-        assert heading in text
-    assert report.NO_RECORDINGS in text and report.NO_COUNTERPART in text and HOLDS in text
-    assert "nan" not in text.lower()
-
-
-def test_report_can_be_written_again(written):
-    before = written.read_text()
-    assert report.write_report(written.parents[1], "quick").read_text() == before
-
-
-def test_costs_are_a_row_a_method_and_figures_without_rows_are_shown(written, cost_rows):
-    save_item(written.parent, "fig3b_cost", table(cost_rows), None, {})
-    (written.parent / "fig3b_fading.png").touch()
-    text = report.write_report(written.parents[1], "quick").read_text()
-    section = text.split("## fig3b_cost")[1].split("## ")[0]
-    row = next(line for line in section.splitlines() if line.startswith("| POCO "))
-    assert "1,562,300" in row and "61.50" in row
-    assert "| POCO, learning rate 0.001 " in section and "0.712" in section
-    assert "![fig3b_fading](fig3b_fading.png)" in text
-
-
-def test_summary_fits_a_terminal(written, capsys):
-    report.print_summary(written.with_name("report.csv"))
-    printed = capsys.readouterr().out
-    table_lines = [line for line in printed.splitlines() if not line.startswith("Figures")]
-    assert max(map(len, table_lines)) <= 100
-    assert "CalM, mean of 16" in printed and "39 published values need the recordings" in printed
