@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from report_cases import fill, results_rows, save_figure_of
 
-from calm.claims import HOLDS
+from calm.claims import COLUMNS, HOLDS, UNTESTED
 from calm.config import load_profile
 from calm.errors import CalmError
 from calm.report import __main__ as command
@@ -227,6 +227,16 @@ def test_claims_stand_on_top_and_are_told_test_by_test(folder):
     tests = section(text, "The claims, test by test")
     assert "(CalM (mean of 16) over decay)" in tests and HOLDS in tests  # the claim does not name decay
     assert "Fig. 4B was not computed" in tests
+
+
+def test_a_claim_whose_tests_have_no_numbers_is_listed_with_what_is_missing(folder):
+    row = {"item": "claim 7", "dataset": "", "split": "test", "variant": "", "metric": "r2", "method": "CalM over GLM"}
+    judged = pd.DataFrame([row | {"note": UNTESTED}], columns=list(COLUMNS))
+    judged.to_csv(folder / "claims_decoding.csv", index=False)
+    write_report(folder)
+    tests = section((folder / "report.md").read_text(), "The claims, test by test")
+    assert "### Claim 7" not in tests and "CalM over GLM" not in tests
+    assert re.search(r"\| 7 +\| Fig. 4B was not computed", tests)
 
 
 def test_numbers_of_the_recordings_are_told_from_others(folder):

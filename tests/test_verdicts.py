@@ -58,6 +58,11 @@ def test_only_methods_that_a_claim_names_count():
     assert verdict_of(CLAIMS[3], tests.assign(item="claim 4")) == IN_PART
 
 
+def test_a_verdict_with_a_remark_does_not_count():
+    tests = claim_tests(4, [HOLDS, f"{FAILS} (excepted by the paper)"])
+    assert verdict_of(CLAIMS[3], tests) == HOLDS and tally(CLAIMS[3], tests) == "1 of 1"
+
+
 def test_what_was_not_tested_is_counted_apart():
     assert tally(CLAIMS[3], claim_tests(4, [HOLDS, FAILS, UNTESTED])) == "1 of 2, 1 not tested"
     assert tally(CLAIMS[3], claim_tests(4, [UNTESTED])) == ""

@@ -13,7 +13,7 @@ HOW = (
     "Effect: the number named in the line above a table, with its 95 % interval. p: about these very sessions;"
     " p (sessions): about sessions like them; both corrected over the tests of a claim. A test *holds* if the effect is"
     " as claimed and significant about sessions, and *holds for these sessions* if it is for these only. A claim holds"
-    " if all its tests do, and *in part* if some do."
+    " if all its tests do, and *in part* if some do. Tests in brackets are beyond the claim and do not count."
 )
 
 
@@ -23,8 +23,13 @@ def heading(claim: Claim) -> str:
 
 
 def has_section(claim: Claim, tests: pd.DataFrame) -> bool:
-    """Whether there is something to tell of a claim."""
-    return bool(claim.construction) or not tests_of(claim, tests).empty
+    """Whether there is something to tell of a claim: a reason, or a test with a number."""
+    return bool(claim.construction) or not made(claim, tests).empty
+
+
+def made(claim: Claim, tests: pd.DataFrame) -> pd.DataFrame:
+    """The tests of a claim that have a number."""
+    return tests_of(claim, tests).dropna(subset="ours")
 
 
 def verdict_table(tests: pd.DataFrame) -> str:
@@ -35,7 +40,7 @@ def verdict_table(tests: pd.DataFrame) -> str:
     rows = {
         "claim": [links.get(claim.number, str(claim.number)) for claim in CLAIMS],
         "the paper says": [f"{claim.statement} ({claim.section})" for claim in CLAIMS],
-        "tested on": [dataset_names(tests_of(claim, tests)["dataset"].unique()) for claim in CLAIMS],
+        "tested on": [dataset_names(made(claim, tests)["dataset"]) for claim in CLAIMS],
         "tests that hold": [tally(claim, tests) for claim in CLAIMS],
         "verdict": [marked(verdict_of(claim, tests)) for claim in CLAIMS],
     }
