@@ -28,18 +28,31 @@ RECORDINGS = ["00_data", "02_tokenizer", "03_pretraining", "04_forecasting", "05
 NOTEBOOKS = {SIMULATION: ["01_simulation"], COHORT: ["01_simulation", *RECORDINGS]}.get(NAME, RECORDINGS)
 EXECUTED = f"runs/notebooks/{SETTINGS['profile']}/{NAME}/{SETTINGS['seed']}"
 FOLDER = f"figures/{SETTINGS['profile']}" + ("" if OWN else f"/{NAME}")
-LIBRARY = [str(path) for path in sorted(Path("calm").rglob("*")) if path.suffix in {".py", ".yaml"}]
+LIBRARY = [str(path) for path in sorted(Path("calm").rglob("*")) if path.suffix in {".py", ".yaml", ".css"}]
 SETUP = f"profile={SETTINGS['profile']} seed={SETTINGS['seed']}"
 
 
 rule report:
     input:
-        expand(f"{EXECUTED}/{{notebook}}.ipynb", notebook=NOTEBOOKS),
-        published="data/published.csv",
+        f"{EXECUTED}/09_report.ipynb",
     output:
         touch(f"{EXECUTED}/report.done"),
     shell:
         "python -m calm.report {FOLDER:q}"
+
+
+rule page:
+    input:
+        expand(f"{EXECUTED}/{{notebook}}.ipynb", notebook=NOTEBOOKS),
+        published="data/published.csv",
+        notebook="notebooks/09_report.ipynb",
+    output:
+        f"{EXECUTED}/09_report.ipynb",
+    params:
+        setup=SETUP,
+        dataset=SETTINGS["dataset"],
+    shell:
+        "python -m calm.run {input.notebook} {output} {params.setup} dataset={params.dataset:q}"
 
 
 # Two trainings on the same cores would only slow each other down, so every notebook takes all of them.

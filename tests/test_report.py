@@ -1,243 +1,285 @@
-"""The comparison with the paper, and the claims."""
+"""The report: published values beside ours, a section for everything, and nothing said that was not computed."""
 
-import itertools
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from report_cases import fill, results_rows, save_figure_of
 
-from calm import report
-from calm.claims import (
-    FAILS,
-    HOLDS,
-    HOLDS_HERE,
-    RIVALS,
-    UNTESTED,
-    is_testable,
-    judge_claim_2,
-    judge_claim_4,
-    paired_claim,
-)
-from calm.provenance import update_provenance
-from calm.results import TRY, Row, TrialRow, save_item, summarise, table
+from calm.claims import COLUMNS, HOLDS, UNTESTED
+from calm.config import load_profile
+from calm.errors import CalmError
+from calm.report import __main__ as command
+from calm.report import compare, read_published, write_report
+from calm.report.items import ITEMS, extras_of, owner
+from calm.report.numbers import IN_VARIANTS, NO_COUNTERPART, NOT_RUN, VARIANT_OF, counterpart, summarise_results
+from calm.report.settings import TABLES, departures, settings_table
+from calm.report.tables import digits, item_tables, number
+from calm.report.terminal import print_summary
+from calm.results import save_item
 
 
-@pytest.fixture
-def cost_rows():
-    """What POCO took in two sessions."""
-    shared = {"item": "fig3b_cost", "dataset": "simulation", "method": "POCO", "n": 1, "seed": 0}
-    found = [("parameters", "train", "", 1562300.0), ("training (s)", "train", "", 61.5)]
-    found.append((TRY, "val", "learning rate 0.001", 0.712))
-    return [
-        Row(session=f"s{session}", metric=metric, split=split, variant=variant, value=value, **shared)
-        for session in range(2)
-        for metric, split, variant, value in found
-    ]
-
-
-def trial_rows(scores, sessions, trials=20, seed=0, noise=0.05, item="fig3b_trials"):
-    """Per-trial correlations around a level for each (method, variant); a trial is as easy for every method."""
-    rng = np.random.default_rng(seed)
-    fixed = {"item": item, "dataset": "simulation", "metric": "corr", "n": 1, "seed": 0}
-    rows = []
-    for session, split in itertools.product(range(sessions), ("val", "test")):
-        for trial, ease in enumerate(rng.normal(0, 0.2, trials)):
-            for (method, variant), level in scores.items():
-                value = level + ease + noise * rng.normal()
-                names = {"session": f"s{session}", "split": split, "method": method, "variant": variant}
-                rows.append(TrialRow(trial=trial, value=value, **names, **fixed))
-    return table(rows)
-
-
-BETTER = {("CalM", "greedy"): 0.1, ("CalM", "mean of 4"): 0.2, ("CalM", "mean of 16"): 0.6, ("decay", ""): 0.4}
-
-
-@pytest.mark.parametrize("sessions", [1, 3])
-def test_a_clear_difference_is_found_with_its_size(sessions):
-    claims = judge_claim_2(trial_rows(BETTER, sessions)).set_index("method")
-    decay = claims.loc["CalM (mean of 16) over decay"]
-    assert decay["note"] == (HOLDS if sessions > 1 else HOLDS_HERE)
-    assert decay["low"] < 0.2 < decay["high"]
-    assert decay["p"] < 0.05
-
-
-@pytest.mark.parametrize("sessions", [1, 3])
-def test_being_worse_does_not_count_as_better(sessions):
-    worse = {("CalM", "mean of 4"): 0.3, ("decay", ""): 0.6}
-    claims = judge_claim_2(trial_rows(worse, sessions)).set_index("method")
-    assert claims.loc["CalM (mean of 4) over decay", "note"] == FAILS
-    assert claims.loc["CalM (mean of 4) over decay", "ours"] < 0
-
-
-def test_calms_variant_is_chosen_on_validation_trials_not_on_test_trials():
-    rows = trial_rows(BETTER, 1)
-    rows.loc[(rows["split"] == "test") & (rows["variant"] == "greedy"), "value"] += 10
-    assert judge_claim_2(rows)["method"].str.startswith("CalM (mean of 16)").all()
-
-
-def test_methods_of_the_paper_that_were_not_run_are_named_as_untested():
-    claims = judge_claim_2(trial_rows(BETTER, 3)).set_index("method")["note"]
-    assert all(claims[f"CalM (mean of 16) over {name}"] == UNTESTED for name in RIVALS)
-
-
-def test_without_calm_nothing_can_be_tested():
-    claims = judge_claim_2(trial_rows({("ridge VAR", ""): 0.5, ("decay", ""): 0.4}, 1))
-    assert set(claims["note"]) == {UNTESTED}
-
-
-def test_ceilings_are_no_competitors():
-    claims = judge_claim_2(trial_rows({**BETTER, ("ceiling", "known state"): 0.7}, 1))
-    assert not claims["method"].str.contains("ceiling").any()
-
-
-def test_p_values_are_corrected_for_the_number_of_methods():
-    level = {("CalM", "mean of 4"): 0.42, ("decay", ""): 0.4}
-    alone = judge_claim_2(trial_rows(level, 1)).set_index("method").loc["CalM (mean of 4) over decay", "p"]
-    rows = trial_rows(level, 1)
-    copies = [rows[rows["method"] == "decay"].assign(method=name) for name in ("ridge VAR", "mean trial")]
-    together = judge_claim_2(pd.concat([rows, *copies])).set_index("method").loc["CalM (mean of 4) over decay", "p"]
-    assert together == pytest.approx(min(3 * alone, 1))
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3]))
-def test_tests_are_symmetric_in_the_two_methods(seed, sessions):
-    differences = np.random.default_rng(seed).normal(0.1, 1, 12)
-    groups = [f"s{index % sessions}" for index in range(12)]
-    forward, backward = paired_claim(differences, groups), paired_claim(-differences, groups)
-    assert forward.effect == pytest.approx(-backward.effect, abs=1e-6)
-    assert forward.low == pytest.approx(-backward.high, abs=1e-4)
-    assert forward.low <= forward.effect <= forward.high
-    assert 0 < forward.p <= 1
-
-
-def test_trials_of_few_sessions_do_not_make_a_claim_about_sessions():
-    rng = np.random.default_rng(0)
-    shifts = np.repeat([0.3, -0.1, 0.1], 200)  # mean 0.1, but the sessions disagree
-    assert paired_claim(shifts + 0.05 * rng.normal(size=600), list(np.repeat(["a", "b", "c"], 200))).p_sessions > 0.3
-
-
-def test_false_alarms_are_rare_with_three_sessions():
-    rng, groups = np.random.default_rng(0), list(np.repeat(["a", "b", "c"], 10))
-    alarms = 0
-    for _ in range(60):
-        shifts = np.repeat(rng.normal(0, 0.1, 3), 10)
-        alarms += paired_claim(shifts + 0.1 * rng.normal(size=30), groups).p_sessions < 0.05
-    assert alarms <= 8  # 3 expected; the normal reference gives about 10
-
-
-def test_nothing_is_claimed_without_an_error_to_estimate():
-    assert not is_testable(np.zeros(10), ["a"] * 10)
-    assert not is_testable(np.array([0.1]), ["a"])
-    assert not is_testable(np.array([0.1, 0.2]), ["a", "b"])
-    assert is_testable(np.array([0.1, 0.2]), ["a", "a"])
-
-
-def many_rows(held_in, held_out):
-    """Per-trial correlations of CalM and POCO on two groups of sessions."""
-    groups = {"held-in": held_in, "held-out": held_out}
-    tables = []
-    for number, (group, (calm, poco)) in enumerate(groups.items()):
-        scores = {("CalM", f"expected, {group}"): calm, ("CalM", f"greedy, {group}"): 0.1, ("POCO", group): poco}
-        rows = trial_rows(scores, sessions=4, trials=40, seed=number, noise=0.01, item="fig3d_trials")
-        tables.append(rows.assign(session=rows["session"] + group))
-    return pd.concat(tables, ignore_index=True)
-
-
-def test_competitive_is_as_good_or_a_little_worse_but_not_more():
-    claims = judge_claim_4(many_rows((0.395, 0.4), (0.3, 0.4)))
-    assert claims["note"].tolist() == [HOLDS, FAILS]
-    assert claims["method"].tolist() == [f"CalM (expected) over POCO, {group}" for group in ("held-in", "held-out")]
-    np.testing.assert_allclose(claims["ours"], [-0.005, -0.1], atol=0.005)
-    assert (claims["low"] < claims["ours"]).all() and (claims["ours"] < claims["high"]).all()
-
-
-def test_competitive_needs_both_methods():
-    rows = many_rows((0.4, 0.4), (0.4, 0.4))
-    assert set(judge_claim_4(rows[rows["method"] == "CalM"])["note"]) == {UNTESTED}
-
-
-def test_published_values_are_all_there():
-    published = report.read_published()
-    counts = published["item"].isin(["table1", "table2"])
-    assert len(published[~counts]) == 39 and len(published[counts]) == 3 * (8 + 6)
-    assert published.loc[~counts, "value"].between(0, 1).all()
-    assert not published.duplicated(["item", "method", "variant", "metric"]).any()
+def test_published_values_are_all_there_once_and_each_belongs_to_an_item():
+    published = read_published()
+    assert not published.duplicated(["item", "split", "method", "variant", "metric"]).any()
+    assert set(published["item"]) <= {item.name for item in ITEMS}
+    counts = published["item"].value_counts()
+    assert counts[["fig3c", "fig4b", "fig4c", "table7", "table8", "table9"]].tolist() == [5, 18, 3, 4, 3, 6]
     fig3c = published[published["item"] == "fig3c"].set_index("method")["value"]
     assert fig3c["CalM"] == 0.4025 and fig3c.idxmax() == "CalM"
 
 
-def summary_of(item, dataset, variants):
-    rows = trial_rows({("CalM", variant): 0.5 for variant in variants}, 2, trials=1, item=item)
-    return summarise(rows[rows["split"] == "test"].assign(dataset=dataset))
+def compared(item, values, **changes):
+    """Ours and the published values of one item."""
+    both = compare(summarise_results(results_rows(item, values, **changes)), read_published())
+    return both[both["item"] == item].reset_index(drop=True)
 
 
-def test_comparison_puts_ours_beside_the_paper_on_the_same_data_only():
-    published = report.read_published()
-    real = report.compare(summary_of("fig3c", "dandi_000579", ["greedy", "mean of 4"]), published)
-    calm = real[(real["item"] == "fig3c") & (real["method"] == "CalM")]
-    assert calm["paper"].tolist() == [0.4025, 0.4025] and set(calm["note"]) == {""}
-    assert set(real.loc[real["method"] == "POCO", "note"]) == {report.NOT_RUN}
-    synthetic = report.compare(summary_of("fig3c", "cohort", ["greedy"]), published)
-    calm = synthetic[(synthetic["item"] == "fig3c") & (synthetic["method"] == "CalM")].set_index("dataset")
-    assert calm.loc["cohort", "note"] == report.NO_COUNTERPART
-    assert calm.loc["dandi_000579", "note"] == report.NO_RECORDINGS
-    assert len(synthetic) == len(published) + 1
+def test_ours_stand_beside_the_paper_whatever_the_data_and_both_are_named():
+    poco = compared("fig3c", {("POCO", ""): 0.3}).set_index("method").loc["POCO"]
+    assert (poco["paper"], poco["paper_dataset"], poco["dataset"], poco["note"]) == (
+        0.2901,
+        "dandi_000579",
+        "cohort",
+        "",
+    )
+    assert poco["ours"] == pytest.approx(0.305)
+
+
+def test_our_variants_stand_below_the_papers_method():
+    rows = compared("fig3c", {("decay", ""): 0.1, ("CalM", "greedy"): 0.2, ("CalM", "mean of 4"): 0.3})
+    calm = rows[rows["method"] == "CalM"]
+    assert calm["variant"].tolist() == ["", "greedy", "mean of 4"]
+    assert calm["note"].tolist() == [IN_VARIANTS, VARIANT_OF, VARIANT_OF]
+    assert calm["paper"].notna().tolist() == [True, False, False]
+    assert list(dict.fromkeys(rows["method"])) == ["iTransformer", "PatchTST", "TCN", "POCO", "CalM", "decay"]
+    assert rows.set_index("method").loc[["TCN", "decay"], "note"].tolist() == [NOT_RUN, NO_COUNTERPART]
 
 
 def test_a_published_variant_stands_beside_the_same_variant_only():
-    ours = summary_of("table7", "dandi_000579", ["baseline", "another"])
-    comparison = report.compare(ours, report.read_published()).query("item == 'table7'").set_index("variant")
-    assert comparison.loc["baseline", "paper"] == 0.3424
-    assert comparison.loc["another", "note"] == report.NO_COUNTERPART
+    rows = compared("table7", {("CalM", "baseline"): 0.5, ("CalM", "another"): 0.4}).set_index("variant")
+    assert rows.loc["baseline", "paper"] == 0.3424 and rows.loc["baseline", "note"] == ""
+    assert rows.loc["another", "note"] == NO_COUNTERPART
+
+
+@pytest.mark.parametrize(
+    ("variant", "published", "home"),
+    [
+        ("GLU head, held-in", ["linear head", "GLU head", ""], "GLU head"),
+        ("greedy", [""], ""),
+        ("greedy", ["baseline"], "greedy"),
+        ("GLU head, held-in", ["GLU head, held-in", "GLU head"], "GLU head, held-in"),
+    ],
+)
+def test_a_variant_belongs_to_the_published_one_that_says_most_of_it(variant, published, home):
+    assert counterpart(variant, published) == home
+
+
+def test_another_split_or_metric_than_the_papers_is_no_counterpart():
+    for changes in ({"split": "val"}, {"metric": "mse"}):
+        assert compared("fig3c", {("POCO", ""): 0.3}, **changes)["ours"].isna()[:5].all()
+
+
+def test_comparison_loses_no_number():
+    rng = np.random.default_rng(0)
+    items, methods = ["fig3c", "table7", "ours"], ["CalM", "POCO", "GLM"]
+    variants = ["", "greedy", "baseline", "baseline, held-in"]
+    keys = rng.permutation([(item, method, variant) for item in items for method in methods for variant in variants])
+    tables = [results_rows(item, {(method, variant): rng.uniform()}) for item, method, variant in keys[:20]]
+    ours, published = summarise_results(pd.concat(tables)), read_published()
+    both = compare(ours, published)
+    assert sorted(both["ours"].dropna()) == sorted(ours["mean"])
+    assert sorted(both["paper"].dropna()) == sorted(published["value"])
+    assert not both.duplicated(["item", "split", "method", "variant", "metric", "dataset"]).any()
+
+
+def test_a_number_of_all_sessions_together_has_no_n():
+    rows = results_rows("table9", {("CalM", "neuron embedding"): 0.5})
+    together = summarise_results(rows[rows["session"] == "s0"].assign(session="all"))
+    assert summarise_results(rows)["n"].tolist() == [2] and together["n"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("values", "decimals"),
+    [([0.5, 1.0], 3), ([1.0, 1.0], 3), ([17, 2], 0), ([12.5], 2), ([250.5], 1), ([1e6 + 0.5], 0)],
+)
+def test_numbers_have_the_decimals_that_they_need(values, decimals):
+    assert digits(pd.Series(values)) == decimals
+
+
+def test_a_number_is_written_with_its_spread_if_there_is_one():
+    assert number(-0.25, 0.1) == "\N{MINUS SIGN}0.250 ± 0.100"
+    assert number(0.25) == "0.250" and number(float("nan"), 0.1) == ""
+
+
+def test_metrics_of_other_methods_make_a_table_of_their_own():
+    means = results_rows("fig3b_cost", {("POCO", ""): 5e5}, metric="parameters")
+    tries = results_rows("fig3b_cost", {("POCO", "learning rate 0.1"): 0.7}, metric="a try")
+    times = results_rows("fig3b_cost", {("POCO", ""): 2.0}, metric="training (s)")
+    rows = compare(summarise_results(pd.concat([means, tries, times])), read_published())
+    _, first, second = item_tables(rows[rows["item"] == "fig3b_cost"])
+    assert "parameters" in first and "training (s)" in first and "a try" not in first
+    assert "learning rate 0.1" in second and "a try" in second
+
+
+def test_validation_trials_are_shown_beside_training_trials_only():
+    test, val, train = (results_rows("fig1b", {("CalM", ""): 0.5}, split=split) for split in ("test", "val", "train"))
+    for tables, shown in (([test, val], False), ([test, val, train], True)):
+        rows = compare(summarise_results(pd.concat(tables)), read_published())
+        assert ("corr, val" in "".join(item_tables(rows[rows["item"] == "fig1b"]))) == shown
+
+
+@pytest.mark.parametrize(
+    ("extra", "item"),
+    [
+        ("fig3b_cost", "fig3b"),
+        ("fig6_layer", "fig6b"),
+        ("table9_shuffles", "table9"),
+        ("adaptation", ""),
+        ("fig99", ""),
+    ],
+)
+def test_our_own_results_are_put_after_the_item_that_their_name_begins_with(extra, item):
+    assert owner(extra) == item
+    assert extras_of(item, [extra, "fig3b"]) == [extra]
 
 
 @pytest.fixture
-def written(tmp_path):
-    folder = tmp_path / "quick"
-    trials = trial_rows(BETTER, 3)
-    save_item(folder, "fig3b_trials", trials, None, {})
-    means = trials.groupby([*trials.columns.drop(["trial", "value", "n"])], sort=False)["value"].agg(
-        value="mean", n="count"
-    )
-    save_item(folder, "fig3b", means.reset_index().assign(item="fig3b"), None, {})
-    entry = {"config": {"dat": {"width": 96}}, "seed": 0, "commit": "a" * 40, "dirty": True}
-    entry |= {"device": "CPU (test)", "threads": 2, "date": "2026-01-01", "wall_time_s": 90.0}
-    update_provenance(folder / "provenance.json", "fig3b", entry)
-    return report.write_report(tmp_path, "quick")
+def folder(tmp_path):
+    return fill(tmp_path / "quick")
 
 
-def test_report_holds_header_comparison_and_claims(written):
-    text = written.read_text()
-    for fact in ("quick", "aaaaaaaaaaaa with uncommitted changes", "CPU (test)", "1.5 min", "dat.width", "96"):
-        assert fact in text
-    for heading in ("## fig3b", "## fig3c", "## table9", "## Claims"):
-        assert heading in text
-    assert report.NO_RECORDINGS in text and report.NO_COUNTERPART in text and HOLDS in text
-    assert "nan" not in text.lower()
+def section(text, heading):
+    """What stands between a heading and the next of its level."""
+    return re.split(r"\n## ", text.split(f"\n## {heading}", 1)[1])[0]
 
 
-def test_report_can_be_written_again(written):
-    before = written.read_text()
-    assert report.write_report(written.parents[1], "quick").read_text() == before
+def test_every_item_has_a_section_in_order_and_says_what_is_missing(folder):
+    write_report(folder)
+    text = (folder / "report.md").read_text()
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert [heading for heading in headings if heading in {item.heading for item in ITEMS}] == [
+        item.heading for item in ITEMS
+    ]
+    assert "Not computed in this profile: `notebooks/05_decoding`" in section(text, "Fig. 4D")
+    missing = section(text, "Fig. 4B")
+    assert "paper (DANDI:000579)" in missing and "0.772" in missing and "ours" not in missing
+    assert "nan" not in re.sub("[a-z]*nan[a-z]+|[a-z]+nan", "", text.lower())
 
 
-def test_costs_are_a_row_a_method_and_figures_without_rows_are_shown(written, cost_rows):
-    save_item(written.parent, "fig3b_cost", table(cost_rows), None, {})
-    (written.parent / "fig3b_fading.png").touch()
-    text = report.write_report(written.parents[1], "quick").read_text()
-    section = text.split("## fig3b_cost")[1].split("## ")[0]
-    row = next(line for line in section.splitlines() if line.startswith("| POCO "))
-    assert "1,562,300" in row and "61.50" in row
-    assert "| POCO, learning rate 0.001 " in section and "0.712" in section
-    assert "![fig3b_fading](fig3b_fading.png)" in text
+def test_a_section_has_figure_numbers_files_and_what_belongs_to_it(folder):
+    save_figure_of(folder, "fig3b_fading")
+    save_figure_of(folder, "adaptation")
+    write_report(folder)
+    text = (folder / "report.md").read_text()
+    fig3b = section(text, "Fig. 3B")
+    assert "![Fig. 3B](fig3b.png)" in fig3b and "[fig3b_trials.csv](fig3b_trials.csv)" in fig3b
+    assert "ours" in fig3b.lower() and "simulation, n = 3 sessions" in fig3b
+    costs, fading = fig3b.split("### ")[1:]
+    assert costs.startswith("What the methods cost (Fig. 3B)") and "1,562,300" in costs
+    assert "learning rate 0.001" in costs and "0.717" in costs
+    assert "![How forecasts fade](fig3b_fading.png)" in fading
+    assert "![Adaptation to held-out subjects](adaptation.png)" in section(text, "Beyond the paper")
 
 
-def test_summary_fits_a_terminal(written, capsys):
-    report.print_summary(written.with_name("report.csv"))
-    printed = capsys.readouterr().out
-    table_lines = [line for line in printed.splitlines() if not line.startswith("Figures")]
-    assert max(map(len, table_lines)) <= 100
-    assert "CalM, mean of 16" in printed and "81 published values need the recordings" in printed
+def test_report_says_what_it_was_made_with_and_what_departs_from_the_profile(folder):
+    write_report(folder)
+    made = section((folder / "report.md").read_text(), "Made with")
+    for fact in (
+        "quick",
+        "aaaaaaaaaaaa with uncommitted changes",
+        "CPU (test)",
+        "1.5 min",
+        "dat.width",
+        "`dat.width` 95",
+    ):
+        assert fact in made
+
+
+def test_settings_that_are_the_profiles_depart_from_nothing():
+    config = load_profile("quick").model_dump(mode="json")
+    assert departures("quick", [{"config": config}]) == {}
+    changed = config | {"dat": config["dat"] | {"width": 95}}
+    assert departures("quick", [{"config": changed}, {"config": config}]) == {"dat.width": "95"}
+
+
+def test_tables_of_settings_are_the_profiles_values():
+    quick, paper = load_profile("quick"), load_profile("paper")
+    (_, table) = settings_table("quick", "table6")
+    rows = {cells[1]: cells[2:4] for cells in (re.split(r" *\| *", line) for line in table.splitlines()[2:])}
+    assert rows["width"] == [f"**{quick.dat.width}**", str(paper.dat.width)]
+    assert rows["block"] == [str(quick.dat.block), str(paper.dat.block)]
+    assert set(rows) == set(type(quick.dat).model_fields)
+
+
+@pytest.mark.parametrize("item", TABLES)
+def test_profile_paper_differs_from_itself_in_nothing(item):
+    assert not re.search(r"\| \*\*", "".join(settings_table("paper", item)))
+
+
+def test_claims_stand_on_top_and_are_told_test_by_test(folder):
+    write_report(folder)
+    text = (folder / "report.md").read_text()
+    verdicts = section(text, "Verdicts")
+    assert len([line for line in verdicts.splitlines() if line.startswith("| ")]) == 1 + 18
+    assert "holds by construction" in verdicts
+    tests = section(text, "The claims, test by test")
+    assert "(CalM (mean of 16) over decay)" in tests and HOLDS in tests  # the claim does not name decay
+    assert "Fig. 4B was not computed" in tests
+
+
+def test_a_claim_whose_tests_have_no_numbers_is_listed_with_what_is_missing(folder):
+    row = {"item": "claim 7", "dataset": "", "split": "test", "variant": "", "metric": "r2", "method": "CalM over GLM"}
+    judged = pd.DataFrame([row | {"note": UNTESTED}], columns=list(COLUMNS))
+    judged.to_csv(folder / "claims_decoding.csv", index=False)
+    write_report(folder)
+    tests = section((folder / "report.md").read_text(), "The claims, test by test")
+    assert "### Claim 7" not in tests and "CalM over GLM" not in tests
+    assert re.search(r"\| 7 +\| Fig. 4B was not computed", tests)
+
+
+def test_numbers_of_the_recordings_are_told_from_others(folder):
+    save_item(folder, "fig3c", results_rows("fig3c", {("POCO", ""): 0.3}, dataset="dandi_000579"), None, {})
+    save_item(folder, "table7", results_rows("table7", {("CalM", "baseline"): 0.3}), None, {})
+    write_report(folder)
+    needs = section((folder / "report.md").read_text(), "What needs the recordings")
+    assert "- 1 computed on the recordings themselves: Fig. 3C" in needs
+    assert "- 1 beside a number of other data: Table 7" in needs
+
+
+def test_an_empty_folder_gives_a_report_of_what_is_missing(tmp_path):
+    (tmp_path / "smoke").mkdir()
+    write_report(tmp_path / "smoke")
+    text = (tmp_path / "smoke" / "report.md").read_text()
+    assert "Nothing was computed in this profile yet" in text and "cannot be tested here" in text
+
+
+def test_a_dataset_of_ones_own_has_its_folder_within_the_profiles(tmp_path):
+    write_report(fill(tmp_path / "smoke" / "mine"))
+    text = (tmp_path / "smoke" / "mine" / "report.md").read_text()
+    assert text.startswith("# The paper and ours: profile smoke, dataset mine\n")
+
+
+def test_summary_fits_a_terminal(folder, capsys):
+    save_item(folder, "fig3c", results_rows("fig3c", {("CalM", "mean of 64, held-out" + 30 * "x"): 0.3}), None, {})
+    print_summary(write_report(folder))
+    *lines, _ = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    printed = "\n".join(lines)
+    assert "CalM, mean of 16" in printed and "0.403" in printed and "synthetic cohort" in printed
+    assert len([line for line in lines if line.startswith("claim ")]) == 18
+
+
+@pytest.mark.parametrize("arguments", [[], ["a", "b"], ["nowhere/quick"], ["unknown"]])
+def test_a_wrong_call_ends_with_one_sentence(tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "unknown").mkdir()
+    (tmp_path / "unknown" / "fig3b.csv").touch()
+    with pytest.raises(SystemExit, match=r"^calm: .*(figures/<profile>|run snakemake)"):
+        command.main(arguments)
+
+
+def test_a_folder_of_no_profile_is_refused(tmp_path):
+    with pytest.raises(CalmError, match="figures/<profile>"):
+        write_report(tmp_path)

@@ -1,0 +1,46 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The paper and ours
+#
+# Every figure and table of the paper in its order, each with what this profile got for it; and the paper's 18 claims, each as a test
+# with a verdict. Nothing is computed here but the tests: the page is made of the tables and figures that the other notebooks left
+# behind. What they have not made yet is on the page as well, and said to be missing.
+#
+# Three things to keep in mind while reading:
+#
+# - The paper's numbers are of its recordings, DANDI:000579. Ours are of the dataset named beside them. Synthetic data say whether the
+#   method does what is claimed where the truth is known. They say nothing about the recordings of the paper.
+# - A claim *holds* if its tests say so about sessions like these, and *holds for these sessions* if they can speak of no others.
+# - Tables 3-6 are rendered from the settings that the code reads, so that they cannot say anything else.
+#
+# The same page is written to `report.html` (one file, images inside), `report.pdf`, `report.md` and, the numbers alone, `report.csv`;
+# `python -m calm.report figures/<profile>` does so without a notebook.
+
+# %% tags=["parameters"]
+profile: str = "smoke"  # smoke, quick, laptop, gpu or paper: how large
+dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
+seed: int = 0  # as in the other notebooks; nothing is drawn here
+
+# %%
+from IPython.display import HTML, display
+
+from calm.config import COHORT, SIMULATION
+from calm.datasets import load_dataset
+from calm.paths import figures_folder
+from calm.report import write_report
+
+name = dataset if dataset in (COHORT, SIMULATION) else load_dataset(dataset).name
+results = write_report(figures_folder(profile, name))
+display(HTML((results.folder / "report.html").read_text(encoding="utf-8")))
