@@ -4,7 +4,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from calm.config import COHORT, SIMULATION, load_profile
+from calm.config import COHORT, SIMULATION
+from calm.profile import load_profile
 from calm.datasets import load_dataset
 from calm.errors import CalmError
 

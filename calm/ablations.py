@@ -10,11 +10,12 @@ import pandas as pd
 from jaxtyping import Float
 from tqdm import tqdm
 
-from calm.config import ForecastConfig, Profile
+from calm.config import ForecastConfig
 from calm.dat import DualAxisTransformer
 from calm.evaluation import forecast_trials
 from calm.forecasting import CalMForecaster, Choice, compared_trials
 from calm.metrics import trial_correlation
+from calm.profile import Profile
 from calm.quantizer import NeuralQuantizer
 from calm.reconstruction import reconstruction_correlations
 from calm.recordings import Recordings

@@ -6,7 +6,6 @@ from pathlib import Path
 from calm.baselines import Forecaster, Network
 from calm.baselines.networks import NetworkForecaster, adapt_network
 from calm.ceilings import cohort_ceilings
-from calm.config import Profile
 from calm.dat import DualAxisTransformer
 from calm.evaluation import (
     Cost,
@@ -22,6 +21,7 @@ from calm.evaluation import (
     search_transformer,
 )
 from calm.forecasting import compared_trials
+from calm.profile import Profile
 from calm.quantizer import NeuralQuantizer
 from calm.recordings import Recordings
 from calm.scores import ForecastScores

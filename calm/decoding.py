@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float
 
 from calm.batches import Epoch, Part, Planned, group_trials, plan_epoch
-from calm.config import Config, FitConfig, HeadConfig, Profile
+from calm.config import Config, FitConfig, HeadConfig
 from calm.errors import CalmError
 from calm.features import Extractor, FeatureSession, whole_frames
 from calm.heads import BehaviourHead, FeatureBatch, GLUHead, LinearHead
 from calm.keys import stage_key
+from calm.profile import Profile
 from calm.search import Search, search
 from calm.seeding import epoch_seed, seeded
 from calm.session import Session

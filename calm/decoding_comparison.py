@@ -13,13 +13,14 @@ from calm.baselines.decoders import NetworkDecoder, adapt_decoder, train_decoder
 from calm.baselines.linear_decoders import GLM, RRR
 from calm.baselines.poyo import POYO
 from calm.baselines.tcn_decoder import TCNDecoder
-from calm.config import Config, FitConfig, Profile, RidgeDecoderConfig
+from calm.config import Config, FitConfig, RidgeDecoderConfig
 from calm.decoding import HEADS, HeadDecoder, search_bank, search_head, train_head, with_share
 from calm.decoding_scores import DecodingScores
 from calm.evaluation import Cost, Label
 from calm.features import BackboneFeatures, Extractor, FeatureSession, RawFeatures, store_features
 from calm.heads import BehaviourHead
 from calm.hidden import under_trials
+from calm.profile import Profile
 from calm.recordings import Recordings
 from calm.search import Search, search
 from calm.session import Session

@@ -15,9 +15,10 @@ from calm.baselines.networks import NetworkForecaster, train_network
 from calm.baselines.patchtst import PatchTST
 from calm.baselines.poco import POCO
 from calm.baselines.tcn import TCN
-from calm.config import Config, FitConfig, ForecastConfig, Profile
+from calm.config import Config, FitConfig, ForecastConfig
 from calm.dat import DualAxisTransformer
 from calm.forecasting import CalMForecaster, Choice
+from calm.profile import Profile
 from calm.quantizer import NeuralQuantizer
 from calm.search import Search, search
 from calm.session import Session, cut_trials

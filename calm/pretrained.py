@@ -11,12 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from calm.checkpoint import load_checkpoint, save_checkpoint
-from calm.config import Profile, load_profile
 from calm.dat import DualAxisTransformer
 from calm.devices import best_device
 from calm.errors import CalmError
 from calm.forecasting import CalMForecaster, Choice
 from calm.paths import RUNS
+from calm.profile import Profile, load_profile
 from calm.quantizer import NeuralQuantizer
 from calm.session import Session, cut_trials
 from calm.stages import Trained, adapt_transformer, train_quantizer, train_transformer

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from calm.checkpoint import has_checkpoint
 from calm.cohort_files import DESCRIPTION, make_cohort
-from calm.config import COHORT, SIMULATION, Profile
+from calm.config import COHORT, SIMULATION
 from calm.datasets import Dataset, load_dataset, read_checked, read_sessions
 from calm.errors import CalmError
 from calm.keys import stage_key
 from calm.paths import DATA, RUNS
+from calm.profile import Profile
 from calm.session import Session, prepare
 from calm.simulation import simulate
 from calm.store import load_session, store_session

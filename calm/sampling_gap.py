@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from calm.config import ForecastConfig, Profile
+from calm.config import ForecastConfig
 from calm.dat import DualAxisTransformer, TokenBatch
 from calm.forecasting import CalMForecaster, Choice, compared_trials, roll_out
 from calm.metrics import correlation_over_time, trial_correlation
+from calm.profile import Profile
 from calm.quantizer import NeuralQuantizer
 from calm.recordings import Recordings
 from calm.results import LagRow, Row

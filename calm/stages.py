@@ -10,10 +10,10 @@ import pandas as pd
 from torch import nn
 
 from calm.batches import trace_batches
-from calm.config import Profile
 from calm.dat import DualAxisTransformer
 from calm.forecasting import CalMForecaster, validation_correlation
 from calm.keys import stage_key
+from calm.profile import Profile
 from calm.quantizer import NeuralQuantizer
 from calm.reconstruction import reconstruction_correlations
 from calm.seeding import epoch_seed, seeded

@@ -35,7 +35,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
 
-from calm.config import load_profile
 from calm.hidden import drive_parts, under_trials
 from calm.inspection import (
     average_rows,
@@ -54,6 +53,7 @@ from calm.paths import figures_folder
 from calm.plots import COLUMN, PAGE, use_style
 from calm.plots import data as panels
 from calm.population import VOLUME
+from calm.profile import load_profile
 from calm.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
 from calm.results import Row, save_item, table

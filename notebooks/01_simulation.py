@@ -34,7 +34,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from calm.claims import chosen_variant, judge_claim_2
-from calm.config import load_profile
 from calm.evaluation import (
     calm_cost,
     calm_forecasters,
@@ -47,6 +46,7 @@ from calm.evaluation import (
 from calm.forecasting import CalMForecaster
 from calm.paths import RUNS, figures_folder
 from calm.plots import COLUMN, PAGE, bars, correlation_over_time, example_traces, loss_curves, use_style
+from calm.profile import load_profile
 from calm.provenance import provenance, update_provenance
 from calm.reconstruction import reconstruct, reconstruction_correlations
 from calm.results import save_item, summarise

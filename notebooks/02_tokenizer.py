@@ -29,11 +29,11 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 
-from calm.config import load_profile
 from calm.metrics import pearson
 from calm.paths import RUNS, figures_folder
 from calm.plots import COLUMN, PAGE, codebook_usage, loss_curves, reconstructions, use_style
 from calm.plots.data import six_bars
+from calm.profile import load_profile
 from calm.provenance import provenance, update_provenance
 from calm.reconstruction import reconstruct, reconstruction_rows
 from calm.reconstruction_claims import judge_claim_1

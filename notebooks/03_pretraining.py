@@ -34,13 +34,13 @@ from IPython.display import display
 
 from calm.baselines.linear import Decay, MeanTrial
 from calm.comparison import score_methods
-from calm.config import load_profile
 from calm.devices import best_device
 from calm.evaluation import search_transformer
 from calm.forecasting import CalMForecaster
 from calm.paths import RUNS, figures_folder
 from calm.plots import COLUMN, PAGE, bars, loss_curves, use_style
 from calm.plots.data import TRAINED, gap_lines
+from calm.profile import load_profile
 from calm.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
 from calm.results import save_item, summarise, table

@@ -38,10 +38,10 @@ import numpy as np
 
 from calm.claims import chosen_variant
 from calm.comparison import methods_of_many, score_methods, train_many, train_single
-from calm.config import load_profile
 from calm.forecasting import compared_trials
 from calm.paths import RUNS, figures_folder
 from calm.plots import COLUMN, PAGE, bars, example_traces, use_style
+from calm.profile import load_profile
 from calm.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
 from calm.results import save_item, summarise

@@ -38,7 +38,6 @@ import numpy as np
 import pandas as pd
 
 from calm.comparison import train_many
-from calm.config import load_profile
 from calm.decoding_claims import judge_decoding
 from calm.decoding_comparison import (
     extractors,
@@ -52,6 +51,7 @@ from calm.features import BackboneFeatures, store_features
 from calm.paths import RUNS, figures_folder
 from calm.plots import COLUMN, PAGE, use_style
 from calm.plots.decoding import channel_bars, decoded_traces, share_curve
+from calm.profile import load_profile
 from calm.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
 from calm.results import save_item, summarise

@@ -48,10 +48,10 @@ import matplotlib.pyplot as plt
 
 from calm.ablation_claims import CLAIM_18, effects, judge_claim_18
 from calm.ablations import RECONSTRUCTION, ROLLOUTS, run_ablations, summarise_variants
-from calm.config import load_profile
 from calm.paths import RUNS, figures_folder
 from calm.plots import PAGE, use_style
 from calm.plots.ablations import variant_panels
+from calm.profile import load_profile
 from calm.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
 from calm.results import save_item

@@ -26,9 +26,9 @@ from calm.ablations import (
     summarise_variants,
 )
 from calm.claims import FAILS, HOLDS, HOLDS_HERE, UNTESTED
-from calm.config import load_profile, profile_names
 from calm.dat import DualAxisTransformer
 from calm.plots.ablations import variant_panels
+from calm.profile import load_profile, profile_names
 from calm.recordings import load_recordings
 from calm.report import compare, read_published
 from calm.results import summarise

@@ -10,7 +10,7 @@ import torch
 from backbones import frozen
 
 from calm.baselines import Decoder
-from calm.config import FitConfig, HeadConfig, load_profile
+from calm.config import FitConfig, HeadConfig
 from calm.decoding import (
     HEADS,
     HeadDecoder,
@@ -26,6 +26,7 @@ from calm.errors import CalmError
 from calm.features import RawFeatures, on_whole_tokens, store_features
 from calm.heads import GLUHead, LinearHead
 from calm.metrics import channel_scores
+from calm.profile import load_profile
 from calm.session import Session, prepare
 
 RAW = RawFeatures(window=4, tokens=2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calm.claims import RIVALS
-from calm.config import ForecastConfig, load_profile
+from calm.config import ForecastConfig
 from calm.evaluation import (
     calm_cost,
     calm_forecasters,
@@ -15,6 +15,7 @@ from calm.evaluation import (
     search_transformer,
 )
 from calm.metrics import correlation_over_time
+from calm.profile import load_profile
 from calm.results import TRY
 from calm.scores import ForecastScores
 from calm.session import cut_trials, prepare

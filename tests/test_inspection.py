@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calm.config import load_profile
 from calm.inspection import (
     average_rows,
     has_task,
@@ -18,6 +17,7 @@ from calm.inspection import (
     some_consecutive,
     task_rows,
 )
+from calm.profile import load_profile
 from calm.recordings import Recordings
 from calm.session import prepare, smooth
 

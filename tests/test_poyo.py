@@ -17,7 +17,7 @@ from calm.baselines import DecodingBatch
 from calm.baselines.poyo import POYO, READOUT, readout_spec, unit_name, window_starts
 from calm.config import FitConfig, POYOConfig
 from calm.errors import CalmError
-from calm.metrics import pooled_r2
+from calm.metrics import channel_scores
 from calm.training import Task, fit
 
 NEURONS = {"first": 7, "second": 5}
@@ -269,7 +269,7 @@ def toy_r2(model, toy, trials):
     scores = []
     for name, (traces, behaviour) in toy.items():
         decoded = model.decode(name, torch.from_numpy(traces[trials])).numpy()
-        scores.append(pooled_r2(list(behaviour[trials].transpose(0, 2, 1)), list(decoded.transpose(0, 2, 1))))
+        scores.append(channel_scores(behaviour[trials].reshape(-1, 2), decoded.reshape(-1, 2))["r2"].mean())
     return float(np.mean(scores))
 
 

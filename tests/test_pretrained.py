@@ -8,9 +8,9 @@ import torch
 from linear_systems import noise_free_session
 
 import calm
-from calm.config import load_profile
 from calm.errors import CalmError
 from calm.pretrained import CalM
+from calm.profile import load_profile
 
 
 def short(profile):

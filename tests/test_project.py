@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 import calm
-from calm.config import load_profile, profile_names
 from calm.errors import CalmError
+from calm.profile import load_profile, profile_names
 
 ROOT = Path(__file__).parents[1]
 

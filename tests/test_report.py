@@ -8,8 +8,8 @@ import pytest
 from report_cases import fill, results_rows, save_figure_of
 
 from calm.claims import COLUMNS, HOLDS, UNTESTED
-from calm.config import load_profile
 from calm.errors import CalmError
+from calm.profile import load_profile
 from calm.report import __main__ as command
 from calm.report import compare, read_published, write_report
 from calm.report.items import ITEMS, extras_of, owner

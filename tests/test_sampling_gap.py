@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from calm.config import ForecastConfig, load_profile
+from calm.config import ForecastConfig
 from calm.forecasting import roll_out
+from calm.profile import load_profile
 from calm.recordings import Recordings
 from calm.results import table
 from calm.sampling_gap import LOSSES, gap_rows, gap_trials, session_losses, token_losses, without_sampling

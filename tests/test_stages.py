@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from calm import keys, stages
-from calm.config import load_profile
 from calm.datasets import load_dataset
 from calm.errors import CalmError
 from calm.keys import stage_key
 from calm.nwb import read_session
 from calm.nwb_writer import write_session
+from calm.profile import load_profile
 from calm.reconstruction import reconstruct, reconstruction_rows
 from calm.recordings import load_recordings
 from calm.simulation import simulate

@@ -6,7 +6,8 @@ import pytest
 
 from calm.cohort import MICE, plan_cohort
 from calm.cohort_files import HELD_OUT
-from calm.config import CohortConfig, load_profile
+from calm.config import CohortConfig
+from calm.profile import load_profile
 from calm.recordings import Recordings
 from calm.report import compare, read_published
 from calm.results import summarise, table

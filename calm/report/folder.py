@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from calm.config import profile_names
 from calm.errors import CalmError
+from calm.profile import profile_names
 from calm.provenance import read_provenance
 from calm.report.numbers import compare, read_published, summarise_results
 from calm.report.verdicts import judge_all

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from calm.config import load_profile
+from calm.profile import load_profile
 from calm.report.tables import markdown
 
 PAPER = "paper"  # the profile with the tables as printed
