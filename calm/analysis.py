@@ -89,7 +89,9 @@ class Embedded:
     embeddings: Float[np.ndarray, "neuron channel"]
     sessions: Int[np.ndarray, " neuron"]
     features: Float[np.ndarray, "neuron component"]
-    folds: list[tuple[Int[np.ndarray, " train"], Int[np.ndarray, " left_out"], Float[np.ndarray, "neuron _component"]]]
+    folds: list[
+        tuple[Int[np.ndarray, " _train"], Int[np.ndarray, " _left_out"], Float[np.ndarray, "neuron _component"]]
+    ]
 
     @classmethod
     def prepare(

@@ -1,7 +1,6 @@
 """Can mouse, area or layer be told from embeddings? Logistic regression, cross-validated (Fig. 6, Table 9)."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -59,8 +58,8 @@ class Classification:
 
 def classify(
     embeddings: Float[np.ndarray, "row channel"],
-    labels: Sequence[str],
-    sessions: Sequence[str],
+    labels: pd.Series,
+    sessions: pd.Series,
     *,
     whole_sessions: bool,
     draws: int,
@@ -74,7 +73,7 @@ def classify(
     Args:
         embeddings: of neurons or sessions.
         labels: of each, as the mouse.
-        sessions: that each belongs to.
+        sessions: name of the session that each belongs to.
         whole_sessions: leave out whole sessions. Otherwise, as in the paper, single rows: then most neurons of a
             session are trained on, and a classifier may know the session instead of the label.
         draws: number of shuffles.
@@ -83,7 +82,7 @@ def classify(
     Raises:
         CalmError: fewer than two classes have two members.
     """
-    table = pd.DataFrame({"label": [str(label) for label in labels], "session": list(sessions)})
+    table = pd.DataFrame({"label": labels.astype(str).to_numpy(), "session": sessions.to_numpy()})
     table["unit"] = table["session"] if whole_sessions else np.arange(len(table))
     members = table.groupby("label")["unit"].nunique()
     kept, alone = members.index[members > 1], members.index[members == 1]
