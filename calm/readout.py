@@ -1,0 +1,31 @@
+"""What can be read out of neuron embeddings by ridge regression: d', and what synthetic neurons are really made of."""
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.linear_model import RidgeCV
+
+from calm.analysis import Embedded, Tuning, fold_correlation
+from calm.shuffles import shuffle_within
+
+PENALTIES = np.logspace(-1, 4, 11)
+
+
+def read_out(embedded: Embedded, targets: Tuning) -> Float[np.ndarray, " variable"]:
+    """Correlation of each target with its prediction for left-out neurons, mean over folds.
+
+    Unlike the axes of a discriminant analysis, a read-out may use all components, and all neurons are given.
+    """
+    predicted = np.empty(targets.shape)
+    for train, out, features in embedded.folds:
+        model = RidgeCV(PENALTIES, alpha_per_target=True).fit(features[train], targets[train])
+        predicted[out] = model.predict(features[out]).reshape(len(out), -1)
+    return fold_correlation(embedded, predicted, targets)
+
+
+def shuffled_read_outs(
+    embedded: Embedded, targets: Tuning, *, draws: int, seed: int
+) -> Float[np.ndarray, "draw variable"]:
+    """The read-out of the targets as they are, draw 0, and shuffled among the neurons of each session."""
+    rng = np.random.default_rng(seed)
+    orders = [np.arange(len(targets)), *(shuffle_within(embedded.sessions, rng) for _ in range(draws))]
+    return np.array([read_out(embedded, targets[order]) for order in orders])

@@ -1,0 +1,254 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What the embeddings hold (Figures 5A, 5B, 6, 7, 8 and Table 9)
+#
+# The transformer learns a vector for each neuron and one for each session. Nothing tells it what a neuron is tuned to, or
+# whose brain and which area a session is from. Two questions:
+#
+# - **Neurons**: is a neuron's tuning to the task, to cue and choice, to be seen in its embedding?
+# - **Sessions**: can mouse, area and layer be told from the embedding of a session, or of a neuron?
+#
+# Every answer is given twice: in-sample, as in the paper, and for neurons or sessions that were left out; and beside what
+# shuffled labels give. On synthetic mice the true tuning is known as well.
+
+# %% tags=["parameters"]
+profile: str = "smoke"  # smoke, quick, laptop, gpu or paper: how large
+dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
+seed: int = 0  # of the split into trials, the initial weights and the batches
+shuffles: int = 999  # of the tuning of neurons
+refits: int = 99  # shuffles of mouse, area or layer: each takes several classifiers
+
+# %%
+import time
+
+import matplotlib.pyplot as plt
+
+from calm.classification import classify, draw_neurons
+from calm.comparison import train_many
+from calm.config import COHORT, load_profile
+from calm.embedding_claims import judge_embedding_claims
+from calm.embedding_rows import ITEMS, neuron_embeddings, session_embeddings
+from calm.embedding_scores import TuningScores
+from calm.errors import CalmError
+from calm.label_scores import CONFUSIONS, ITEM, NEURON, NEW_SESSION, SESSION, LabelScores
+from calm.paths import RUNS, figures_folder
+from calm.plots import COLUMN, PAGE, use_style
+from calm.plots.embeddings import confusion, gradient_plane, preference_plane, read_outs, shuffle_histogram
+from calm.provenance import provenance, update_provenance
+from calm.recordings import cohort_folder, load_recordings
+from calm.results import save_item
+from calm.shuffles import permutation_p
+from calm.stages import train_quantizer
+from calm.tuning import find_contrasts, true_tuning, tuning_table
+
+started = time.time()
+use_style()
+recordings = load_recordings(dataset, load_profile(profile), seed=seed)
+settings, figures, groups = recordings.profile, figures_folder(profile, recordings.name), recordings.groups
+quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
+transformers, _ = train_many(quantizer, groups, settings, seed=seed, runs=RUNS)  # those of notebook 04
+
+# %% [markdown]
+# ## Tuning
+#
+# How well a neuron tells two kinds of trials apart (Eq. 19):
+#
+# $$d' = \frac{\mu_1 - \mu_2}{\sqrt{(\sigma_1^2 + \sigma_2^2) / 2}}$$
+#
+# For the cue over the frames on the stem of the maze, for the choice over those in its arms, of all trials. A neuron with
+# $|d'| > 0.5$ for either counts as tuned. In recordings without a maze, the first two columns of the trial table that have
+# two values take the place of cue and choice, over whole trials.
+
+# %%
+contrasts = find_contrasts([session for sessions in groups.values() for session in sessions])
+names, sides = [contrast.name for contrast in contrasts], {contrast.name: contrast.sides for contrast in contrasts}
+tables, truth = {}, None
+for group, sessions in groups.items() if len(contrasts) == 2 else []:
+    neurons = tuning_table(sessions, contrasts)
+    if recordings.name == COHORT:
+        truth = true_tuning(sessions, settings.cohort, cohort_folder(settings))
+    scores = TuningScores(recordings.name, group, names, draws=shuffles, seed=seed)
+    reasons = scores.add(neuron_embeddings(transformers[group], sessions), neurons, truth, refits=refits)
+    tables |= scores.tables()
+    print(f"{group}: {len(neurons)} neurons of {len(sessions)} sessions", *reasons, sep="\n  ")
+if len(contrasts) < 2:
+    print("Trials have fewer than two columns with two values: name some under `conditions` in the description.")
+made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
+
+# %% [markdown]
+# ## Principal components of tuned neurons
+#
+# Principal components know nothing of the tuning. Do neurons that prefer different cues, or choices, lie apart?
+
+# %%
+for group in groups:
+    item = ITEMS[group].principal
+    if item in tables:
+        figure, axes = plt.subplots(1, 2, figsize=(COLUMN, 2.6), squeeze=False)
+        for panel, name in zip(axes[0], names, strict=True):
+            shown = tables[f"{item}_neurons"].query("variant == @name")
+            preference_plane(panel, shown, name, sides[name])
+        save_item(figures, item, tables[item], figure, made_with)
+        plt.show()
+
+# %% [markdown]
+# **Figure 5A (held-in mice) and 8A (held-out mice).** First two principal components of the embeddings of tuned neurons, after
+# robust scaling, a dot a neuron, coloured by what it prefers.
+#
+# ## Linear discriminants
+#
+# The signs of the two d' make four classes. Embeddings are scaled robustly and reduced to 50 principal components (fewer
+# where there are fewer than five neurons for each); linear discriminant analysis then finds the plane in which the classes
+# lie farthest apart. The axis of a variable is the direction in that plane along which its d' is followed best, which is that
+# of a linear regression of d' on the two coordinates.
+
+# %%
+for group in groups:
+    item = ITEMS[group].discriminant
+    if item in tables:
+        figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.5), squeeze=False)
+        for panel, name in zip(axes[0], names, strict=True):
+            gradient_plane(panel, tables[f"{item}_neurons"], tables[f"{item}_angles"], name)
+        save_item(figures, item, tables[item], figure, made_with)
+        plt.show()
+        print(
+            tables[item].query("session == 'all'")[["metric", "variant", "value", "n"]].round(3).to_string(index=False)
+        )
+
+# %% [markdown]
+# **Figure 5B (held-in mice) and 8B (held-out mice).** Tuned neurons, coloured by d' (the ends of the colour bar are its 95 %
+# quantile), and the axes of both variables.
+#
+# In-sample correlation is above zero even for embeddings that hold nothing: plane and axes were fitted to the very neurons
+# they are judged on. For left-out neurons it is not; there it is the mean over five folds. Where the truth is known, the
+# correlation with the true tuning is given for the same axes, beside the correlation of d' itself with it, since d' comes
+# from a limited number of trials.
+#
+# A word on the angle. Discriminant analysis measures distance in units of the spread within the classes, and so axes of two
+# variables tend to be orthogonal wherever tuning to one says nothing about tuning to the other. The correlation of the two d'
+# over neurons is in the table.
+#
+# ## Shuffled labels
+#
+# The pairs of d' are dealt out anew among the neurons of each session, plane and axes are found anew, and the correlation is
+# taken again. The p value is the share of shuffles that reach what was observed, which is counted among them.
+
+# %%
+for item in [item for item in ("fig7a", "fig7b", "fig8c") if item in tables]:
+    kinds = tables[item].groupby("variant", sort=False)
+    figure, axes = plt.subplots(1, kinds.ngroups, figsize=(PAGE * kinds.ngroups / 4, 2.0), squeeze=False)
+    for panel, (variant, draws) in zip(axes[0], kinds, strict=True):
+        shuffle_histogram(panel, draws, f"r, {variant}", permutation_p(draws["value"].to_numpy()))
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    save_item(figures, item, tables[item], figure, made_with)
+    plt.show()
+
+# %% [markdown]
+# **Figure 7A (cue), 7B (choice), 8C (held-out mice).** Correlation of d' with the coordinate along its axis: as observed, and
+# with labels shuffled within sessions; in-sample and for left-out neurons.
+#
+# ## Anything else?
+#
+# The plane of the discriminants is narrow. A ridge regression on all components, fitted to all neurons but those it is judged
+# on, may find what the plane misses: d', and for synthetic neurons what they were made with. `position` is the strength of
+# the tuning to a place in the maze and `place` which of eight; `baseline` and `amplitude` are those of rate and transients.
+
+# %%
+for item in [ITEMS[group].read_out for group in groups if ITEMS[group].read_out in tables]:
+    figure, axes = plt.subplots(figsize=(COLUMN, 2.6))
+    read_outs(axes, tables[item])
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    save_item(figures, item, tables[item], figure, made_with)
+    plt.show()
+
+# %% [markdown]
+# **What can be read out of neuron embeddings**, held-in mice first: correlation of target and prediction for left-out
+# neurons, mean over five folds, beside shuffles within sessions.
+#
+# ## Mouse, area and layer
+#
+# Logistic regression, cross-validated in five folds, or as many as the rarest class has members; a class with a single member
+# is left out. The paper leaves out neurons at random. Then a classifier of neurons is trained on other neurons of the same
+# session, and may know the session instead of the mouse or area; so neurons of whole sessions are left out as well. Labels
+# are shuffled among sessions, and the classifiers fitted anew. Held-in sessions only: the others were trained apart.
+
+# %%
+labels = LabelScores(recordings.name, seed)
+table, transformer = tuning_table(recordings.held_in, []), transformers["held-in"]
+of_sessions = table.drop_duplicates("session")
+some = draw_neurons(len(table), seed)
+of_neurons, vectors = table.iloc[some], neuron_embeddings(transformer, recordings.held_in)[some]
+sources = {
+    SESSION: (session_embeddings(transformer, recordings.held_in), of_sessions, True),
+    NEURON: (vectors, of_neurons, False),
+    NEW_SESSION: (vectors, of_neurons, True),
+}
+for kind, (embeddings, rows, whole) in sources.items():
+    for label in [label for label in CONFUSIONS if label in rows]:
+        given = {"whole_sessions": whole, "draws": refits, "seed": seed}
+        try:
+            found = classify(embeddings, rows[label], rows["session"], **given)
+        except CalmError as reason:
+            print(f"{kind}, {label}: {reason}")
+            continue
+        labels.add(kind, label, found)
+        print(f"{kind}, {label}: {found.note}")
+
+# %%
+made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
+tables |= labels.tables()
+for item in [item for item in CONFUSIONS.values() if item in tables]:
+    figure, axes = plt.subplots(figsize=(COLUMN, 2.6))
+    confusion(axes, tables[item])
+    save_item(figures, item, tables[item], figure, made_with)
+    plt.show()
+if ITEM in tables:
+    print(tables[ITEM].pivot_table(index="metric", columns="variant", values="value", sort=False).round(3))
+
+# %% [markdown]
+# **Figure 6A (mouse) and 6B (area); layer is not in the paper's figure.** How many left-out sessions of each class (rows) were
+# taken for each class (columns), from session embeddings.
+#
+# **Table 9.** Accuracy; the share of the largest class is what a guess without looking gets, the accuracy with shuffled labels
+# what the classifier gets where there is nothing to know. Balanced accuracy is the mean over classes.
+
+# %%
+drawn = {
+    *CONFUSIONS.values(),
+    "fig5a",
+    "fig5b",
+    "fig7a",
+    "fig7b",
+    "fig8a",
+    "fig8b",
+    "fig8c",
+    "fig5_read_out",
+    "fig8_read_out",
+}
+for item, rows in tables.items():
+    if item not in drawn:
+        save_item(figures, item, rows, None, made_with)
+    update_provenance(figures / "provenance.json", item, made_with)
+
+# %% [markdown]
+# ## The claims
+#
+# Claims 10 to 14 and 17 of the paper as tests; 15 and 16 are those of notebook 07. The effect of 10 and 11 is the correlation
+# for left-out neurons, that of 13 the in-sample correlation less the mean over shuffles, that of 12 the angle, that of 17
+# accuracy less the mean over shuffles. p is about these sessions, p_sessions about sessions like them.
+
+# %%
+claims = judge_embedding_claims(figures)
+claims[~claims["item"].isin(["claim 15", "claim 16"])].drop(columns=["dataset", "split"]).round(3)
