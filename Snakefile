@@ -24,7 +24,10 @@ try:
 except CalmError as error:
     raise WorkflowError(str(error)) from error
 
-RECORDINGS = ["00_data", "02_tokenizer", "03_pretraining", "04_forecasting", "05_decoding", "08_ablations"]
+RECORDINGS = [
+    *("00_data", "02_tokenizer", "03_pretraining", "04_forecasting", "05_decoding", "06_embeddings", "07_dynamics"),
+    "08_ablations",
+]
 # The default is everything: the simulation and the synthetic mice.
 NOTEBOOKS = {SIMULATION: ["01_simulation"], COHORT: ["01_simulation", *RECORDINGS]}.get(NAME, RECORDINGS)
 EXECUTED = f"runs/notebooks/{SETTINGS['profile']}/{NAME}/{SETTINGS['seed']}"
@@ -56,7 +59,11 @@ rule page:
         "python -m calm.run {input.notebook} {output} {params.setup} dataset={params.dataset:q}"
 
 
-# Two trainings on the same cores would only slow each other down, so every notebook takes all of them.
+# Two trainings on the same cores would only slow each other down, so every notebook takes all of them. Threads that wait
+# actively make a training twenty times slower as soon as anything else runs on the machine.
+THREADS = "OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS={threads}"
+
+
 rule simulation:
     input:
         LIBRARY,
@@ -67,7 +74,7 @@ rule simulation:
         setup=SETUP,
     threads: workflow.cores
     shell:
-        "OMP_NUM_THREADS={threads} python -m calm.run {input.notebook} {output} {params.setup}"
+        THREADS + " python -m calm.run {input.notebook} {output} {params.setup}"
 
 
 rule recordings:
@@ -84,5 +91,5 @@ rule recordings:
         dataset=SETTINGS["dataset"],
     threads: workflow.cores
     shell:
-        "OMP_NUM_THREADS={threads} python -m calm.run {input.notebook} {output} {params.setup}"
+        THREADS + " python -m calm.run {input.notebook} {output} {params.setup}"
         " dataset={params.dataset:q}"

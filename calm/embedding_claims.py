@@ -39,14 +39,16 @@ Tables = Mapping[str, pd.DataFrame]  # by item
 Tests = dict[str, PairedTest | None]  # by what is compared; None where that is not known
 
 
-def judge_embedding_claims(figures: Path) -> pd.DataFrame:
+def judge_embedding_claims(figures: Path) -> pd.DataFrame | None:
     """Claims 10 to 17 from the results tables of notebooks 06 and 07: effect (`ours`), interval, p values, verdict.
 
     `p` is about these very sessions, by shuffled labels or trials; `p_sessions` about sessions like them. Both are
-    after Holm over what a claim compares. What has no results cannot be tested here.
+    after Holm over what a claim compares. What has no results cannot be tested here; with none at all, None.
     """
     files = [path for pattern in ("fig[578]*.csv", "table9*.csv") for path in sorted(figures.glob(pattern))]
     tables = {path.stem: read_item(path) for path in files}
+    if not tables:
+        return None
     found = [*(judge_tuning(tables, group) for group in ITEMS), judge_dynamics(tables), judge_labels(tables)]
     return pd.concat(found, ignore_index=True)[COLUMNS]
 

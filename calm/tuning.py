@@ -1,15 +1,13 @@
 """How neurons are tuned: d' of cue and choice (Eq. 19), and the true tuning of synthetic neurons."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from calm.cohort import plan_cohort
-from calm.config import CohortConfig
 from calm.session import Session
 
 THRESHOLD = 0.5  # |d'| above which a neuron counts as tuned (Fig. 5A)
@@ -112,20 +110,18 @@ def is_tuned(tuning: Float[np.ndarray, "neuron variable"]) -> Bool[np.ndarray, "
     return np.isfinite(tuning).all(axis=1) & (np.abs(tuning) > THRESHOLD).any(axis=1)
 
 
-def true_tuning(sessions: Sequence[Session], config: CohortConfig, folder: Path) -> pd.DataFrame:
+def true_tuning(sessions: Sequence[Session], files: Mapping[str, Path]) -> pd.DataFrame:
     """What the neurons of synthetic sessions are really tuned to, row by row as `tuning_table`.
 
     The columns of `calm.population.draw_neurons`: weights of cue (black), choice (left), position and speed.
 
     Args:
         sessions: of the cohort.
-        config: of the cohort.
-        folder: where its files are, `calm.recordings.cohort_folder`.
+        files: where each of them was read from.
     """
-    paths = {plan.name: folder / plan.path for plan in plan_cohort(config)}
     tables = []
     for session in sessions:
-        truth = pd.read_csv(paths[session.name].with_suffix(".tuning.csv")).set_index(["plane", "roi"])
+        truth = pd.read_csv(files[session.name].with_suffix(".tuning.csv")).set_index(["plane", "roi"])
         places = pd.MultiIndex.from_frame(session.neurons[["plane", "id"]])  # neurons may have been left out
         tables.append(truth.loc[places])
     return pd.concat(tables, ignore_index=True)

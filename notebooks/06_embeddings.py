@@ -37,7 +37,7 @@ import matplotlib.pyplot as plt
 
 from calm.classification import classify, draw_neurons
 from calm.comparison import train_many
-from calm.config import COHORT, load_profile
+from calm.config import COHORT
 from calm.embedding_claims import judge_embedding_claims
 from calm.embedding_rows import ITEMS, neuron_embeddings, session_embeddings
 from calm.embedding_scores import TuningScores
@@ -46,8 +46,9 @@ from calm.label_scores import CONFUSIONS, ITEM, NEURON, NEW_SESSION, SESSION, La
 from calm.paths import RUNS, figures_folder
 from calm.plots import COLUMN, PAGE, use_style
 from calm.plots.embeddings import confusion, gradient_plane, preference_plane, read_outs, shuffle_histogram
+from calm.profile import load_profile
 from calm.provenance import provenance, update_provenance
-from calm.recordings import cohort_folder, load_recordings
+from calm.recordings import load_recordings
 from calm.results import save_item
 from calm.shuffles import permutation_p
 from calm.stages import train_quantizer
@@ -78,9 +79,9 @@ tables, truth = {}, None
 for group, sessions in groups.items() if len(contrasts) == 2 else []:
     neurons = tuning_table(sessions, contrasts)
     if recordings.name == COHORT:
-        truth = true_tuning(sessions, settings.cohort, cohort_folder(settings))
+        truth = true_tuning(sessions, recordings.files)
     scores = TuningScores(recordings.name, group, names, draws=shuffles, seed=seed)
-    reasons = scores.add(neuron_embeddings(transformers[group], sessions), neurons, truth, refits=refits)
+    reasons = scores.add(neuron_embeddings(transformers[group].model, sessions), neurons, truth, refits=refits)
     tables |= scores.tables()
     print(f"{group}: {len(neurons)} neurons of {len(sessions)} sessions", *reasons, sep="\n  ")
 if len(contrasts) < 2:
@@ -186,7 +187,7 @@ for item in [ITEMS[group].read_out for group in groups if ITEMS[group].read_out 
 
 # %%
 labels = LabelScores(recordings.name, seed)
-table, transformer = tuning_table(recordings.held_in, []), transformers["held-in"]
+table, transformer = tuning_table(recordings.held_in, []), transformers["held-in"].model
 of_sessions = table.drop_duplicates("session")
 some = draw_neurons(len(table), seed)
 of_neurons, vectors = table.iloc[some], neuron_embeddings(transformer, recordings.held_in)[some]

@@ -38,7 +38,6 @@ import numpy as np
 
 from calm.claims import chosen_variant
 from calm.comparison import methods_of_many, train_many
-from calm.config import load_profile
 from calm.dynamics import project
 from calm.dynamics_scores import COMPONENT_CORR, ITEM, DynamicsScores
 from calm.embedding_claims import judge_embedding_claims
@@ -47,6 +46,7 @@ from calm.forecasting import compared_trials
 from calm.paths import RUNS, figures_folder
 from calm.plots import PAGE, bars, use_style
 from calm.plots.dynamics import by_component, component_example, components_and_neurons, shuffle_boxes
+from calm.profile import load_profile
 from calm.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
 from calm.results import save_item, summarise
@@ -72,7 +72,7 @@ transformers, pocos = train_many(quantizer, groups, settings, seed=seed, runs=RU
 everyone = [(group, session) for group, sessions in groups.items() for session in sessions]
 validation, methods = ForecastScores(ITEM, recordings.name, seed, config), {}
 for group, session in everyone:
-    found = methods_of_many(session, transformers[group], quantizer.model, pocos[group], settings)
+    found = methods_of_many(session, transformers[group].model, quantizer.model, pocos[group], settings)
     calm = {label: method for label, method in found.items() if label[0] == "CalM"}
     trials = compared_trials(session, "val", config)
     validation.add(session, trials, forecast_trials(calm, session, trials, config)[0])

@@ -107,7 +107,7 @@ def test_the_truth_is_that_of_the_neurons_that_are_left_and_d_prime_is_near_it(t
     path = tmp_path / plan.path
     session = read_dandi_session(path)
     left = drop_neurons(session, np.array([0, 7, 33]))
-    found = true_tuning([left, left], config, tmp_path)
+    found = true_tuning([left, left], {left.name: path})
     truth = read_truth(path).population.neurons
     kept = np.setdiff1d(np.arange(60), [0, 7, 33])
     np.testing.assert_allclose(found["cue"], np.tile(truth["cue"].iloc[kept], 2), rtol=1e-6)

@@ -20,6 +20,7 @@ from calm.claims import (
     judge_claim_4,
 )
 from calm.decoding_claims import judge_claim_6, judge_claim_7, judge_claim_8, judge_claim_9
+from calm.embedding_claims import judge_embedding_claims
 from calm.errors import CalmError
 from calm.reconstruction_claims import judge_claim_1
 from calm.report.items import ITEMS
@@ -173,6 +174,7 @@ JUDGES: tuple[Judge, ...] = (
     on_items(judge_claim_7, "fig4b_trials"),
     on_items(judge_claim_8, "fig4c_trials"),
     on_items(judge_claim_9, "fig4c_trials"),
+    judge_embedding_claims,
     on_items(judge_claim_18, "table7", "table8"),
 )
 
