@@ -40,7 +40,7 @@ from calm.claims import chosen_variant
 from calm.comparison import methods_of_many, score_methods, train_many, train_single
 from calm.forecasting import compared_trials
 from calm.paths import RUNS, figures_folder
-from calm.plots import COLUMN, PAGE, bars, example_traces, use_style
+from calm.plots import COLUMN, PAGE, bars, example_traces, join_legends, use_style
 from calm.profile import load_profile
 from calm.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
@@ -108,6 +108,7 @@ for panel, group in zip(axes[0], transformers, strict=True):
     rows = rows.assign(variant=rows["variant"].str.removesuffix(group).str.removesuffix(", "))
     bars(panel, rows, order, "forecast correlation (Pearson r)")
     panel.set_title(group)
+join_legends(axes[0])
 save_item(figures, "fig3d", many.table(), figure, made_with)
 save_item(figures, "fig3d_trials", many.trial_table(), None, made_with)
 plt.show()

@@ -1,6 +1,7 @@
 """Labels of trials from features: what is there is found, what is not is not, and the control tells which."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
@@ -8,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from calm.errors import CalmError
 from calm.session import split_trials
-from calm.trial_classification import classify_trials, compress, fit_classifier
+from calm.trial_classification import classify_trials, compress, fit_classifier, trial_means, two_kinds
 
 
 def trials(difference, count=120, channels=5, rare=0.3, seed=0):
@@ -82,3 +83,19 @@ def test_trials_of_one_kind_are_refused():
             classify_trials(features, labels & (np.array(splits) != split), splits, permutations=1)
     with pytest.raises(CalmError, match="no validation trials"):
         classify_trials(features, labels, ["test" if each == "val" else each for each in splits], permutations=1)
+
+
+def test_two_kinds_are_named_or_found():
+    values = pd.Series(["hit", "miss", "hit", "false alarm"], name="outcome")
+    first, either = two_kinds(values, ["hit", "miss"])
+    assert first.tolist() == [True, False, True, False] and either.tolist() == [True, True, True, False]
+    first, either = two_kinds(pd.Series([True, False, True]), [])
+    assert first.tolist() == [True, False, True] and either.all()
+    for kinds in ([], ["hit"], ["hit", "nap"]):
+        with pytest.raises(CalmError, match="`outcome` has hit, miss, false alarm: name two of them"):
+            two_kinds(values, kinds)
+
+
+def test_means_of_a_trial_are_those_of_each_channel_of_each_neuron():
+    features = [np.arange(12.0).reshape(2, 3, 2), np.zeros((5, 3, 2))]
+    np.testing.assert_array_equal(trial_means(features), [[3, 4, 5, 6, 7, 8], [0] * 6])

@@ -53,6 +53,16 @@ def legend_above(axes: Axes, columns: int) -> None:
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, handlelength=1.5, columnspacing=1.2)
 
 
+def join_legends(axes: Sequence[Axes]) -> None:
+    """One legend above the figure in place of one above each Axes."""
+    drawn = [panel for panel in axes if panel.get_legend() is not None]
+    if drawn:
+        handles, names = drawn[0].get_legend_handles_labels()
+        drawn[0].figure.legend(handles, names, loc="outside upper center", ncols=len(names))
+    for panel in drawn:
+        panel.get_legend().remove()
+
+
 def bars(axes: Axes, table: pd.DataFrame, order: Sequence[str], label: str, category: str = "method") -> None:
     """Mean and standard error over sessions, a dot for each session, and ceilings as horizontal lines (Fig. 1B, 3B).
 

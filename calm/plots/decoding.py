@@ -8,7 +8,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 
 from calm.errors import CalmError
-from calm.plots import bars, colour, finish_stack, legend_above, sessions_text
+from calm.plots import bars, colour, finish_stack, join_legends, legend_above, sessions_text
 from calm.results import summarise
 
 DASHES = {"linear head": "--"}  # of a variant, where two of one method are drawn as lines; solid without
@@ -38,16 +38,6 @@ def channel_bars(
         panel.axhline(0, color="0.2", lw=0.6, zorder=0)
         panel.set_title(channel)
     join_legends(axes)
-
-
-def join_legends(axes: Sequence[Axes]) -> None:
-    """One legend above the figure in place of one above each Axes."""
-    drawn = [panel for panel in axes if panel.get_legend() is not None]
-    if drawn:
-        handles, names = drawn[0].get_legend_handles_labels()
-        drawn[0].figure.legend(handles, names, loc="outside upper center", ncols=len(names))
-    for panel in drawn:
-        panel.get_legend().remove()
 
 
 def decoded_traces(
