@@ -84,10 +84,7 @@ def classify(
     """
     table = pd.DataFrame({"label": labels.astype(str).to_numpy(), "session": sessions.to_numpy()})
     table["unit"] = table["session"] if whole_sessions else np.arange(len(table))
-    members = table.groupby("label")["unit"].nunique()
-    kept, alone = members.index[members > 1], members.index[members == 1]
-    if len(kept) < 2:
-        raise CalmError(f"{len(kept)} classes with two members or more are too few to classify: use more sessions.")
+    kept, alone = sort_classes(table)
     rows = np.flatnonzero(table["label"].isin(kept))
     table, features = table.iloc[rows].reset_index(drop=True), embeddings[rows].astype(float)
     predicted, folds = predict_left_out(features, table, seed)
@@ -95,16 +92,29 @@ def classify(
     counts = table.assign(predicted=predicted).rename(columns={"label": "true"})
     counts = counts.groupby(["session", "true", "predicted"], sort=False).size()
     return Classification(
-        classes=tuple(kept),
-        confusion=confusion_matrix(table["label"], predicted, labels=list(kept)),
+        classes=kept,
+        confusion=confusion_matrix(table["label"], predicted, labels=kept),
         accuracy=float(right.mean()),
         balanced=float(balanced_accuracy_score(table["label"], predicted)),
         majority=float(table["label"].value_counts(normalize=True).max()),
         shuffled=shuffled_accuracies(features, table, draws, seed),
         counts=counts.reset_index(name="count"),
         folds=folds,
-        left_out=tuple(alone),
+        left_out=alone,
     )
+
+
+def sort_classes(table: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Classes with at least two units, which can be told, and those with one.
+
+    Raises:
+        CalmError: fewer than two of the former.
+    """
+    units = table.groupby("label")["unit"].nunique()
+    kept, alone = tuple(units.index[units > 1]), tuple(units.index[units == 1])
+    if len(kept) < 2:
+        raise CalmError(f"{len(kept)} classes with two members or more are too few to classify: use more sessions.")
+    return kept, alone
 
 
 def predict_left_out(

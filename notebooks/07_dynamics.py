@@ -115,8 +115,9 @@ means.pivot(index=["method", "variant"], columns="metric", values="mean").round(
 # %% [markdown]
 # **Figure 5C.** Above: correlation along the principal components (20, or as many as there are neurons), mean over components
 # and test trials, then sessions. Boxes: the same with the forecasts of a session dealt out at random among its trials, the
-# middle 95 % of the shuffles. Middle: each component by itself, and its share of the variance. Below: the correlation of
-# single neurons over the same frames, beside that along components.
+# middle 95 % of the shuffles; the mean trial forecasts the same for all, so that nothing changes. Middle: each component by
+# itself, and its share of the variance. Below: the correlation of single neurons over the same frames, beside that along
+# components.
 #
 # Two things to bear in mind. Every component counts the same, the last like the first; where there are hardly more neurons
 # than components, most of them are noise. The table therefore has the mean weighted by the share of the variance as well.
@@ -150,4 +151,4 @@ for item in (f"{ITEM}_trials", f"{ITEM}_components", f"{ITEM}_shuffles"):
 for item in [*tables, f"{ITEM}_example"]:
     update_provenance(figures / "provenance.json", item, made_with)
 claims = judge_embedding_claims(figures)
-claims[claims["item"].isin(["claim 15", "claim 16"])].drop(columns=["dataset", "split"]).round(3)
+claims[claims["item"].isin(["claim 15", "claim 16"])].drop(columns=["dataset", "split", "metric"]).round(3)

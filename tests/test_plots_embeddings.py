@@ -74,10 +74,10 @@ def test_a_histogram_holds_the_shuffles_and_a_line_the_observed_value(axes):
 
 def test_a_confusion_matrix_has_counts_and_shares_by_row(axes):
     rows = pd.DataFrame({"true": list("aabb"), "predicted": list("abab"), "value": [3.0, 1.0, 0.0, 2.0]})
-    confusion(axes, rows)
+    confusion(axes, rows, "mouse")
     assert [text.get_text() for text in axes.texts] == ["3", "1", "0", "2"]
     np.testing.assert_allclose(axes.collections[0].get_array().ravel(), [0.75, 0.25, 0, 1])
-    assert axes.get_xlabel() == "predicted (n = 6 sessions)"
+    assert axes.get_xlabel() == "predicted mouse (n = 6 sessions)"
 
 
 def test_read_outs_have_a_dot_and_the_middle_of_the_shuffles(axes):

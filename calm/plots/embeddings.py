@@ -63,6 +63,7 @@ def gradient_plane(axes: Axes, neurons: pd.DataFrame, details: pd.DataFrame, var
         weight = 1.6 if name == variable else 0.8
         axes.annotate("", xy=end, xytext=(0, 0), arrowprops={"arrowstyle": "-|>", "lw": weight, "color": "black"})
         axes.annotate(name, xy=1.2 * end, ha="center", va="center", bbox={"fc": "white", "ec": "none", "pad": 0.5})
+    axes.margins(0.12)
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_xlabel("LD 1")
     axes.set_ylabel("LD 2")
@@ -79,15 +80,15 @@ def shuffle_histogram(axes: Axes, draws: pd.DataFrame, label: str, p: float) -> 
         p: one-sided p value, for the title.
     """
     shuffled, observed = draws.loc[draws["draw"] > 0, "value"], float(draws.loc[draws["draw"] == 0, "value"].iloc[0])
-    axes.hist(shuffled, bins=30, color=GREY, alpha=0.6, lw=0, label=f"shuffled ({len(shuffled)} times)")
+    axes.hist(shuffled, bins=25, color=GREY, alpha=0.6, lw=0, label=f"shuffled ({len(shuffled)} times)")
     axes.axvline(observed, color=COLOURS["CalM"], lw=1.5, label="observed")
     axes.set_xlabel(label)
     axes.set_ylabel("number of shuffles")
     axes.set_title(f"n = {draws['n'].iloc[0]} neurons, p = {p:.2g}", loc="right", fontsize=7)
 
 
-def confusion(axes: Axes, counts: pd.DataFrame) -> None:
-    """Share of each true class (rows) that was taken for each class, with the counts (Fig. 6)."""
+def confusion(axes: Axes, counts: pd.DataFrame, label: str) -> None:
+    """Share of each true class (rows) of a label that was taken for each class, with the counts (Fig. 6)."""
     table = counts.pivot_table(index="true", columns="predicted", values="value", sort=False)
     share = table.div(table.sum(axis=1), axis=0)
     annotations = table.to_numpy(int)
@@ -95,8 +96,8 @@ def confusion(axes: Axes, counts: pd.DataFrame) -> None:
     sns.heatmap(
         share, ax=axes, vmin=0, vmax=1, cmap="Blues", annot=annotations, fmt="d", square=True, cbar_kws=bar, lw=0.3
     )
-    axes.set_xlabel(f"predicted (n = {annotations.sum()} sessions)")
-    axes.set_ylabel("true")
+    axes.set_xlabel(f"predicted {label} (n = {annotations.sum()} sessions)")
+    axes.set_ylabel(f"true {label}")
     axes.tick_params(length=0, rotation=0)
 
 
