@@ -36,7 +36,7 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 
-from calm.claims import chosen_variant
+from calm.claims import chosen_variant, judge_claim_3, judge_claim_4
 from calm.comparison import methods_of_many, score_methods, train_many, train_single
 from calm.forecasting import compared_trials
 from calm.paths import RUNS, figures_folder
@@ -85,8 +85,15 @@ summarise(single.table(), ["method", "variant", "split", "metric"]).pivot(
 # %% [markdown]
 # **Figure 3C.** Pearson correlation per neuron over the frames of the horizon, mean over neurons, then test trials, then
 # sessions. The mean trial tells how much is due to the task alone: trials are alike, and what they share needs no model of
-# the population.
+# the population. Dashed, for synthetic mice: forecasts that know the state of mouse and network at the end of the context, or every
+# future rate.
 #
+# The paper's claim that CalM is better than each of the others, as tests on the same test trials (as in notebook 01):
+
+# %%
+judge_claim_3(single.trial_table())[["method", "ours", "low", "high", "p", "p_sessions", "note"]].round(4)
+
+# %% [markdown]
 # ## Many sessions
 
 # %%
@@ -119,6 +126,11 @@ summarise(many.table(), ["method", "variant", "split", "metric"]).pivot(
 # %% [markdown]
 # **Figure 3D.** As Figure 3C. CalM and POCO share their weights over all sessions; for held-out subjects only what belongs to
 # their sessions and neurons was trained. The other methods were fitted to each session.
+#
+# The paper calls CalM competitive with POCO here. Tested is whether it is worse by less than 0.02 in correlation:
+
+# %%
+judge_claim_4(many.trial_table())[["method", "ours", "low", "high", "p", "p_sessions", "note"]].round(4)
 
 # %%
 session = max(recordings.held_in, key=lambda each: len(each.neurons))
