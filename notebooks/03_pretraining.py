@@ -139,10 +139,11 @@ if recordings.held_out:
         for variant, model in models.items():
             given = {"config": settings.forecast, "choice": "expected"}
             methods["CalM", variant] = CalMForecaster(model, quantizer.model, session.name, **given)
-        score_methods(scores, session, methods)
+        score_methods(scores, recordings, session, methods)
     figure, axes = plt.subplots(figsize=(COLUMN, 2.4))
     correlations = scores.table().query("metric == 'corr' and split == 'test'")
-    correlations = correlations.assign(variant=correlations["variant"].str.replace(" ", "\n"))  # to fit below the bar
+    broken = correlations["variant"].str.replace(" ", "\n")  # to fit below the bar
+    correlations = correlations.assign(variant=correlations["variant"].where(correlations["method"] != "CalM", broken))
     bars(axes, correlations, ["mean trial", "decay", "CalM"], "forecast correlation (Pearson r)")
     made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
     save_item(figures, "adaptation", scores.table(), figure, made_with)
