@@ -1,5 +1,7 @@
 """calm: the reproducible companion to CalM, a self-supervised foundation model for calcium imaging."""
 
+from typing import Any
+
 import torch
 
 from calm.errors import CalmError
@@ -20,7 +22,16 @@ def check_torch(version: str) -> None:
 check_torch(torch.__version__)
 
 from calm.datasets import load_sessions  # noqa: E402  (torch is checked before anything uses it)
-from calm.pretrained import CalM  # noqa: E402
 from calm.session import prepare  # noqa: E402
+
+
+def __getattr__(name: str) -> Any:
+    """`CalM` when it is asked for: it brings all of training, which reading files and drawing figures do not need."""
+    if name == "CalM":
+        from calm.pretrained import CalM
+
+        return CalM
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = ["CalM", "CalmError", "load_sessions", "prepare"]

@@ -6,11 +6,9 @@ import numpy as np
 import pandas as pd
 
 from calm.ablations import BASELINE, NO_REPLACEMENT, NO_SAMPLING, RECONSTRUCTION, ROLLOUTS, VARIANTS
-from calm.claims import LEVEL, UNTESTED, PairedTest, corrected, is_testable, paired_claim, verdict
+from calm.claims import COLUMNS, LEVEL, UNTESTED, PairedTest, compare, judged, numbers, verdict
 
-CLAIM_18 = "Each term of the quantizer and each training strategy of the transformer helps, scheduled sampling most."
 CLAIMED = ("without AR loss", "without Gumbel", "without orthogonality", NO_SAMPLING, NO_REPLACEMENT)
-NUMBERS = ["ours", "low", "high", "p", "p_sessions"]
 
 
 def pair_variants(results: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -26,16 +24,7 @@ def compare_variants(paired: pd.DataFrame, better: str, worse: str) -> PairedTes
     the place that sessions have in `PairedTest`: `p` is about these very trainings, `p_sessions` and the interval are
     about trainings like them; a single seed has no `p_sessions`.
     """
-    if not {better, worse} <= set(paired):
-        return None
-    both = paired[[better, worse]].dropna()
-    differences, seeds = (both[better] - both[worse]).to_numpy(), both.index.get_level_values("seed").astype(str)
-    return paired_claim(differences, list(seeds)) if is_testable(differences, list(seeds)) else None
-
-
-def numbers(test: PairedTest) -> dict[str, float]:
-    """A test under the names of the columns of the claims."""
-    return dict(zip(NUMBERS, (test.effect, test.low, test.high, test.p, test.p_sessions), strict=True))
+    return compare(paired, better, worse, group="seed")
 
 
 def effects(results: pd.DataFrame) -> pd.DataFrame:
@@ -49,7 +38,7 @@ def effects(results: pd.DataFrame) -> pd.DataFrame:
         paired = pair_variants(results, metric)
         tests = {variant: compare_variants(paired, BASELINE, variant) for variant in VARIANTS if variant != BASELINE}
         rows += [{"metric": metric, "variant": name, **numbers(test)} for name, test in tests.items() if test]
-    return pd.DataFrame(rows, columns=["metric", "variant", *NUMBERS])
+    return pd.DataFrame(rows, columns=["metric", "variant", "ours", "low", "high", "p", "p_sessions"])
 
 
 def weakest(tests: Iterable[PairedTest | None]) -> dict[str, float] | None:
@@ -80,15 +69,11 @@ def judge_claim_18(results: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for rollout, metric in ROLLOUTS.items():
         paired = pair_variants(results, metric)
-        tests = {name: numbers(test) for name in CLAIMED if (test := compare_variants(paired, BASELINE, name))}
-        for column in ("p", "p_sessions"):
-            for test, value in zip(tests.values(), corrected([test[column] for test in tests.values()]), strict=True):
-                test[column] = value
-        judged = {f"CalM ({rollout}) over CalM {name}": tests.get(name) for name in CLAIMED}
-        others = [name for name in CLAIMED if name != NO_SAMPLING]
-        most = weakest(compare_variants(paired, other, NO_SAMPLING) for other in others)
-        judged[f"CalM ({rollout}): scheduled sampling over every other part"] = most
-        for name, test in judged.items():
-            note = verdict(test) if can_hold(paired) else UNTESTED
-            rows.append({**shared, "method": name, **(test or {}), "note": note})
-    return pd.DataFrame(rows, columns=[*shared, "method", *NUMBERS, "note"])
+        found = judged([compare_variants(paired, BASELINE, name) for name in CLAIMED])
+        most = weakest(compare_variants(paired, name, NO_SAMPLING) for name in CLAIMED if name != NO_SAMPLING)
+        names = [f"CalM ({rollout}) over CalM {name}" for name in CLAIMED]
+        names.append(f"CalM ({rollout}): scheduled sampling over every other part")
+        note = {} if can_hold(paired) else {"note": UNTESTED}
+        for name, row in zip(names, [*found, {**(most or {}), "note": verdict(most)}], strict=True):
+            rows.append({**shared, "method": name, **row, **note})
+    return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -1,7 +1,7 @@
 """The paper's claims as statistical tests: what all share, and claims 2 to 4, forecasting (section 6.2, Fig. 3)."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -91,18 +91,25 @@ def pair_trials(trials: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
     return rows.pivot_table(index=["session", "trial"], columns="method", values="value"), variant
 
 
+def compare(
+    paired: pd.DataFrame, ours: Hashable, theirs: Hashable, *, group: str = "session", margin: float = 0.0
+) -> PairedTest | None:
+    """One column minus another, plus a margin, on the rows that both have; None where that cannot be tested.
+
+    `group` is the level of the index that rows are nested in.
+    """
+    if ours not in paired.columns or theirs not in paired.columns:
+        return None
+    both = paired[[ours, theirs]].dropna()
+    differences = (both[ours] - both[theirs] + margin).to_numpy(dtype=float)
+    groups = list(both.index.get_level_values(group).astype(str))
+    return paired_claim(differences, groups) if len(both) and is_testable(differences, groups) else None
+
+
 def compare_methods(paired: pd.DataFrame, margin: float = 0.0) -> dict[str, PairedTest]:
     """CalM, plus a margin, minus each other method on the trials that both forecast, where that can be tested."""
-    tests = {}
-    for method in paired.columns.drop("CalM", errors="ignore") if "CalM" in paired else []:
-        both = paired[["CalM", method]].dropna()
-        differences, sessions = (
-            (both["CalM"] + margin - both[method]).to_numpy(),
-            list(both.index.get_level_values("session")),
-        )
-        if is_testable(differences, sessions):
-            tests[method] = paired_claim(differences, sessions)
-    return tests
+    others = paired.columns.drop("CalM", errors="ignore")
+    return {method: test for method in others if (test := compare(paired, "CalM", method, margin=margin))}
 
 
 def judge_claim_2(trials: pd.DataFrame) -> pd.DataFrame:
@@ -120,19 +127,9 @@ def judge_better(trials: pd.DataFrame, item: str) -> pd.DataFrame:
     paired, variant = pair_trials(trials)
     tests = compare_methods(paired)
     calm = f"CalM ({variant})" if variant else "CalM"
-    known = {
-        method: {**numbers(test), "p": p, "p_sessions": p_sessions}
-        for (method, test), p, p_sessions in zip(
-            tests.items(),
-            corrected([test.p for test in tests.values()]),
-            corrected([test.p_sessions for test in tests.values()]),
-            strict=True,
-        )
-    }
-    names = dict.fromkeys([*RIVALS, *paired.columns.drop("CalM", errors="ignore")])
-    rows = [
-        {"method": f"{calm} over {name}", **known.get(name, {}), "note": verdict(known.get(name))} for name in names
-    ]
+    names = list(dict.fromkeys([*RIVALS, *paired.columns.drop("CalM", errors="ignore")]))
+    found = judged([tests.get(name) for name in names])
+    rows = [{"method": f"{calm} over {name}", **row} for name, row in zip(names, found, strict=True)]
     return pd.DataFrame(rows, columns=list(COLUMNS)).assign(**claim_keys(trials, item))
 
 
@@ -158,6 +155,17 @@ def numbers(test: PairedTest) -> dict[str, float]:
     """A test in the columns of a claim."""
     effect = {"ours": test.effect, "low": test.low, "high": test.high}
     return {**effect, "p": test.p, "p_sessions": test.p_sessions}
+
+
+def judged(tests: Sequence[PairedTest | None]) -> list[dict[str, str | float]]:
+    """Numbers and verdict (`note`) of each test, in the columns of a claim; p after Holm over those that were made."""
+    made = [test for test in tests if test is not None]
+    p, p_sessions = (iter(corrected([getattr(test, name) for test in made])) for name in ("p", "p_sessions"))
+    rows = []
+    for test in tests:
+        found = None if test is None else {**numbers(test), "p": next(p), "p_sessions": next(p_sessions)}
+        rows.append({**(found or {}), "note": verdict(found)})
+    return rows
 
 
 def claim_keys(trials: pd.DataFrame, item: str) -> dict[str, str]:

@@ -6,22 +6,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from calm.claims import UNTESTED, PairedTest, corrected, is_testable, paired_claim, verdict
+from calm import results
+from calm.claims import COLUMNS, UNTESTED, compare, judged
 from calm.evaluation import Label
-from calm.results import COLUMNS, read_item
 
 MARGIN = 0.05  # of R2 by which a method may be worse and still counts as competitive; the paper names none
-CLAIMS = {
-    "claim 6": "On single sessions, the GLU head decodes better than every other decoder, yaw excepted.",
-    "claim 7": f"The linear head is competitive: less than {MARGIN} of R2 below the best other decoder.",
-    "claim 8": "Trained on many sessions, the GLU head is above POYO+ on held-in mice (paper: +10.1 %, yaw +20.9 %).",
-    "claim 9": "The same on held-out mice (paper: +7.2 %).",
-}
 DECODERS = ("GLM", "RRR", "TCN", "POYO+")  # that the paper compares with
 CHANNELS = ("pitch", "roll", "yaw")
 EXCEPTED = "yaw"
 GLU, LINEAR = ("CalM", "GLU head"), ("CalM", "linear head")
-JUDGED = ["item", "dataset", "split", "variant", "metric", "method", "ours", "low", "high", "p", "p_sessions", "note"]
 
 
 def judge_decoding(folder: Path) -> pd.DataFrame:
@@ -32,13 +25,13 @@ def judge_decoding(folder: Path) -> pd.DataFrame:
         values and verdict (`note`); `variant` tells the channel.
     """
     single, many = (read_trials(folder / f"{item}_trials.csv") for item in ("fig4b", "fig4c"))
-    judged = [judge_claim_6(single), judge_claim_7(single), judge_claim_8(many), judge_claim_9(many)]
-    return pd.concat(judged, ignore_index=True)
+    tables = [judge_claim_6(single), judge_claim_7(single), judge_claim_8(many), judge_claim_9(many)]
+    return pd.concat(tables, ignore_index=True)
 
 
 def read_trials(file: Path) -> pd.DataFrame:
     """Per-trial results, or a table without rows where there are none."""
-    return read_item(file) if file.exists() else pd.DataFrame(columns=[*COLUMNS, "trial"])
+    return results.read_item(file) if file.exists() else pd.DataFrame(columns=[*results.COLUMNS, "trial"])
 
 
 def judge_claim_6(trials: pd.DataFrame) -> pd.DataFrame:
@@ -54,7 +47,7 @@ def judge_claim_6(trials: pd.DataFrame) -> pd.DataFrame:
         paired = {channel: per_trial(trials, f"r2 {channel}", "test") for channel in family}
         compared = [(channel, rival) for channel in family for rival in rivals]
         tests = [compare(paired[channel], GLU, rival) for channel, rival in compared]
-        for (channel, rival), found in zip(compared, judge(tests), strict=True):
+        for (channel, rival), found in zip(compared, judged(tests), strict=True):
             names = {"variant": channel, "metric": "r2 difference", "method": f"{named(GLU)} over {named(rival)}"}
             note = found["note"] + (" (excepted by the paper)" if channel == EXCEPTED else "")
             rows.append({**found, **names, "note": note})
@@ -73,7 +66,7 @@ def judge_claim_7(trials: pd.DataFrame) -> pd.DataFrame:
         for metric, rival in zip(metrics, best, strict=True)
     ]
     rows = []
-    for metric, rival, found in zip(metrics, best, judge(tests), strict=True):
+    for metric, rival, found in zip(metrics, best, judged(tests), strict=True):
         names = {"variant": channel_name(metric), "metric": f"r2 difference, tested against -{MARGIN}"}
         numbers = {name: found[name] - MARGIN for name in ("ours", "low", "high") if name in found}
         against = f"{named(rival)}, the best other decoder" if rival else "the best other decoder"
@@ -99,8 +92,8 @@ def judge_gain(trials: pd.DataFrame, metrics: Sequence[str], group: str) -> list
     """
     ours, theirs = (GLU[0], f"{GLU[1]}, {group}"), ("POYO+", group)
     tables = [per_trial(trials, metric, "test") for metric in metrics]
-    judged, rows = judge([compare(table, ours, theirs) for table in tables]), []
-    for metric, table, found in zip(metrics, tables, judged, strict=True):
+    tests, rows = judged([compare(table, ours, theirs) for table in tables]), []
+    for metric, table, found in zip(metrics, tables, tests, strict=True):
         level = table[theirs].groupby("session").mean().mean() if "ours" in found else np.nan
         scaled = {name: found[name] / level for name in ("ours", "low", "high") if name in found}
         relative = {**found, **scaled} if level > 0 else {"note": UNTESTED}
@@ -116,34 +109,10 @@ def per_trial(trials: pd.DataFrame, metric: str, split: str) -> pd.DataFrame:
     return rows.pivot_table(index=["session", "trial"], columns=["method", "variant"], values="value")
 
 
-def compare(paired: pd.DataFrame, ours: Label, theirs: Label, margin: float = 0.0) -> PairedTest | None:
-    """One method minus another, plus a margin, on the trials that both have; None where that cannot be tested."""
-    if ours not in paired.columns or theirs not in paired.columns:
-        return None
-    both = paired[[ours, theirs]].dropna()
-    differences = (both[ours] - both[theirs] + margin).to_numpy(dtype=float)
-    sessions = list(both.index.get_level_values("session"))
-    return paired_claim(differences, sessions) if len(both) and is_testable(differences, sessions) else None
-
-
 def best_decoder(paired: pd.DataFrame) -> Label | None:
     """The decoder of the paper with the highest mean over sessions, of those that are there."""
     known = [(name, "") for name in DECODERS if (name, "") in paired.columns]
     return paired[known].groupby("session").mean().mean().idxmax() if known else None
-
-
-def judge(tests: Sequence[PairedTest | None]) -> list[dict[str, str | float]]:
-    """Effect, interval, p values after Holm over all of these tests, and verdict of each."""
-    known = [test for test in tests if test is not None]
-    numbers = zip(corrected([test.p for test in known]), corrected([test.p_sessions for test in known]), strict=True)
-    judged = []
-    for test in tests:
-        found: dict[str, float] = {}
-        if test is not None:
-            p, p_sessions = next(numbers)
-            found = {"ours": test.effect, "low": test.low, "high": test.high, "p": p, "p_sessions": p_sessions}
-        judged.append({**found, "note": verdict(found or None)})
-    return judged
 
 
 def labels_of(trials: pd.DataFrame) -> list[Label]:
@@ -171,4 +140,6 @@ def named(label: Label) -> str:
 def as_table(rows: Sequence[Mapping[str, str | float]], trials: pd.DataFrame, claim: str) -> pd.DataFrame:
     """Rows of one claim, with the dataset that they are about."""
     dataset = "" if trials.empty else trials["dataset"].iloc[0]
-    return pd.DataFrame([{**row, "item": claim, "dataset": dataset, "split": "test"} for row in rows], columns=JUDGED)
+    return pd.DataFrame(
+        [{**row, "item": claim, "dataset": dataset, "split": "test"} for row in rows], columns=list(COLUMNS)
+    )

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from calm.claims import FAILS, HOLDS, HOLDS_HERE, LEVEL, UNTESTED, PairedTest, compare_methods, corrected, verdict
+from calm.claims import COLUMNS, FAILS, HOLDS, HOLDS_HERE, LEVEL, UNTESTED, PairedTest, compare_methods, judged
 from calm.dynamics_scores import COMPONENT_CORR, NEURON_CORR, OTHERS_CORR
 from calm.embedding_rows import ALL, ANGLE, EACH_SESSION, IN_SAMPLE, ITEMS, LEFT_OUT, RESAMPLED, SHUFFLED, TUNING_CORR
 from calm.label_scores import NEURON, SESSION
@@ -18,17 +18,6 @@ from calm.results import read_item
 from calm.shuffles import permutation_p
 from calm.tuning import CHOICE, CUE, LABELS
 
-CLAIMS = {
-    "claim 10": "Cue- and choice-tuned neurons separate in PCA of neuron embeddings.",
-    "claim 11": "LDA of neuron embeddings shows gradients of the tuning to cue and choice.",
-    "claim 12": "The gradients of cue and choice are about orthogonal.",
-    "claim 13": "The gradients are beyond what shuffled labels give.",
-    "claim 14": "Claims 10 to 13 hold for held-out mice as well.",
-    "claim 15": "Forecasts keep the low-dimensional dynamics better than POCO's and than those for other trials.",
-    "claim 16": "Forecasts keep the low-dimensional dynamics better than single traces.",
-    "claim 17": "Session embeddings hold mouse, area and layer; neuron embeddings hardly.",
-}
-COLUMNS = ["item", "dataset", "split", "variant", "metric", "method", "ours", "low", "high", "p", "p_sessions", "note"]
 MARGIN = 15.0  # degrees from a right angle; the paper does not say what "about orthogonal" means
 HARDLY = 0.1  # accuracy above shuffled labels; the paper does not say what "hardly" means
 FEWEST_SESSIONS = 8  # whose labels can be shuffled in so many ways that a good outcome is rare by chance
@@ -50,7 +39,7 @@ def judge_embedding_claims(figures: Path) -> pd.DataFrame | None:
     if not tables:
         return None
     found = [*(judge_tuning(tables, group) for group in ITEMS), judge_dynamics(tables), judge_labels(tables)]
-    return pd.concat(found, ignore_index=True)[COLUMNS]
+    return pd.concat(found, ignore_index=True)[list(COLUMNS)]
 
 
 def judge_tuning(tables: Tables, group: str) -> pd.DataFrame:
@@ -151,23 +140,9 @@ def angle_row(method: str, test: PairedTest | None, gradients: list[dict[str, ob
 
 def claim_rows(claim: str, metric: str, tests: Tests) -> list[dict[str, object]]:
     """A row for each test, Holm-corrected over those that could be done, with its verdict."""
-    done = {method: test for method, test in tests.items() if test is not None}
-    p, p_sessions = (corrected([getattr(test, field) for test in done.values()]) for field in ("p", "p_sessions"))
-    known = {
-        method: {"ours": test.effect, "low": test.low, "high": test.high, "p": ours, "p_sessions": wider}
-        for (method, test), ours, wider in zip(done.items(), p, p_sessions, strict=True)
-    }
-    empty = dict.fromkeys(("ours", "low", "high", "p", "p_sessions"), float("nan"))
-    return [
-        {
-            "item": claim,
-            "metric": metric,
-            "method": method,
-            **known.get(method, empty),
-            "note": verdict(known.get(method)),
-        }
-        for method in tests
-    ]
+    unknown = dict.fromkeys(("ours", "low", "high", "p", "p_sessions"), float("nan"))
+    found = zip(tests, judged(list(tests.values())), strict=True)
+    return [{"item": claim, "metric": metric, "method": method, **unknown, **row} for method, row in found]
 
 
 def judge_dynamics(tables: Tables) -> pd.DataFrame:

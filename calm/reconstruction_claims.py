@@ -5,9 +5,8 @@ from jaxtyping import Float
 from numpy import ndarray
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW, ttost_ind
 
-from calm.claims import FAILS, HOLDS, HOLDS_HERE, LEVEL, UNTESTED
+from calm.claims import COLUMNS, FAILS, HOLDS, HOLDS_HERE, LEVEL, UNTESTED
 
-CLAIM_1 = "NQ reconstructs faithfully, and equally well on held-out mice (claim 1)."
 FAITHFUL = 0.9  # test correlation; the paper gives no number: four fifths of a trace's variance are kept
 MARGIN = 0.02  # of test correlations that count as equal; the paper gives no number here either
 
@@ -37,8 +36,7 @@ def judge_claim_1(sessions: pd.DataFrame) -> pd.DataFrame:
         }
         shared = {"item": "claim 1", "dataset": dataset, "split": "test", "variant": "", "metric": "corr"}
         judged += [{**shared, "method": method, **test} for method, test in tests.items()]
-    columns = ["item", "dataset", "split", "variant", "metric", "method", "ours", "low", "high", "p", "p_sessions"]
-    return pd.DataFrame(judged, columns=[*columns, "note"])
+    return pd.DataFrame(judged, columns=list(COLUMNS))
 
 
 def faithfulness(values: Float[ndarray, " session"]) -> dict[str, float | str]:

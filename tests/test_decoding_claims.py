@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calm.claims import FAILS, HOLDS, HOLDS_HERE, UNTESTED, corrected
+from calm.claims import COLUMNS, FAILS, HOLDS, HOLDS_HERE, UNTESTED, corrected
 from calm.decoding_claims import (
     DECODERS,
-    JUDGED,
     MARGIN,
     compare,
     judge_claim_6,
@@ -62,7 +61,7 @@ def quick_collections():
 @pytest.mark.parametrize("sessions", [1, 5])
 def test_a_planted_difference_holds_with_its_size(sessions):
     judged = judge_claim_6(trial_rows({GLU: 0.7, **OTHERS}, sessions))
-    assert len(judged) == 12 and list(judged.columns) == JUDGED
+    assert len(judged) == 12 and list(judged.columns) == list(COLUMNS)
     expected = HOLDS if sessions > 1 else HOLDS_HERE
     for name, channel in itertools.product(DECODERS, CHANNELS):
         note = notes(judged)[f"CalM (GLU head) over {name}", channel]
