@@ -18,14 +18,15 @@ from calm.profile import Profile
 from calm.search import Search, search
 from calm.seeding import epoch_seed, seeded
 from calm.session import Session
-from calm.stages import Trained
+from calm.stages import Trained, take_over
 from calm.training import Task, fit
 
 HEADS: dict[str, type[BehaviourHead]] = {"linear head": LinearHead, "GLU head": GLUHead}
 MODULES = (
-    *("averaging", "batches", "decoding", "devices", "features", "heads", "seeding", "training"),
+    *("averaging", "batches", "decoding", "devices", "features", "heads", "seeding", "stages", "training"),
     "baselines/__init__",  # the loss
 )
+BANK = "bank."  # beginning of the names of the rows that belong to sessions
 UNLABELLED = "unlabelled"  # in the column `split`: a training trial whose behaviour is not to be used
 
 
@@ -170,15 +171,13 @@ def adapt_head(
         CalmError: see `check_behaviour`; or features or behaviours that the head was not made for.
     """
     head = new_head(type(pretrained.model), pretrained.model.config, sessions, seed)
-    shared = {name: value for name, value in pretrained.model.state_dict().items() if not name.startswith("bank.")}
-    if any(value.shape != shared[name].shape for name, value in head.state_dict().items() if name in shared):
+    known = pretrained.model.state_dict()
+    if any(value.shape != known[name].shape for name, value in head.state_dict().items() if not name.startswith(BANK)):
         raise CalmError(
             f"The head was trained on other features or behaviours than those of session {sessions[0].session.name}:"
             " adapt one that was trained on the same."
         )
-    head.load_state_dict(shared, strict=False)
-    for name, parameter in head.named_parameters():
-        parameter.requires_grad_(name.startswith("bank."))
+    take_over(head, pretrained.model, (BANK,))
     key = head_key(type(head), [head.config, fit_config], sessions, seed, pretrained.key)
     return run_training(head, key, fit_config, sessions, seed=seed, runs=runs)
 

@@ -87,38 +87,38 @@ def linear_decoders(session: Session, config: RidgeDecoderConfig, window: int) -
 
 
 def train_single_decoders(
-    session: Session, backbone: BackboneFeatures, profile: Profile, *, seed: int, runs: Path
+    session: Session, features: Mapping[str, FeatureSession], profile: Profile, *, seed: int, runs: Path
 ) -> DecoderSet:
-    """Every decoder of one session: heads on the frozen backbone and on raw traces, and the baselines (Fig. 4B)."""
+    """Every decoder of one session: heads on what `features_of` has of it, and the baselines (Fig. 4B)."""
     profile = profile.of_one_recording()
-    found = DecoderSet(*linear_decoders(session, profile.ridge_decoder, backbone.window))
-    for method, extractor in extractors(backbone).items():
-        features = store_features(extractor, session, runs)
+    found = DecoderSet(*linear_decoders(session, profile.ridge_decoder, profile.quantizer.window))
+    for method, given in features.items():
         for name, kind in HEADS.items():
-            heads = search_head(kind, [features], profile, seed=seed, runs=runs)
-            found.add((method, name), HeadDecoder(heads.chosen.model, extractor, session.name), heads)
+            heads = search_head(kind, [given], profile, seed=seed, runs=runs)
+            found.add((method, name), HeadDecoder(heads.chosen.model, given.extractor, session.name), heads)
     for name, (kind, config, fit_config) in decoder_networks(profile).items():
         networks = search_network(kind, config, fit_config, [session], profile, seed=seed, runs=runs)
         found.add((name, ""), NetworkDecoder(networks.chosen.model, session.name), networks)
     return found
 
 
-def extractors(backbone: BackboneFeatures) -> dict[str, Extractor]:
+def features_of(session: Session, backbone: BackboneFeatures, runs: Path) -> dict[str, FeatureSession]:
     """What heads are put on, by the name of the method."""
-    return {"CalM": backbone, CONTROL: RawFeatures(backbone.window)}
+    kinds: dict[str, Extractor] = {"CalM": backbone, CONTROL: RawFeatures(backbone.window)}
+    return {method: store_features(kind, session, runs) for method, kind in kinds.items()}
 
 
 def train_share(
-    session: Session, backbone: BackboneFeatures, share: float, profile: Profile, *, seed: int, runs: Path
+    session: Session, features: Mapping[str, FeatureSession], share: float, profile: Profile, *, seed: int, runs: Path
 ) -> Decoders:
     """Heads and GLM that know the behaviour of a share of the training trials; without a search."""
     profile, labelled = profile.of_one_recording(), with_share(session, share, seed=seed)
-    decoders: Decoders = linear_decoders(labelled, profile.ridge_decoder, backbone.window)[0]
-    for method, extractor in extractors(backbone).items():
-        features = dataclasses.replace(store_features(extractor, session, runs), session=labelled)
+    decoders: Decoders = linear_decoders(labelled, profile.ridge_decoder, profile.quantizer.window)[0]
+    for method, everything in features.items():
+        given = dataclasses.replace(everything, session=labelled)
         for name, kind in HEADS.items():
-            head = train_head(kind, profile.head, profile.head_fit, [features], seed=seed, runs=runs)
-            decoders[method, name] = HeadDecoder(head.model, extractor, session.name)
+            head = train_head(kind, profile.head, profile.head_fit, [given], seed=seed, runs=runs)
+            decoders[method, name] = HeadDecoder(head.model, given.extractor, session.name)
     return decoders
 
 
@@ -216,11 +216,12 @@ def score_decoders(
     Returns what was decoded of the test trials, and the seconds that each decoder took for one.
     """
     truth, ridge = recordings.truth(session), recordings.profile.ridge_decoder
+    known = None if truth is None else decode_known_rates(truth, session, np.arange(len(session.traces)), ridge)
     for split in ("val", "test"):
         trials = session.trials_of(split)
         decoded, seconds = decode_trials(decoders, session, trials)
-        if truth is not None:
-            decoded[CEILING] = decode_known_rates(truth, session, trials, ridge)
+        if known is not None:
+            decoded[CEILING] = [known[trial] for trial in trials]
         scores.add(session, trials, decoded, group)
     return decoded, seconds
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from calm.ablations import SAMPLING_OFF
 from calm.config import ForecastConfig
 from calm.dat import DualAxisTransformer, TokenBatch
 from calm.forecasting import CalMForecaster, Choice, compared_trials, roll_out
@@ -25,8 +26,7 @@ CHOICES: tuple[Choice, ...] = ("greedy", "expected")  # of what is fed back when
 
 def without_sampling(profile: Profile, learning_rate: float) -> Profile:
     """The profile with this learning rate in stage 2 and without scheduled sampling, whichever form the loss has."""
-    # Both at once, whichever of them the loss reads, so that the ablations' training has the same key.
-    dat = profile.dat.model_copy(update={"scheduled_sampling": 0.0, "weight_sampling": 0.0})
+    dat = profile.dat.model_copy(update=SAMPLING_OFF)
     fit = profile.dat_fit.model_copy(update={"learning_rate": learning_rate})
     return profile.model_copy(update={"dat": dat, "dat_fit": fit})
 

@@ -106,8 +106,6 @@ def adapt_transformer(
     """New sessions for a pretrained transformer: all is frozen but their neuron and session embeddings (spec 3)."""
     key = forecast_key("adapted", pretrained.key, sessions, profile, seed)
     model = with_new_sessions(pretrained.model, quantizer.model, sessions, profile, seed)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_("embeddings" in name)
     task = forecast_task(quantizer, sessions, profile, seed, runs)
     return Trained(model, fit(model, task, profile.dat_fit, seed=seed, folder=runs / key), key)
 
@@ -119,11 +117,18 @@ def with_new_sessions(
     profile: Profile,
     seed: int,
 ) -> DualAxisTransformer:
-    """The pretrained transformer for other sessions, whose embeddings are untrained: where adaptation begins."""
+    """The pretrained transformer, frozen, with untrained embeddings of other sessions: where adaptation begins."""
     model = new_transformer(quantizer, sessions, profile, seed)
-    shared = {name: value for name, value in pretrained.state_dict().items() if "embeddings" not in name}
-    model.load_state_dict(shared, strict=False)
+    take_over(model, pretrained, ("neuron_embeddings.", "session_embeddings."))
     return model
+
+
+def take_over(model: nn.Module, pretrained: nn.Module, own: tuple[str, ...]) -> None:
+    """Give a model the weights of a pretrained one, frozen; those whose names begin with one of `own` stay its own."""
+    shared = {name: value for name, value in pretrained.state_dict().items() if not name.startswith(own)}
+    model.load_state_dict(shared, strict=False)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith(own))
 
 
 def forecast_key(name: str, earlier: str, sessions: Sequence[Session], profile: Profile, seed: int) -> str:

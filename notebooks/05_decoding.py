@@ -40,14 +40,14 @@ import pandas as pd
 from calm.comparison import train_many
 from calm.decoding_claims import judge_decoding
 from calm.decoding_comparison import (
-    extractors,
+    features_of,
     score_decoders,
     train_many_decoders,
     train_share,
     train_single_decoders,
 )
 from calm.decoding_scores import DecodingScores, gains
-from calm.features import BackboneFeatures, store_features
+from calm.features import BackboneFeatures
 from calm.paths import RUNS, figures_folder
 from calm.plots import COLUMN, PAGE, use_style
 from calm.plots.decoding import channel_bars, decoded_traces, share_curve
@@ -92,8 +92,9 @@ chosen_sessions = chosen_sessions[:singles]
 
 # %%
 single, decoded = DecodingScores("fig4b", recordings.name, seed, window), {}
+features = {session.name: features_of(session, backbones[group], RUNS) for session in chosen_sessions}
 for session in chosen_sessions:
-    found = train_single_decoders(session, backbones[group], settings, seed=seed, runs=RUNS)
+    found = train_single_decoders(session, features[session.name], settings, seed=seed, runs=RUNS)
     decoded[session.name], took = score_decoders(single, recordings, session, found.decoders)
     single.add_costs(session, len(session.trials_of("test")), found.costs, took)
     single.add_tries(session, found.tries)
@@ -147,7 +148,7 @@ plt.show()
 few = DecodingScores("fig4b", recordings.name, seed, window)
 for session in chosen_sessions:
     for share in shares:
-        decoders = train_share(session, backbones[group], share, settings, seed=seed, runs=RUNS)
+        decoders = train_share(session, features[session.name], share, settings, seed=seed, runs=RUNS)
         trials = session.trials_of("test")
         traces = [session.traces[trial] for trial in trials]
         few.add_share(session, trials, {key: each.decode(traces) for key, each in decoders.items()}, share)
@@ -215,9 +216,8 @@ for session in chosen_sessions:
         continue
     first, either = two_kinds(table[column], kinds)
     splits = session.trials["split"].where(either, "")
-    for method, extractor in extractors(backbones[group]).items():
-        features = store_features(extractor, session, RUNS)
-        means = trial_means([features.features(trial) for trial in range(len(session.traces))])
+    for method, given in features[session.name].items():
+        means = trial_means([given.features(trial) for trial in range(len(session.traces))])
         kinds_of_trials.add_classified(session, (method, ""), column, classify_trials(means, first, list(splits)))
 
 # %%

@@ -16,6 +16,7 @@ from calm.dandi import read_dandi_session
 from calm.decoding_comparison import (
     decode_known_rates,
     decode_trials,
+    features_of,
     linear_decoders,
     train_many_decoders,
     train_share,
@@ -68,7 +69,7 @@ def test_a_glm_that_sees_ahead_decodes_what_comes_before_the_traces():
 
 def test_every_decoder_of_a_single_session_decodes_whole_trials_after_as_many_tries(backbone, session, tmp_path):
     profile = load_profile("smoke")
-    found = train_single_decoders(session, backbone, profile, seed=0, runs=tmp_path)
+    found = train_single_decoders(session, features_of(session, backbone, tmp_path), profile, seed=0, runs=tmp_path)
     assert set(found.decoders) == set(found.costs) == ALL | HEADED
     assert {len(search.tries) for search in found.tries.values()} == {len(profile.learning_rates)}
     trials = session.trials_of("test")
@@ -79,8 +80,9 @@ def test_every_decoder_of_a_single_session_decodes_whole_trials_after_as_many_tr
 
 
 def test_fewer_labels_change_what_is_learned(backbone, session, tmp_path):
+    features = features_of(session, backbone, tmp_path)
     few, all_labels = (
-        train_share(session, backbone, share, load_profile("smoke"), seed=0, runs=tmp_path) for share in (0.2, 1.0)
+        train_share(session, features, share, load_profile("smoke"), seed=0, runs=tmp_path) for share in (0.2, 1.0)
     )
     trace = session.traces[:1]
     assert set(few) == set(all_labels) == {label for label in ALL if label[0] in ("GLM", "RRR")} | HEADED

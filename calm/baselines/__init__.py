@@ -75,7 +75,7 @@ class Network(nn.Module):
         window: frames of a stretch that it trains on, or None for whole trials.
 
     Attributes:
-        of_sessions: names of the parameters that belong to sessions and their neurons, and are new for new sessions.
+        of_sessions: beginnings of the names of parameters that belong to sessions and their neurons.
     """
 
     of_sessions: ClassVar[tuple[str, ...]] = ()

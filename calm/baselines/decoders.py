@@ -16,11 +16,11 @@ from calm.errors import CalmError
 from calm.keys import stage_key
 from calm.seeding import epoch_seed, seeded
 from calm.session import Session
-from calm.stages import Trained
+from calm.stages import Trained, take_over
 from calm.training import Task, fit
 
 MODULES = (
-    *("averaging", "batches", "devices", "layers", "seeding", "training"),
+    *("averaging", "batches", "devices", "layers", "seeding", "stages", "training"),
     *("baselines/__init__", "baselines/networks", "baselines/decoders"),
     "baselines/tcn",  # whose layers the TCN decoder has
 )
@@ -164,11 +164,7 @@ def adapt_decoder(
         raise CalmError(f"{kind.__name__} has no part of its own for a session: train it on the new sessions.")
     model = new_decoder(kind, config, sessions, seed)
     key = decoder_key(kind, [config, fit_config], sessions, seed, pretrained.key)
-    weights = pretrained.model.state_dict()
-    shared = {name: value for name, value in weights.items() if not name.startswith(kind.of_sessions)}
-    model.load_state_dict(shared, strict=False)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith(kind.of_sessions))
+    take_over(model, pretrained.model, kind.of_sessions)
     return run_training(model, key, fit_config, sessions, seed=seed, runs=runs)
 
 

@@ -16,11 +16,11 @@ from calm.forecasting import validation_correlation
 from calm.keys import stage_key
 from calm.seeding import epoch_seed, seeded
 from calm.session import Session
-from calm.stages import VALIDATION_FIELDS, Trained
+from calm.stages import VALIDATION_FIELDS, Trained, take_over
 from calm.training import Task, fit
 
 MODULES = (
-    *("averaging", "batches", "devices", "forecasting", "layers", "metrics", "seeding", "training"),
+    *("averaging", "batches", "devices", "forecasting", "layers", "metrics", "seeding", "stages", "training"),
     *("baselines/__init__", "baselines/networks"),
 )
 
@@ -142,10 +142,7 @@ def adapt_network(
         raise CalmError(f"{kind.__name__} has no part of its own for a session: train it on the new sessions.")
     key = network_key(kind, [config, fit_config], sessions, forecast, seed, pretrained.key)
     model = new_network(kind, config, sessions, forecast, seed)
-    shared = {name: value for name, value in pretrained.model.state_dict().items() if name not in kind.of_sessions}
-    model.load_state_dict(shared, strict=False)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in kind.of_sessions)
+    take_over(model, pretrained.model, kind.of_sessions)
     return run_training(model, key, fit_config, sessions, forecast, seed=seed, runs=runs)
 
 
