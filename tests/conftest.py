@@ -1,6 +1,8 @@
 """Tiny inputs and models that several test files share."""
 
 import hypothesis
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from fit_cases import EPOCHS, toy_case
 from calm.batches import trace_batches
 from calm.config import DATConfig, FitConfig, QuantizerConfig, SimulationConfig
 from calm.dat import DualAxisTransformer, TokenBatch
+from calm.plots import use_style
 from calm.quantizer import NeuralQuantizer
 from calm.session import Session, prepare
 from calm.simulation import simulate
@@ -159,3 +162,13 @@ def dat_case(dat_config, quantizer, uneven):
 def case(request):
     """Maker of a model, its task and the numbers of the loop."""
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def drawing():
+    """The style of the figures, without a screen; what was drawn is closed."""
+    matplotlib.use("Agg")
+    with matplotlib.rc_context():
+        use_style()
+        yield
+    plt.close("all")

@@ -1,6 +1,5 @@
 """Panels of decoding draw the numbers they are given, each channel in its own Axes."""
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -11,19 +10,11 @@ from calm.errors import CalmError
 from calm.plots.decoding import channel_bars, decoded_traces, share_curve
 from calm.results import Row, table
 
-matplotlib.use("Agg")
+pytestmark = pytest.mark.usefixtures("drawing")
 
 CHANNELS = ("pitch", "roll", "yaw")
 LEVELS = {("GLM", ""): 0.2, ("CalM", "linear head"): 0.4, ("CalM", "GLU head"): 0.6}
 FIXED = {"item": "fig4b", "dataset": "cohort", "split": "test", "n": 5, "seed": 0}
-
-
-@pytest.fixture(autouse=True)
-def style():
-    with matplotlib.rc_context():
-        plots.use_style()
-        yield
-    plt.close("all")
 
 
 def score_rows(levels, sessions=3):

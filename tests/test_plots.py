@@ -1,6 +1,5 @@
 """Panels draw the numbers they are given; nothing hides data."""
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -10,15 +9,7 @@ from calm import plots
 from calm.errors import CalmError
 from calm.results import Row, table
 
-matplotlib.use("Agg")
-
-
-@pytest.fixture(autouse=True)
-def style():
-    with matplotlib.rc_context():
-        plots.use_style()
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("drawing")
 
 
 @pytest.fixture
