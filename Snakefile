@@ -59,9 +59,20 @@ rule page:
         "python -m calm.run {input.notebook} {output} {params.setup} dataset={params.dataset:q}"
 
 
-# Two trainings on the same cores would only slow each other down, so every notebook takes all of them. Threads that wait
-# actively make a training twenty times slower as soon as anything else runs on the machine.
+# Steps of small models gain little from a second thread, so two notebooks run side by side on half the cores each. Threads that
+# wait actively make a training twenty times slower as soon as anything else runs on the machine.
+HALF = max(1, workflow.cores // 2)
 THREADS = "OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS={threads}"
+
+# Which notebook trains or prepares what the next one uses: without the order both would do it.
+BEFORE = {"02_tokenizer": "00_data", "03_pretraining": "02_tokenizer", "04_forecasting": "03_pretraining"}
+BEFORE |= {"05_decoding": "04_forecasting", "06_embeddings": "04_forecasting", "07_dynamics": "04_forecasting"}
+BEFORE |= {"08_ablations": "00_data"}
+
+
+def earlier(wildcards):
+    """The executed notebook whose stages this one takes up."""
+    return [f"{EXECUTED}/{BEFORE[wildcards.notebook]}.ipynb"] if wildcards.notebook in BEFORE else []
 
 
 rule simulation:
@@ -72,7 +83,7 @@ rule simulation:
         f"{EXECUTED}/01_simulation.ipynb",
     params:
         setup=SETUP,
-    threads: workflow.cores
+    threads: HALF
     shell:
         THREADS + " python -m calm.run {input.notebook} {output} {params.setup}"
 
@@ -81,15 +92,23 @@ rule recordings:
     input:
         LIBRARY,
         DATA,
+        earlier,
         notebook="notebooks/{notebook}.ipynb",
     output:
         f"{EXECUTED}/{{notebook}}.ipynb",
     wildcard_constraints:
-        notebook="|".join(RECORDINGS),
+        notebook="|".join(name for name in RECORDINGS if name != "08_ablations"),
     params:
         setup=SETUP,
         dataset=SETTINGS["dataset"],
-    threads: workflow.cores
+    priority: 1  # the longest chain
+    threads: HALF
     shell:
         THREADS + " python -m calm.run {input.notebook} {output} {params.setup}"
         " dataset={params.dataset:q}"
+
+
+use rule recordings as ablations with:
+    wildcard_constraints:
+        notebook="08_ablations",
+    priority: 0
