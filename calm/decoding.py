@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 
 from calm.batches import Epoch, Part, Planned, group_trials, plan_epoch
+from calm.behaviour import shared_behaviours
 from calm.config import Config, FitConfig, HeadConfig
 from calm.errors import CalmError
 from calm.features import Extractor, FeatureSession, whole_frames
@@ -48,31 +49,6 @@ def with_share(session: Session, share: float, *, seed: int) -> Session:
     return dataclasses.replace(session, trials=session.trials.assign(split=split))
 
 
-def check_behaviour(sessions: Sequence[Session]) -> None:
-    """Refuse sessions that no head can be trained on together.
-
-    Raises:
-        CalmError: a session without behaviour, or none in the trials of a split; sessions with other behaviours.
-    """
-    for session in sessions:
-        if not session.behaviour_names:
-            raise CalmError(
-                f"Session {session.name} has no behaviour to decode: name its series under `behaviour` in the dataset"
-                " description."
-            )
-        if session.behaviour_names != sessions[0].behaviour_names:
-            raise CalmError(
-                f"Sessions {sessions[0].name} and {session.name} have other behaviours"
-                f" ({', '.join(sessions[0].behaviour_names)}; {', '.join(session.behaviour_names)}): train a head for"
-                " each."
-            )
-        for split in ("train", "val"):
-            if not any(np.isfinite(session.behaviour[trial]).any() for trial in session.trials_of(split)):
-                raise CalmError(
-                    f"Session {session.name}: no behaviour was recorded in its {split} trials: leave the session out."
-                )
-
-
 def feature_batches(sessions: Sequence[FeatureSession], config: FitConfig, *, seed: int) -> Epoch:
     """Training batches of one epoch, each a FeatureBatch of all neurons of a session."""
     parts = [Part(len(each.session.neurons), each.tokens, each.session.trials_of("train")) for each in sessions]
@@ -110,9 +86,9 @@ def new_head(
     """An untrained head that knows the given sessions.
 
     Raises:
-        CalmError: see `check_behaviour`.
+        CalmError: see `calm.behaviour.shared_behaviours`.
     """
-    check_behaviour([each.session for each in sessions])
+    shared_behaviours([each.session for each in sessions])
     first, neurons = sessions[0], {each.session.name: len(each.session.neurons) for each in sessions}
     with seeded(seed):
         behaviours = len(first.session.behaviour_names)
@@ -150,7 +126,7 @@ def train_head(
         runs: folder of all runs.
 
     Raises:
-        CalmError: see `check_behaviour`.
+        CalmError: see `calm.behaviour.shared_behaviours`.
     """
     head = new_head(kind, config, sessions, seed)
     key = head_key(kind, [config, fit_config], sessions, seed, "")
@@ -168,7 +144,7 @@ def adapt_head(
     """New sessions for a trained head: all is frozen but their bank rows (spec 4).
 
     Raises:
-        CalmError: see `check_behaviour`; or features or behaviours that the head was not made for.
+        CalmError: see `calm.behaviour.shared_behaviours`; or features or behaviours that the head was not made for.
     """
     head = new_head(type(pretrained.model), pretrained.model.config, sessions, seed)
     known = pretrained.model.state_dict()

@@ -12,11 +12,11 @@ from calm.baselines.decoders import (
     NetworkDecoder,
     adapt_decoder,
     decoding_batches,
-    shared_behaviours,
     train_decoder,
     validation_error,
 )
 from calm.baselines.tcn_decoder import TCNDecoder
+from calm.behaviour import shared_behaviours
 from calm.config import FitConfig, TCNDecoderConfig
 from calm.decoding import with_share
 from calm.errors import CalmError

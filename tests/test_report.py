@@ -11,7 +11,7 @@ from calm.claims import COLUMNS, HOLDS, UNTESTED
 from calm.errors import CalmError
 from calm.profile import load_profile
 from calm.report import __main__ as command
-from calm.report import compare, read_published, write_report
+from calm.report import compare, read_published, verdicts, write_report
 from calm.report.items import ITEMS, extras_of, owner
 from calm.report.numbers import IN_VARIANTS, NO_COUNTERPART, NOT_RUN, VARIANT_OF, counterpart, summarise_results
 from calm.report.settings import TABLES, departures, settings_table
@@ -229,10 +229,10 @@ def test_claims_stand_on_top_and_are_told_test_by_test(folder):
     assert "Fig. 4B was not computed" in tests
 
 
-def test_a_claim_whose_tests_have_no_numbers_is_listed_with_what_is_missing(folder):
+def test_a_claim_whose_tests_have_no_numbers_is_listed_with_what_is_missing(folder, monkeypatch):
     row = {"item": "claim 7", "dataset": "", "split": "test", "variant": "", "metric": "r2", "method": "CalM over GLM"}
     judged = pd.DataFrame([row | {"note": UNTESTED}], columns=list(COLUMNS))
-    judged.to_csv(folder / "claims_decoding.csv", index=False)
+    monkeypatch.setattr(verdicts, "JUDGES", (*verdicts.JUDGES, lambda _: judged))
     write_report(folder)
     tests = section((folder / "report.md").read_text(), "The claims, test by test")
     assert "### Claim 7" not in tests and "CalM over GLM" not in tests

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from calm.baselines import Decoder, DecoderNetwork, DecodingBatch
 from calm.baselines.networks import plan_windows
 from calm.batches import Epoch, Planned, group_trials
+from calm.behaviour import shared_behaviours
 from calm.config import Config, FitConfig
 from calm.errors import CalmError
 from calm.keys import stage_key
@@ -26,24 +27,6 @@ MODULES = (
 )
 ROWS = 20_000  # traces decoded at once
 SAME_RATE = 0.01  # relative difference in frames per second that sessions of one network may have
-
-
-def shared_behaviours(sessions: Sequence[Session]) -> tuple[str, ...]:
-    """Names of the behavioural channels that all sessions have.
-
-    Raises:
-        CalmError: there are none, or sessions differ in them.
-    """
-    first = sessions[0]
-    if not first.behaviour_names:
-        raise CalmError(f"Session {first.name} has no behaviour to decode: name it in `behaviour` of the description.")
-    for session in sessions[1:]:
-        if session.behaviour_names != first.behaviour_names:
-            raise CalmError(
-                f"Session {first.name} has the behaviour {', '.join(first.behaviour_names)}, but session"
-                f" {session.name} has {', '.join(session.behaviour_names) or 'none'}: decode them one by one."
-            )
-    return first.behaviour_names
 
 
 def shared_rate(sessions: Sequence[Session]) -> float:

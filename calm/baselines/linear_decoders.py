@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from calm.baselines.decoders import shared_behaviours, validation_error
+from calm.baselines.decoders import validation_error
 from calm.baselines.linear import lagged, solve_ridge
+from calm.behaviour import shared_behaviours
 from calm.config import RidgeDecoderConfig
 from calm.errors import CalmError
 from calm.session import Session

@@ -21,7 +21,6 @@ from calm.claims import (
 )
 from calm.decoding_claims import judge_claim_6, judge_claim_7, judge_claim_8, judge_claim_9
 from calm.embedding_claims import judge_embedding_claims
-from calm.errors import CalmError
 from calm.reconstruction_claims import judge_claim_1
 from calm.report.items import ITEMS
 from calm.results import read_item
@@ -179,35 +178,11 @@ JUDGES: tuple[Judge, ...] = (
 )
 
 
-def read_claims(path: Path) -> pd.DataFrame:
-    """Tests that a notebook saved itself, `claims_*.csv`.
-
-    Raises:
-        CalmError: a column is missing, or a claim is not one of the paper's.
-    """
-    rows = pd.read_csv(path, keep_default_na=False, na_values={name: ["", "nan"] for name in NUMBERS})
-    if missing := [column for column in COLUMNS if column not in rows]:
-        raise CalmError(f"{path.name} lacks the columns {', '.join(missing)}: save what a judge of claims returns.")
-    if unknown := sorted(set(rows["item"]) - {claim.name for claim in CLAIMS}):
-        raise CalmError(
-            f"{path.name} has rows of {unknown[0]!r}: the paper's claims are claim 1 to claim {len(CLAIMS)}."
-        )
-    return rows[list(COLUMNS)]
-
-
 def judge_all(folder: Path) -> pd.DataFrame:
-    """The tests of all claims that the results in a folder allow, in the paper's order, as `calm.claims.COLUMNS`.
-
-    Raises:
-        CalmError: see `read_claims`.
-    """
-    judged = [table for judge in JUDGES if (table := judge(folder)) is not None]
-    tables = [*judged, *map(read_claims, sorted(folder.glob("claims_*.csv")))]
-    tests = pd.concat(
-        [pd.DataFrame(columns=list(COLUMNS)), *(table.astype(object) for table in tables)], ignore_index=True
-    )
+    """The tests of all claims that the results in a folder allow, in the paper's order, as `calm.claims.COLUMNS`."""
+    tables = [table.astype(object) for judge in JUDGES if (table := judge(folder)) is not None]
+    tests = pd.concat([pd.DataFrame(columns=list(COLUMNS)), *tables], ignore_index=True)
     order = {claim.name: claim.number for claim in CLAIMS}
-    tests = tests.drop_duplicates(["item", "dataset", "variant", "metric", "method"])
     tests = tests.astype({name: float for name in NUMBERS})
     return tests.sort_values("item", key=lambda names: names.map(order), kind="stable").reset_index(drop=True)
 
