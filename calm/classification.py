@@ -88,13 +88,12 @@ def classify(
     rows = np.flatnonzero(table["label"].isin(kept))
     table, features = table.iloc[rows].reset_index(drop=True), embeddings[rows].astype(float)
     predicted, folds = predict_left_out(features, table, seed)
-    right = table["label"].to_numpy() == predicted
     counts = table.assign(predicted=predicted).rename(columns={"label": "true"})
     counts = counts.groupby(["session", "true", "predicted"], sort=False).size()
     return Classification(
         classes=kept,
         confusion=confusion_matrix(table["label"], predicted, labels=kept),
-        accuracy=float(right.mean()),
+        accuracy=float((table["label"] == predicted).mean()),
         balanced=float(balanced_accuracy_score(table["label"], predicted)),
         majority=float(table["label"].value_counts(normalize=True).max()),
         shuffled=shuffled_accuracies(features, table, draws, seed),

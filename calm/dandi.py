@@ -93,10 +93,7 @@ def read_dandi_session(
         frames, planes = read_frames(nwb), find_traces(nwb, PLANES)
         images = [images_of(frames, index, plane) for index, plane in enumerate(planes)]
         rows = find_trials([frames.trials[image] for image in images], min_frames, max_frames)
-        trials = {
-            number: np.stack([image[part] for image, part in zip(images, parts, strict=True)])
-            for number, parts in rows.items()
-        }
+        trials = {number: stack_parts(images, parts) for number, parts in rows.items()}
         return Session(
             name=nwb.session_id or path.stem,
             subject=(nwb.subject and nwb.subject.subject_id) or "unknown",
@@ -156,6 +153,13 @@ def images_of(frames: Frames, plane: int, series: RoiResponseSeries) -> Int[np.n
             f" {plane}: download the file again, or leave it out of `files`."
         )
     return images[: len(series.data)]
+
+
+def stack_parts(
+    images: Sequence[Int[np.ndarray, " _row"]], parts: Int[np.ndarray, "plane frame"]
+) -> Int[np.ndarray, "plane frame"]:
+    """The frames that some rows of each plane are."""
+    return np.stack([image[part] for image, part in zip(images, parts, strict=True)])
 
 
 def find_trials(numbers: Sequence[Num[np.ndarray, " _row"]], min_frames: int | None, max_frames: int | None) -> Trials:
