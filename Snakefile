@@ -26,7 +26,7 @@ except CalmError as error:
 
 RECORDINGS = [
     *("00_data", "02_tokenizer", "03_pretraining", "04_forecasting", "05_decoding", "06_embeddings", "07_dynamics"),
-    "08_ablations",
+    *("08_ablations", "11_scale"),
 ]
 # The default is everything: the simulation and the synthetic mice.
 NOTEBOOKS = {SIMULATION: ["01_simulation"], COHORT: ["01_simulation", *RECORDINGS]}.get(NAME, RECORDINGS)
@@ -67,7 +67,8 @@ THREADS = "OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS={threads}"
 # Which notebook trains or prepares what the next one uses: without the order both would do it.
 BEFORE = {"02_tokenizer": "00_data", "03_pretraining": "02_tokenizer", "04_forecasting": "03_pretraining"}
 BEFORE |= {"05_decoding": "04_forecasting", "06_embeddings": "04_forecasting", "07_dynamics": "04_forecasting"}
-BEFORE |= {"08_ablations": "00_data"}
+BEFORE |= {"08_ablations": "00_data", "11_scale": "03_pretraining"}
+ASIDE = ["08_ablations", "11_scale"]  # nothing waits for them
 
 
 def earlier(wildcards):
@@ -97,7 +98,7 @@ rule recordings:
     output:
         f"{EXECUTED}/{{notebook}}.ipynb",
     wildcard_constraints:
-        notebook="|".join(name for name in RECORDINGS if name != "08_ablations"),
+        notebook="|".join(name for name in RECORDINGS if name not in ASIDE),
     params:
         setup=SETUP,
         dataset=SETTINGS["dataset"],
@@ -108,7 +109,7 @@ rule recordings:
         " dataset={params.dataset:q}"
 
 
-use rule recordings as ablations with:
+use rule recordings as aside with:
     wildcard_constraints:
-        notebook="08_ablations",
+        notebook="|".join(ASIDE),
     priority: 0

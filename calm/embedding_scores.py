@@ -40,7 +40,7 @@ from calm.embedding_rows import (
     NeuronRow,
 )
 from calm.errors import CalmError
-from calm.readout import shuffled_read_outs
+from calm.readout import read_out_targets, shuffled_read_outs
 from calm.results import Row, table
 from calm.shuffles import Shuffles, bootstrap_angles, shuffle_labels
 from calm.tuning import is_tuned
@@ -168,14 +168,12 @@ class TuningScores:
         Raises:
             CalmError: see `Embedded.prepare`.
         """
-        known = np.flatnonzero(np.isfinite(neurons[self.variables]).all(axis=1))
-        targets = neurons[self.variables].iloc[known].add_prefix("d' of ")
-        if truth is not None:
-            targets = targets.assign(**{f"true {name}": truth[name].iloc[known].to_numpy() for name in TRUTH})
-        embedded = Embedded.prepare(embeddings[known], pd.factorize(neurons["session"].iloc[known])[0], self.seed)
+        targets = read_out_targets(neurons, self.variables, None if truth is None else truth[list(TRUTH)])
+        groups = pd.factorize(neurons["session"])[0][targets.index]
+        embedded = Embedded.prepare(embeddings[targets.index], groups, self.seed)
         found = shuffled_read_outs(embedded, targets.to_numpy(), draws=draws, seed=self.seed)
         for name, values in zip(targets, found.T, strict=True):
-            self.add_draws(self.items.read_out, len(known), READ_OUT_CORR, name, values)
+            self.add_draws(self.items.read_out, len(targets), READ_OUT_CORR, name, values)
 
     def study(
         self,

@@ -1,6 +1,9 @@
 """What can be read out of neuron embeddings by ridge regression: d', and what synthetic neurons are really made of."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from sklearn.linear_model import RidgeCV
 
@@ -8,6 +11,20 @@ from calm.analysis import Embedded, Tuning, fold_correlation
 from calm.shuffles import shuffle_within
 
 PENALTIES = np.logspace(-1, 4, 11)
+
+
+def read_out_targets(neurons: pd.DataFrame, variables: Sequence[str], truth: pd.DataFrame | None) -> pd.DataFrame:
+    """What to look for in embeddings: d' of each variable and every column of the truth, for neurons with known d'.
+
+    Args:
+        neurons: `calm.tuning.tuning_table`; the index of the targets is the number of the row.
+        variables: its columns with d'.
+        truth: of the same neurons.
+    """
+    targets = neurons[list(variables)].reset_index(drop=True).add_prefix("d' of ")
+    if truth is not None:
+        targets = targets.join(truth.reset_index(drop=True).add_prefix("true "))
+    return targets[np.isfinite(neurons[list(variables)].to_numpy()).all(axis=1)]
 
 
 def read_out(embedded: Embedded, targets: Tuning) -> Float[np.ndarray, " variable"]:

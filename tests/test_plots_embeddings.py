@@ -10,7 +10,14 @@ from calm.dynamics_scores import COMPONENT_CORR, NEURON_CORR
 from calm.embedding_rows import COORDINATES
 from calm.plots import use_style
 from calm.plots.dynamics import by_component, component_example, components_and_neurons, shuffle_boxes
-from calm.plots.embeddings import confusion, gradient_plane, preference_plane, read_outs, shuffle_histogram
+from calm.plots.embeddings import (
+    confusion,
+    gradient_plane,
+    preference_plane,
+    read_outs,
+    scale_lines,
+    shuffle_histogram,
+)
 
 matplotlib.use("Agg")
 
@@ -127,3 +134,16 @@ def test_an_example_has_the_truth_and_every_forecast_along_each_component(axes):
     for number, panel in enumerate(panels):
         np.testing.assert_array_equal(panel.lines[0].get_ydata(), true[number])
         np.testing.assert_array_equal(panel.lines[1].get_ydata(), forecast[number])
+
+
+def test_lines_of_scales_go_from_small_to_large_with_chance_below(axes):
+    rows = pd.DataFrame({"share": [1.0, 0.5] * 2, "variant": ["d' of cue"] * 2 + ["true cue"] * 2})
+    rows["value"] = [0.4, 0.2, 0.5, 0.3]
+    chance = rows.assign(value=[0.1, 0.11, 0.12, 0.09])
+    scale_lines(axes, rows, chance)
+    drawn = {line.get_label(): line for line in axes.lines}
+    np.testing.assert_allclose(drawn["d' of cue"].get_xydata(), [[0.5, 0.2], [1, 0.4]])
+    assert drawn["true cue"].get_linestyle() == "--" and drawn["d' of cue"].get_linestyle() == "-"
+    (band,) = axes.collections
+    assert band.get_paths()[0].vertices[:, 1].max() == 0.12
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0.5", "1"]

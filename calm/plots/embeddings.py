@@ -121,3 +121,23 @@ def read_outs(axes: Axes, draws: pd.DataFrame) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlabel(f"correlation, left-out neurons (r)\nn = {draws['n'].iloc[0]} neurons")
+
+
+def scale_lines(axes: Axes, rows: pd.DataFrame, chance: pd.DataFrame) -> None:
+    """A score against the share of one thing that the transformer was trained with, a line a variable.
+
+    Args:
+        axes: to draw on.
+        rows: of one metric and part, a variant a variable.
+        chance: what shuffled neurons reach, drawn as the top of a grey band over all variables; may be empty.
+    """
+    for number, (variant, own) in enumerate(rows.sort_values("share").groupby("variant", sort=False)):
+        look = {"ls": "--" if variant.startswith("true ") else "-", "marker": "o", "ms": 3}
+        axes.plot(own["share"], own["value"], color=f"C{number % 2}", label=variant, **look)
+    if len(chance):
+        top = chance.groupby("share")["value"].max()
+        axes.fill_between(top.index, 0, top, color=GREY, alpha=0.25, lw=0, label="shuffled (97.5 %)")
+    shares = sorted(rows["share"].unique())
+    axes.set_xscale("log")
+    axes.set_xticks(shares, [f"{share:.3g}" for share in shares])
+    axes.minorticks_off()

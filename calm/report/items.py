@@ -166,6 +166,11 @@ EXTRAS = {
         " device named above.",
     ),
     "fading": ("How forecasts fade", "Correlation by the time since the end of the context."),
+    "scale": (
+        "What it takes",
+        "Read-out of tuning from embeddings, and forecasts, of transformers that were trained with less of one thing. Look"
+        " whether lines still rise at their right end.",
+    ),
     "labels": ("How few labels are enough", "Decoders that were given the behaviour of a share of the trials only."),
     "fig6_layer": ("Layer from session embeddings", "As Fig. 6A for the layer; the paper does not draw it."),
     "pretraining_gap": (

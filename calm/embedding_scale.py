@@ -1,0 +1,138 @@
+"""How much it takes until embeddings of neurons hold their tuning: the transformer with less data and training."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from calm.analysis import Embedded
+from calm.config import COHORT
+from calm.dat import DualAxisTransformer
+from calm.decoding import with_share
+from calm.embedding_rows import ALL, READ_OUT_CORR, neuron_embeddings
+from calm.profile import Profile
+from calm.quantizer import NeuralQuantizer
+from calm.readout import read_out_targets, shuffled_read_outs
+from calm.recordings import Recordings
+from calm.results import Row, table
+from calm.session import Session, drop_neurons
+from calm.stages import Trained, train_transformer
+from calm.tuning import find_contrasts, true_tuning, tuning_table
+
+ITEM = "fig5_scale"
+FORECAST, CHANCE = "validation corr of forecasts", f"{READ_OUT_CORR}, shuffled (97.5 %)"
+FEWEST = 2  # neurons of a session
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScaleRow(Row):
+    """A number at one scale: `share` of the `part` (trials, neurons or epochs); all at 1."""
+
+    part: str
+    share: float
+
+
+Scaled = tuple[list[Session], Profile]
+
+
+def with_fewer_trials(sessions: Sequence[Session], profile: Profile, share: float, seed: int) -> Scaled:
+    """A share of the training trials of each session, seen more often: as many steps as with all of them."""
+    fit = profile.dat_fit
+    longer = {"epochs": round(fit.epochs / share), "validate_every": round(fit.validate_every / share)}
+    fewer = [with_share(session, share, seed=seed) for session in sessions]
+    return fewer, profile.model_copy(update={"dat_fit": fit.model_copy(update=longer)})
+
+
+def with_fewer_neurons(sessions: Sequence[Session], profile: Profile, share: float, seed: int) -> Scaled:
+    """A random share of the neurons of each session, and of the rows of a step: as many steps, on as many trials."""
+    fewer = []
+    for session in sessions:
+        order = np.random.default_rng(seed).permutation(len(session.neurons))
+        fewer.append(drop_neurons(session, order[max(FEWEST, round(share * len(order))) :]))
+    rows = max(1, round(profile.dat_fit.rows * share))
+    return fewer, profile.model_copy(update={"dat_fit": profile.dat_fit.model_copy(update={"rows": rows})})
+
+
+def with_fewer_epochs(sessions: Sequence[Session], profile: Profile, share: float, seed: int) -> Scaled:
+    """A share of the epochs, at least one; the learning rate still falls to nothing at the end."""
+    epochs = max(1, round(profile.dat_fit.epochs * share))
+    fit = profile.dat_fit.model_copy(update={"epochs": epochs})
+    return list(sessions), profile.model_copy(update={"dat_fit": fit})
+
+
+SCALES: dict[str, Callable[[Sequence[Session], Profile, float, int], Scaled]] = {
+    "trials": with_fewer_trials,
+    "neurons": with_fewer_neurons,
+    "epochs": with_fewer_epochs,
+}
+
+
+def train_scales(
+    quantizer: Trained[NeuralQuantizer],
+    recordings: Recordings,
+    profile: Profile,
+    shares: Sequence[float],
+    *,
+    seed: int,
+    runs: Path,
+    draws: int = 99,
+) -> pd.DataFrame:
+    """Train the transformer on the held-in sessions with less of one thing at a time, and see what its embeddings hold.
+
+    The quantizer is the same everywhere, so that all transformers read the same tokens.
+
+    Args:
+        quantizer: trained on these sessions.
+        recordings: of which the held-in sessions are used.
+        profile: with the learning rate to use.
+        shares: above 0, at most 1; the transformer with all of everything is trained besides.
+        seed: of trainings, of what is left out, and of shuffles.
+        runs: where trainings are kept.
+        draws: shuffles of the neurons' tuning.
+
+    Returns:
+        A row (see `ScaleRow`) for each part, share and variable: correlation of what a ridge regression reads out of
+        the embeddings of left-out neurons, and what shuffled neurons reach; and the validation score of the forecasts.
+
+    Raises:
+        CalmError: a share out of range; too few neurons.
+    """
+    rows: list[ScaleRow] = []
+    scales = list(itertools.product(SCALES, sorted({*shares, 1.0})))
+    for part, share in tqdm(scales, desc="Scales", unit="training"):
+        sessions, scaled = SCALES[part](recordings.held_in, profile, share, seed)
+        trained = train_transformer(quantizer, sessions, scaled, seed=seed, runs=runs)
+        neurons = sum(len(session.neurons) for session in sessions)
+        found = [("", FORECAST, trained.score), *read_outs_of(trained.model, sessions, recordings, draws, seed)]
+        rows += [
+            ScaleRow(
+                **{"item": ITEM, "dataset": recordings.name, "split": ALL, "session": ALL, "method": "CalM"},
+                **{"variant": variant, "metric": metric, "value": value, "n": neurons, "seed": seed},
+                **{"part": part, "share": share},
+            )
+            for variant, metric, value in found
+        ]
+    return table(rows)
+
+
+def read_outs_of(
+    model: DualAxisTransformer, sessions: Sequence[Session], recordings: Recordings, draws: int, seed: int
+) -> list[tuple[str, str, float]]:
+    """Variant, metric and value: read-out of d' and, of synthetic neurons, true tuning; and the top of chance."""
+    contrasts = find_contrasts(sessions)
+    names, neurons = [contrast.name for contrast in contrasts], tuning_table(sessions, contrasts)
+    truth = true_tuning(sessions, recordings.files)[names] if recordings.name == COHORT else None
+    targets = read_out_targets(neurons, names, truth)
+    groups = pd.factorize(neurons["session"])[0][targets.index]
+    embedded = Embedded.prepare(neuron_embeddings(model, sessions)[targets.index], groups, seed)
+    found = shuffled_read_outs(embedded, targets.to_numpy(), draws=draws, seed=seed)
+    chance = np.quantile(found[1:], 0.975, axis=0)
+    return [
+        (name, metric, float(value))
+        for metric, values in ((READ_OUT_CORR, found[0]), (CHANCE, chance))
+        for name, value in zip(targets, values, strict=True)
+    ]
