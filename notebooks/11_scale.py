@@ -71,7 +71,9 @@ if find_contrasts(recordings.held_in):
         own = rows[rows["part"] == part]
         scale_lines(upper, own[own["metric"] == READ_OUT_CORR], own[own["metric"] == CHANCE])
         scale_lines(lower, own[own["metric"] == FORECAST], own[:0])
-        lower.set_xlabel(f"share of the {part}\n(n = {', '.join(map(str, own.sort_values('share')['n'].unique()))} neurons)")
+        lower.set_xlabel(
+            f"share of the {part}\n(n = {', '.join(map(str, own.sort_values('share')['n'].unique()))} neurons)"
+        )
     axes[0, 0].set_ylabel("read-out, left-out\nneurons (r)")
     axes[1, 0].set_ylabel("forecasts, validation\ntrials (r)")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5)

@@ -168,7 +168,7 @@ EXTRAS = {
     "fading": ("How forecasts fade", "Correlation by the time since the end of the context."),
     "scale": (
         "What it takes",
-        "Read-out of tuning from embeddings, and forecasts, of transformers that were trained with less of one thing. Look"
+        "Read-out of tuning from embeddings, and forecasts, of transformers trained with less of one thing. Look"
         " whether lines still rise at their right end.",
     ),
     "labels": ("How few labels are enough", "Decoders that were given the behaviour of a share of the trials only."),
