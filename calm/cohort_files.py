@@ -42,30 +42,43 @@ def make_cohort(config: CohortConfig, folder: str | Path) -> list[Path]:
         The NWB files by mouse and date.
 
     Raises:
-        CalmError: the folder cannot be written, or another process is writing to it.
+        CalmError: something is missing, and the folder cannot be written, or another process is writing to it.
     """
-    folder = ensure_writable(Path(folder))
+    folder = Path(folder)
+    plans, description = plan_cohort(config), folder / DESCRIPTION
+    manifest = read_manifest(folder)
+    known = description.exists() and description.read_text() == describe_cohort(plans)
+    if not (known and all(is_made(plan, config, folder, manifest) for plan in plans)):
+        _make_locked(plans, config, ensure_writable(folder))
+    return [folder / plan.path for plan in plans]
+
+
+def _make_locked(plans: list[SessionPlan], config: CohortConfig, folder: Path) -> None:
+    """Make what is missing, unless somebody else is at it."""
     try:
         with filelock.FileLock(folder / ".lock", timeout=0):
-            return _make(config, folder)
+            _make(plans, config, folder)
     except filelock.Timeout as error:
         raise CalmError(f"Another process is making a cohort in {folder}: wait, or choose another folder.") from error
     except OSError as error:
         raise CalmError(f"{folder} cannot be written ({error}): make it writable or free space.") from error
 
 
-def _make(config: CohortConfig, folder: Path) -> list[Path]:
+def _make(plans: list[SessionPlan], config: CohortConfig, folder: Path) -> None:
     """Make what is missing, one session after the other."""
-    plans, manifest = plan_cohort(config), read_manifest(folder)
+    manifest = read_manifest(folder)
     for plan in tqdm(plans, desc="Making the cohort", unit="session"):
-        key = session_key(plan, config)
-        entry = manifest.get(plan.path, {})
-        if entry.get("key") != key or not is_whole(folder, entry["files"]):
-            manifest[plan.path] = {"key": key, "files": make_session(plan, config, folder)}
+        if not is_made(plan, config, folder, manifest):
+            manifest[plan.path] = {"key": session_key(plan, config), "files": make_session(plan, config, folder)}
             text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
             write_whole(folder / MANIFEST, lambda file, text=text: file.write_text(text))
     write_whole(folder / DESCRIPTION, lambda file: file.write_text(describe_cohort(plans)))
-    return [folder / plan.path for plan in plans]
+
+
+def is_made(plan: SessionPlan, config: CohortConfig, folder: Path, manifest: dict[str, Any]) -> bool:
+    """Whether a session's files are there whole, and made by the same numbers and code."""
+    entry = manifest.get(plan.path, {})
+    return entry.get("key") == session_key(plan, config) and is_whole(folder, entry["files"])
 
 
 def session_key(plan: SessionPlan, config: CohortConfig) -> str:

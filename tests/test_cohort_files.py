@@ -3,6 +3,7 @@
 import json
 import warnings
 
+import filelock
 import h5py
 import numpy as np
 import pandas as pd
@@ -271,6 +272,13 @@ def test_two_runs_in_one_folder_are_refused(tmp_path, cheap):
     cohort_files.write_session_file = second  # the fixture puts it back
     with pytest.raises(ZeroDivisionError):
         make_cohort(TINY, tmp_path)
+
+
+def test_a_cohort_that_is_whole_can_be_used_by_several_runs_at_once(tmp_path, cheap):
+    paths = make_cohort(TINY, tmp_path)
+    with filelock.FileLock(tmp_path / ".lock"):
+        assert make_cohort(TINY, tmp_path) == paths
+    assert len(cheap) == len(paths)
 
 
 def test_a_full_disk_is_told_in_a_sentence(tmp_path, cheap, monkeypatch):
