@@ -106,6 +106,8 @@ class DATConfig(Config):
     heads: int = 8
     ffn: int = 2048
     dropout: float = 0.15  # the paper does not give it
+    # Of neuron embeddings at the start, nor this. From 1, PyTorch's default, what is learned on few recordings drowns.
+    embedding_sd: float = 0.02
     time_first: bool = False  # the authors' code has time before neurons, the paper neurons before time
     corruption: Literal["input", "losses"] = "input"  # "losses" is Eq. 14 as printed
     scheduled_sampling: float = 0.6
@@ -123,6 +125,7 @@ class FitConfig(Config):
     rows: int = 2048  # traces (trial x neuron) per step, all of one session
     neurons: int = 512  # of them, at most
     learning_rate: float = 1e-3
+    session_rate: float = 1.0  # times the learning rate, of what belongs to one session: it is in few of the steps
     weight_decay: float = 1e-3
     warmup: float = 0.06  # share of the steps
     clip: float = 1.0

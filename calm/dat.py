@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -88,6 +89,8 @@ class DualAxisTransformer(nn.Module):
             with the corpus.
     """
 
+    of_sessions: ClassVar[tuple[str, ...]] = ("neuron_embeddings.", "session_embeddings.")
+
     def __init__(self, config: DATConfig, vectors: Float[Tensor, "code channel"], sessions: Mapping[str, int]):
         super().__init__()
         self.config = config
@@ -104,7 +107,7 @@ class DualAxisTransformer(nn.Module):
     def add_session(self, name: str, neurons: int) -> None:
         """Give a session its neuron and session embeddings (the latter starts at zero)."""
         self.index[name] = len(self.index)
-        self.neuron_embeddings.append(nn.Parameter(torch.randn(neurons, self.config.width)))
+        self.neuron_embeddings.append(nn.Parameter(torch.randn(neurons, self.config.width) * self.config.embedding_sd))
         self.session_embeddings.append(nn.Parameter(torch.zeros(self.config.width)))
 
     def embed(self, batch: TokenBatch) -> Float[Tensor, "token batch neuron channel"]:

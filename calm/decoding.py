@@ -27,7 +27,6 @@ MODULES = (
     *("averaging", "batches", "decoding", "devices", "features", "heads", "seeding", "stages", "training"),
     "baselines/__init__",  # the loss
 )
-BANK = "bank."  # beginning of the names of the rows that belong to sessions
 UNLABELLED = "unlabelled"  # in the column `split`: a training trial whose behaviour is not to be used
 
 
@@ -148,12 +147,13 @@ def adapt_head(
     """
     head = new_head(type(pretrained.model), pretrained.model.config, sessions, seed)
     known = pretrained.model.state_dict()
-    if any(value.shape != known[name].shape for name, value in head.state_dict().items() if not name.startswith(BANK)):
+    shared = [name for name in known if not name.startswith(head.of_sessions)]
+    if any(head.state_dict()[name].shape != known[name].shape for name in shared):
         raise CalmError(
             f"The head was trained on other features or behaviours than those of session {sessions[0].session.name}:"
             " adapt one that was trained on the same."
         )
-    take_over(head, pretrained.model, (BANK,))
+    take_over(head, pretrained.model, head.of_sessions)
     key = head_key(type(head), [head.config, fit_config], sessions, seed, pretrained.key)
     return run_training(head, key, fit_config, sessions, seed=seed, runs=runs)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -66,6 +67,8 @@ class BehaviourHead(nn.Module):
         neurons: number of neurons of each session; each has its own bank rows, so the cost of a step does not grow
             with the corpus, and a step on one session leaves the rows of the others alone.
     """
+
+    of_sessions: ClassVar[tuple[str, ...]] = ("bank.",)
 
     def __init__(self, config: HeadConfig, channels: int, window: int, behaviours: int, neurons: Mapping[str, int]):
         super().__init__()

@@ -1,6 +1,7 @@
 """The neural quantizer, NQ: every neuron's trace becomes tokens of a shared vocabulary (Sec. 3.1, Eq. 2-9, Table 5)."""
 
 import dataclasses
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +54,8 @@ class NeuralQuantizer(nn.Module):
 
     Rows are traces of single neurons in single trials, each of a whole number of windows.
     """
+
+    of_sessions: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: QuantizerConfig):
         super().__init__()

@@ -119,7 +119,7 @@ def with_new_sessions(
 ) -> DualAxisTransformer:
     """The pretrained transformer, frozen, with untrained embeddings of other sessions: where adaptation begins."""
     model = new_transformer(quantizer, sessions, profile, seed)
-    take_over(model, pretrained, ("neuron_embeddings.", "session_embeddings."))
+    take_over(model, pretrained, pretrained.of_sessions)
     return model
 
 

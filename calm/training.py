@@ -31,6 +31,7 @@ class Trainable(Protocol):
     """What `fit` needs of a model, besides being a module."""
 
     config: Config
+    of_sessions: tuple[str, ...]  # beginnings of the names of parameters that belong to sessions and their neurons
 
     def training_loss(self, batch: Any) -> dict[str, Tensor]:
         """Terms of the loss, their weighted sum under `loss`."""
@@ -77,13 +78,17 @@ def schedule(done: float, warmup: float) -> float:
 
 
 def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.AdamW:
-    """AdamW on what is not frozen; only matrices decay."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate)
+    """AdamW on what is not frozen; only matrices decay, and what belongs to sessions has a learning rate of its own."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            rate = config.session_rate if name.startswith(model.of_sessions) else 1.0
+            decay = config.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": own, "weight_decay": decay, "rate": rate} for (rate, decay), own in groups.items()],
+        lr=config.learning_rate,
+    )
 
 
 class Run:
@@ -158,7 +163,8 @@ class Run:
     def set_learning_rate(self, epoch: float) -> None:
         """Follow the schedule; `epoch` may be a fraction."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * schedule(epoch / self.config.epochs, self.config.warmup)
+            factor = group["rate"] * schedule(epoch / self.config.epochs, self.config.warmup)
+            group["lr"] = self.config.learning_rate * factor
 
     def share(self, batch: Any) -> float | Tensor:
         """Weight of a batch among those that the other devices work on, so that every prediction counts alike.

@@ -109,7 +109,7 @@ def dat(dat_config, quantizer):
     """A transformer without dropout noise that knows two sessions; their embeddings are not zero."""
     torch.manual_seed(1)
     model = DualAxisTransformer(dat_config, quantizer.codebook.vectors.detach(), SESSIONS).eval()
-    for embedding in model.session_embeddings:
+    for embedding in (*model.neuron_embeddings, *model.session_embeddings):
         torch.nn.init.normal_(embedding)
     return model
 

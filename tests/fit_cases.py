@@ -15,6 +15,8 @@ EPOCHS, STEPS = 3, 3
 class Toy(nn.Module):
     """A regression whose loss draws random numbers, and whose buffer and attributes change like a real model's."""
 
+    of_sessions = ("embeddings.1",)
+
     def __init__(self):
         super().__init__()
         self.config = Config()

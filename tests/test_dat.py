@@ -291,3 +291,9 @@ def test_code_table_defines_the_neighbours_for_good(dat, dat_config):
     assert not torch.equal(other.neighbours, dat.neighbours)
     other.load_state_dict(dat.state_dict())
     assert torch.equal(other.neighbours, dat.neighbours)
+
+
+def test_neurons_begin_nearly_alike(dat_config, quantizer):
+    model = DualAxisTransformer(dat_config, quantizer.codebook.vectors, {"large": 400})
+    (embeddings,) = model.neuron_embeddings
+    assert embeddings.std().item() == pytest.approx(dat_config.embedding_sd, rel=0.05)
