@@ -26,9 +26,7 @@ profile: str = "smoke"  # smoke, quick, laptop, gpu or paper: how large the mode
 files: str = ""  # pattern of your files, as "~/recordings/*.nwb"; empty takes synthetic ones
 layout: str = "nwb"  # or dandi_000579
 context: int = 40  # frames of each trial that a forecast starts from
-smoothing: float = (
-    1.0  # weight of the newest frame in a causal exponential smoothing; 1 is none, the paper's data have 0.15
-)
+smoothing: float = 1.0  # weight of the newest frame in causal smoothing; 1 is none, the paper's data have 0.15
 seed: int = 0  # of the split into trials, the initial weights and the batches
 
 # %%
