@@ -14,6 +14,7 @@ from calm.config import COHORT
 from calm.dat import DualAxisTransformer
 from calm.decoding import with_share
 from calm.embedding_rows import ALL, READ_OUT_CORR, neuron_embeddings
+from calm.embedding_scores import TRUTH
 from calm.profile import Profile
 from calm.quantizer import NeuralQuantizer
 from calm.readout import read_out_targets, shuffled_read_outs
@@ -122,10 +123,10 @@ def train_scales(
 def read_outs_of(
     model: DualAxisTransformer, sessions: Sequence[Session], recordings: Recordings, draws: int, seed: int
 ) -> list[tuple[str, str, float]]:
-    """Variant, metric and value: read-out of d' and, of synthetic neurons, true tuning; and the top of chance."""
+    """Variant, metric and value: read-out of d' and, of synthetic neurons, of the truth; and the top of chance."""
     contrasts = find_contrasts(sessions)
     names, neurons = [contrast.name for contrast in contrasts], tuning_table(sessions, contrasts)
-    truth = true_tuning(sessions, recordings.files)[names] if recordings.name == COHORT else None
+    truth = true_tuning(sessions, recordings.files)[list(TRUTH)] if recordings.name == COHORT else None
     targets = read_out_targets(neurons, names, truth)
     groups = pd.factorize(neurons["session"])[0][targets.index]
     embedded = Embedded.prepare(neuron_embeddings(model, sessions)[targets.index], groups, seed)

@@ -69,23 +69,25 @@ if find_contrasts(recordings.held_in):
     figure, axes = plt.subplots(2, len(parts), figsize=(PAGE, 3.6), sharey="row", sharex="col")
     for (upper, lower), part in zip(axes.T, parts, strict=True):
         own = rows[rows["part"] == part]
-        scale_lines(upper, own[own["metric"] == READ_OUT_CORR], own[own["metric"] == CHANCE])
+        shown = own[~own["variant"].isin(["true cue", "true choice"])]  # all but the same as their d'
+        scale_lines(upper, shown[shown["metric"] == READ_OUT_CORR], shown[shown["metric"] == CHANCE])
         scale_lines(lower, own[own["metric"] == FORECAST], own[:0])
         lower.set_xlabel(
             f"share of the {part}\n(n = {', '.join(map(str, own.sort_values('share')['n'].unique()))} neurons)"
         )
     axes[0, 0].set_ylabel("read-out, left-out\nneurons (r)")
     axes[1, 0].set_ylabel("forecasts, validation\ntrials (r)")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     save_item(figures, ITEM, rows, figure, made_with)
     plt.show()
 else:
     print("Trials have no column with two values: name one under `conditions` in the description.")
 
 # %% [markdown]
-# Upper row: correlation of d' (lines) and true tuning (dashed, synthetic mice only) with what is read out of the embeddings of left-out
-# neurons, mean over five folds; the grey band is what neurons shuffled within their session reach in 97.5 % of the shuffles. Lower
-# row: correlation of forecasts of validation trials, which is what the transformer's weights are chosen by. One training each,
+# Upper row: correlation of d' (lines) and, for synthetic mice, of what neurons are really made of (dashed; true cue and choice are as
+# their d', and in the table) with what is read out of the embeddings of left-out neurons, mean over five folds. The grey band is what
+# neurons shuffled within their session reach in 97.5 % of the shuffles. Lower row: correlation of forecasts of validation trials, by
+# which the transformer's weights are chosen. One training each,
 # so differences of a few hundredths mean little.
 #
 # With fewer neurons there are also fewer embeddings to learn the regression from, and its result says less; and forecasts are scored on

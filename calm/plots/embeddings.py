@@ -133,7 +133,7 @@ def scale_lines(axes: Axes, rows: pd.DataFrame, chance: pd.DataFrame) -> None:
     """
     for number, (variant, own) in enumerate(rows.sort_values("share").groupby("variant", sort=False)):
         look = {"ls": "--" if variant.startswith("true ") else "-", "marker": "o", "ms": 3}
-        axes.plot(own["share"], own["value"], color=f"C{number % 2}", label=variant, **look)
+        axes.plot(own["share"], own["value"], color=f"C{number}", label=variant, **look)
     if len(chance):
         top = chance.groupby("share")["value"].max()
         axes.fill_between(top.index, 0, top, color=GREY, alpha=0.25, lw=0, label="shuffled (97.5 %)")
