@@ -85,6 +85,8 @@ rule simulation:
     params:
         setup=SETUP,
     threads: HALF
+    message:
+        "01_simulation, profile {SETTINGS[profile]}"
     shell:
         THREADS + " python -m calm.run {input.notebook} {output} {params.setup}"
 
@@ -104,6 +106,8 @@ rule recordings:
         dataset=SETTINGS["dataset"],
     priority: 1  # the longest chain
     threads: HALF
+    message:
+        "{wildcards.notebook}, profile {SETTINGS[profile]}"
     shell:
         THREADS + " python -m calm.run {input.notebook} {output} {params.setup}"
         " dataset={params.dataset:q}"
