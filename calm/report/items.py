@@ -171,6 +171,17 @@ EXTRAS = {
         "Read-out of tuning from embeddings, and forecasts, of transformers trained with less of one thing. Look"
         " whether lines still rise at their right end.",
     ),
+    "read_out": (
+        "What else the embeddings tell",
+        "Correlation of each property of left-out neurons with what a ridge regression reads out of their embeddings,"
+        " and the central 95 % of what it reads out for shuffled neurons.",
+    ),
+    "example": ("One trial", "A test trial on its first principal components: true, and as forecast."),
+    "kinds": (
+        "Telling trials apart",
+        "Two kinds of trials told apart by logistic regression on features averaged over each trial, beside shuffled"
+        " labels.",
+    ),
     "labels": ("How few labels are enough", "Decoders that were given the behaviour of a share of the trials only."),
     "fig6_layer": ("Layer from session embeddings", "As Fig. 6A for the layer; the paper does not draw it."),
     "pretraining_gap": (
