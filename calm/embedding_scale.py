@@ -15,6 +15,7 @@ from calm.dat import DualAxisTransformer
 from calm.decoding import with_share
 from calm.embedding_rows import ALL, READ_OUT_CORR, neuron_embeddings
 from calm.embedding_scores import TRUTH
+from calm.errors import CalmError
 from calm.profile import Profile
 from calm.quantizer import NeuralQuantizer
 from calm.readout import read_out_targets, shuffled_read_outs
@@ -97,10 +98,11 @@ def train_scales(
 
     Returns:
         A row (see `ScaleRow`) for each part, share and variable: correlation of what a ridge regression reads out of
-        the embeddings of left-out neurons, and what shuffled neurons reach; and the validation score of the forecasts.
+        the embeddings of left-out neurons, and what shuffled neurons reach, where there are enough neurons; and the
+        validation score of the forecasts.
 
     Raises:
-        CalmError: a share out of range; too few neurons.
+        CalmError: a share out of range.
     """
     rows: list[ScaleRow] = []
     scales = list(itertools.product(SCALES, sorted({*shares, 1.0})))
@@ -108,7 +110,11 @@ def train_scales(
         sessions, scaled = SCALES[part](recordings.held_in, profile, share, seed)
         trained = train_transformer(quantizer, sessions, scaled, seed=seed, runs=runs)
         neurons = sum(len(session.neurons) for session in sessions)
-        found = [("", FORECAST, trained.score), *read_outs_of(trained.model, sessions, recordings, draws, seed)]
+        found = [("", FORECAST, trained.score)]
+        try:
+            found += read_outs_of(trained.model, sessions, recordings, draws, seed)
+        except CalmError as reason:  # the forecasts of a scale with few neurons still count
+            tqdm.write(f"{share:g} of the {part}: {reason}")
         rows += [
             ScaleRow(
                 **{"item": ITEM, "dataset": recordings.name, "split": ALL, "session": ALL, "method": "CalM"},

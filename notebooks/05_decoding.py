@@ -47,6 +47,7 @@ from calm.decoding_comparison import (
     train_single_decoders,
 )
 from calm.decoding_scores import DecodingScores, gains
+from calm.errors import CalmError
 from calm.features import BackboneFeatures
 from calm.paths import RUNS, figures_folder
 from calm.plots import COLUMN, PAGE, use_style
@@ -218,7 +219,10 @@ for session in chosen_sessions:
     splits = session.trials["split"].where(either, "")
     for method, given in features[session.name].items():
         means = trial_means([given.features(trial) for trial in range(len(session.traces))])
-        kinds_of_trials.add_classified(session, (method, ""), column, classify_trials(means, first, list(splits)))
+        try:
+            kinds_of_trials.add_classified(session, (method, ""), column, classify_trials(means, first, list(splits)))
+        except CalmError as reason:
+            print(f"{session.name}, {method}: {reason}")
 
 # %%
 if kinds_of_trials.rows:

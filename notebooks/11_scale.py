@@ -77,7 +77,8 @@ if find_contrasts(recordings.held_in):
         )
     axes[0, 0].set_ylabel("read-out, left-out\nneurons (r)")
     axes[1, 0].set_ylabel("forecasts, validation\ntrials (r)")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    if len(axes[0, 0].lines):
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     save_item(figures, ITEM, rows, figure, made_with)
     plt.show()
 else:

@@ -95,3 +95,11 @@ def test_every_scale_is_trained_once_and_the_full_one_is_the_known_training(sess
         assert list(zip(read["variant"], read["metric"], read["value"], strict=True)) == direct, part
     half = rows[(rows["part"] == "neurons") & (rows["share"] == 0.5)]
     assert set(half["n"]) == {NEURONS} and set(rows["metric"]) == {READ_OUT_CORR, CHANCE, FORECAST}
+
+
+def test_a_scale_with_too_few_neurons_keeps_its_forecasts(sessions, profile, tmp_path):
+    recordings = Recordings("mine", sessions[:1], [], profile)
+    quantizer = train_quantizer(sessions[:1], profile, seed=0, runs=tmp_path)
+    rows = train_scales(quantizer, recordings, profile, [0.25], seed=0, runs=tmp_path, draws=9)
+    few = rows[(rows["part"] == "neurons") & (rows["share"] == 0.25)]
+    assert list(few["metric"]) == [FORECAST] and READ_OUT_CORR in set(rows["metric"])
