@@ -9,16 +9,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from calm.analysis import Embedded
 from calm.config import COHORT
 from calm.dat import DualAxisTransformer
 from calm.decoding import with_share
 from calm.embedding_rows import ALL, READ_OUT_CORR, neuron_embeddings
-from calm.embedding_scores import TRUTH
 from calm.errors import CalmError
 from calm.profile import Profile
 from calm.quantizer import NeuralQuantizer
-from calm.readout import read_out_targets, shuffled_read_outs
+from calm.readout import tuning_read_outs
 from calm.recordings import Recordings
 from calm.results import Row, table
 from calm.session import Session, drop_neurons
@@ -83,9 +81,7 @@ def train_scales(
     runs: Path,
     draws: int = 99,
 ) -> pd.DataFrame:
-    """Train the transformer on the held-in sessions with less of one thing at a time, and see what its embeddings hold.
-
-    The quantizer is the same everywhere, so that all transformers read the same tokens.
+    """Train the transformer on the held-in sessions with less of one thing at a time, all on the same tokens.
 
     Args:
         quantizer: trained on these sessions.
@@ -105,24 +101,18 @@ def train_scales(
         CalmError: a share out of range.
     """
     rows: list[ScaleRow] = []
+    shared = {"item": ITEM, "dataset": recordings.name, "split": ALL, "session": ALL, "method": "CalM", "seed": seed}
     scales = list(itertools.product(SCALES, sorted({*shares, 1.0})))
     for part, share in tqdm(scales, desc="Scales", unit="training"):
         sessions, scaled = SCALES[part](recordings.held_in, profile, share, seed)
         trained = train_transformer(quantizer, sessions, scaled, seed=seed, runs=runs)
-        neurons = sum(len(session.neurons) for session in sessions)
         found = [("", FORECAST, trained.score)]
         try:
             found += read_outs_of(trained.model, sessions, recordings, draws, seed)
         except CalmError as reason:  # the forecasts of a scale with few neurons still count
             tqdm.write(f"{share:g} of the {part}: {reason}")
-        rows += [
-            ScaleRow(
-                **{"item": ITEM, "dataset": recordings.name, "split": ALL, "session": ALL, "method": "CalM"},
-                **{"variant": variant, "metric": metric, "value": value, "n": neurons, "seed": seed},
-                **{"part": part, "share": share},
-            )
-            for variant, metric, value in found
-        ]
+        own = {**shared, "n": sum(len(session.neurons) for session in sessions), "part": part, "share": share}
+        rows += [ScaleRow(variant=variant, metric=metric, value=value, **own) for variant, metric, value in found]
     return table(rows)
 
 
@@ -132,11 +122,8 @@ def read_outs_of(
     """Variant, metric and value: read-out of d' and, of synthetic neurons, of the truth; and the top of chance."""
     contrasts = find_contrasts(sessions)
     names, neurons = [contrast.name for contrast in contrasts], tuning_table(sessions, contrasts)
-    truth = true_tuning(sessions, recordings.files)[list(TRUTH)] if recordings.name == COHORT else None
-    targets = read_out_targets(neurons, names, truth)
-    groups = pd.factorize(neurons["session"])[0][targets.index]
-    embedded = Embedded.prepare(neuron_embeddings(model, sessions)[targets.index], groups, seed)
-    found = shuffled_read_outs(embedded, targets.to_numpy(), draws=draws, seed=seed)
+    truth = true_tuning(sessions, recordings.files) if recordings.name == COHORT else None
+    targets, found = tuning_read_outs(neuron_embeddings(model, sessions), neurons, names, truth, draws=draws, seed=seed)
     chance = np.quantile(found[1:], 0.975, axis=0)
     return [
         (name, metric, float(value))

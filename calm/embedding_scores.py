@@ -40,14 +40,13 @@ from calm.embedding_rows import (
     NeuronRow,
 )
 from calm.errors import CalmError
-from calm.readout import read_out_targets, shuffled_read_outs
+from calm.readout import tuning_read_outs
 from calm.results import Row, table
 from calm.shuffles import Shuffles, bootstrap_angles, shuffle_labels
 from calm.tuning import is_tuned
 
 SHOWN = 2000  # neurons of a scatter plot, at most; drawn at random
 RESAMPLINGS = 200  # for the interval of an angle
-TRUTH = ("cue", "choice", "position", "place", "speed", "baseline", "amplitude")  # `calm.population.draw_neurons`
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -168,10 +167,8 @@ class TuningScores:
         Raises:
             CalmError: see `Embedded.prepare`.
         """
-        targets = read_out_targets(neurons, self.variables, None if truth is None else truth[list(TRUTH)])
-        groups = pd.factorize(neurons["session"])[0][targets.index]
-        embedded = Embedded.prepare(embeddings[targets.index], groups, self.seed)
-        found = shuffled_read_outs(embedded, targets.to_numpy(), draws=draws, seed=self.seed)
+        given = {"draws": draws, "seed": self.seed}
+        targets, found = tuning_read_outs(embeddings, neurons, self.variables, truth, **given)
         for name, values in zip(targets, found.T, strict=True):
             self.add_draws(self.items.read_out, len(targets), READ_OUT_CORR, name, values)
 

@@ -11,10 +11,11 @@ from calm.analysis import Embedded, Tuning, fold_correlation
 from calm.shuffles import shuffle_within
 
 PENALTIES = np.logspace(-1, 4, 11)
+TRUTH = ("cue", "choice", "position", "place", "speed", "baseline", "amplitude")  # `calm.population.draw_neurons`
 
 
 def read_out_targets(neurons: pd.DataFrame, variables: Sequence[str], truth: pd.DataFrame | None) -> pd.DataFrame:
-    """What to look for in embeddings: d' of each variable and every column of the truth, for neurons with known d'.
+    """What to look for in embeddings: d' of each variable and the TRUTH, for neurons with known d'.
 
     Args:
         neurons: `calm.tuning.tuning_table`; the index of the targets is the number of the row.
@@ -23,7 +24,7 @@ def read_out_targets(neurons: pd.DataFrame, variables: Sequence[str], truth: pd.
     """
     targets = neurons[list(variables)].reset_index(drop=True).add_prefix("d' of ")
     if truth is not None:
-        targets = targets.join(truth.reset_index(drop=True).add_prefix("true "))
+        targets = targets.join(truth[list(TRUTH)].reset_index(drop=True).add_prefix("true "))
     return targets[np.isfinite(neurons[list(variables)].to_numpy()).all(axis=1)]
 
 
@@ -46,3 +47,23 @@ def shuffled_read_outs(
     rng = np.random.default_rng(seed)
     orders = [np.arange(len(targets)), *(shuffle_within(embedded.sessions, rng) for _ in range(draws))]
     return np.array([read_out(embedded, targets[order]) for order in orders])
+
+
+def tuning_read_outs(
+    embeddings: Float[np.ndarray, "neuron channel"],
+    neurons: pd.DataFrame,
+    variables: Sequence[str],
+    truth: pd.DataFrame | None,
+    *,
+    draws: int,
+    seed: int,
+) -> tuple[pd.DataFrame, Float[np.ndarray, "draw variable"]]:
+    """`read_out_targets` of some neurons, and `shuffled_read_outs` of them.
+
+    Raises:
+        CalmError: see `calm.analysis.Embedded.prepare`.
+    """
+    targets = read_out_targets(neurons, variables, truth)
+    groups = pd.factorize(neurons["session"])[0][targets.index]
+    embedded = Embedded.prepare(embeddings[targets.index], groups, seed)
+    return targets, shuffled_read_outs(embedded, targets.to_numpy(), draws=draws, seed=seed)

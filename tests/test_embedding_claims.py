@@ -20,8 +20,9 @@ from calm.embedding_rows import (
     neuron_embeddings,
     session_embeddings,
 )
-from calm.embedding_scores import SHOWN, TRUTH, TuningScores
+from calm.embedding_scores import SHOWN, TuningScores
 from calm.label_scores import NEURON, SESSION, LabelScores
+from calm.readout import TRUTH
 from calm.results import check, save_item
 
 SESSIONS = 8
