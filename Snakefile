@@ -6,7 +6,7 @@ from snakemake.exceptions import WorkflowError
 
 from calm.config import COHORT, SIMULATION
 from calm.profile import load_profile
-from calm.datasets import load_dataset
+from calm.data.descriptions import load_dataset
 from calm.errors import CalmError
 
 KNOWN = {"profile": "quick", "dataset": COHORT, "seed": 0}
@@ -32,7 +32,7 @@ RECORDINGS = [
 NOTEBOOKS = {SIMULATION: ["01_simulation"], COHORT: ["01_simulation", *RECORDINGS]}.get(NAME, RECORDINGS)
 EXECUTED = f"runs/notebooks/{SETTINGS['profile']}/{NAME}/{SETTINGS['seed']}"
 FOLDER = f"figures/{SETTINGS['profile']}" + ("" if OWN else f"/{NAME}")
-LIBRARY = [str(path) for path in sorted(Path("calm").rglob("*")) if path.suffix in {".py", ".yaml", ".css"}]
+LIBRARY = [str(path) for path in sorted(Path("calm").rglob("*")) if path.suffix in {".py", ".yaml", ".css", ".csv"}]
 SETUP = f"profile={SETTINGS['profile']} seed={SETTINGS['seed']}"
 
 
@@ -42,13 +42,12 @@ rule report:
     output:
         touch(f"{EXECUTED}/report.done"),
     shell:
-        "python -m calm.report {FOLDER:q}"
+        "python -m calm.paper.report {FOLDER:q}"
 
 
 rule page:
     input:
         expand(f"{EXECUTED}/{{notebook}}.ipynb", notebook=NOTEBOOKS),
-        published="data/published.csv",
         notebook="notebooks/09_report.ipynb",
     output:
         f"{EXECUTED}/09_report.ipynb",

@@ -21,14 +21,14 @@ def check_torch(version: str) -> None:
 
 check_torch(torch.__version__)
 
-from calm.datasets import load_sessions  # noqa: E402  (torch is checked before anything uses it)
-from calm.session import prepare  # noqa: E402
+from calm.data.descriptions import load_sessions  # noqa: E402  (torch is checked before anything uses it)
+from calm.data.session import prepare  # noqa: E402
 
 
 def __getattr__(name: str) -> Any:
     """`CalM` when it is asked for: it brings all of training, which reading files and drawing figures do not need."""
     if name == "CalM":
-        from calm.pretrained import CalM
+        from calm.model import CalM
 
         return CalM
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +127,10 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and manifest of a checkpoint; see `read_manifest` for what is refused."""
     manifest = read_manifest(folder)
     return load_file(Path(folder) / "weights.safetensors"), manifest
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Write under a temporary name, then rename: a reader finds the old file or the new one, never half of one."""
+    unfinished = path.with_name(f".{path.name}.tmp")
+    write(unfinished)
+    os.replace(unfinished, path)

@@ -5,19 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from calm.checkpoint import has_checkpoint
-from calm.cohort_files import DESCRIPTION, make_cohort
 from calm.config import COHORT, SIMULATION
-from calm.datasets import Dataset, load_dataset, read_checked, read_sessions
+from calm.data.descriptions import Dataset, load_dataset, read_checked, read_sessions
+from calm.data.session import Session, prepare
+from calm.data.store import load_session, store_session
 from calm.errors import CalmError
 from calm.keys import stage_key
 from calm.paths import DATA, RUNS
 from calm.profile import Profile
-from calm.session import Session, prepare
-from calm.simulation import simulate
-from calm.store import load_session, store_session
-from calm.truth import Truth, read_truth
+from calm.synthetic.cohort_files import DESCRIPTION, make_cohort
+from calm.synthetic.network import simulate
+from calm.synthetic.truth import Truth, read_truth
 
-READING_MODULES = ("session", "nwb", "dandi", "datasets", "store", "trialfile")
+VERSION = 1  # of this stage; raised with any change to what it computes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ def load_recordings(dataset: str, profile: Profile, *, seed: int, runs: Path = R
     The cohort's files are made in `data/`, unless they are there; prepared recordings are kept in `runs`.
 
     Raises:
-        CalmError: whatever is wrong with the description or the files; see `calm.datasets` and `calm.session`.
+        CalmError: whatever is wrong with the description or the files; see `calm.data.descriptions` and `calm.data.session`.
     """
     if dataset == SIMULATION:
         return simulated(profile, seed)
@@ -85,7 +85,7 @@ def cohort_folder(profile: Profile) -> Path:
         CalmError: they cannot be written.
     """
     config = profile.cohort
-    folder = DATA / stage_key(COHORT, [config], [], config.seed, ())
+    folder = DATA / stage_key(COHORT, [config], [], config.seed, VERSION)
     make_cohort(config, folder)
     return folder
 
@@ -127,12 +127,12 @@ def prepared(file: Path, dataset: Dataset, min_frames: int, seed: int, runs: Pat
     """One session of a description, prepared, its trials on the disk.
 
     Raises:
-        CalmError: see `calm.datasets.read_checked` and `calm.session.prepare`.
+        CalmError: see `calm.data.descriptions.read_checked` and `calm.data.session.prepare`.
     """
     identity = f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns} {min_frames}"
     # What changes nothing about a session must not make it be read again.
     described = dataset.model_copy(update={"name": "", "files": (), "held_out": (), "context": 0, "horizon": None})
-    folder = runs / "sessions" / stage_key(file.stem, [described], [identity], seed, READING_MODULES)
+    folder = runs / "sessions" / stage_key(file.stem, [described], [identity], seed, VERSION)
     if not has_checkpoint(folder):
         session = read_checked(file, dataset, min_frames=min_frames)
         store_session(folder, prepare(session, seed=seed, smoothing=dataset.smoothing, min_frames=min_frames))

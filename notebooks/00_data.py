@@ -35,8 +35,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
 
-from calm.hidden import drive_parts, under_trials
-from calm.inspection import (
+from calm.synthetic.hidden import drive_parts, under_trials
+from calm.paper.experiments.inspection import (
     average_rows,
     has_task,
     label,
@@ -50,14 +50,14 @@ from calm.inspection import (
 )
 from calm.metrics import pearson
 from calm.paths import figures_folder
-from calm.plots import COLUMN, PAGE, use_style
-from calm.plots import data as panels
-from calm.population import VOLUME
+from calm.paper.plots import COLUMN, PAGE, use_style
+from calm.paper.plots import data as panels
+from calm.synthetic.population import VOLUME
 from calm.profile import load_profile
-from calm.provenance import provenance, update_provenance
+from calm.paper.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
-from calm.results import Row, save_item, table
-from calm.tables import beside_paper, count_rows, describe_sessions, wide
+from calm.paper.results import Row, save_item, table
+from calm.paper.experiments.tables import beside_paper, count_rows, describe_sessions, wide
 
 started = time.time()
 use_style()

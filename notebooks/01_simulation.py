@@ -33,8 +33,8 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 
-from calm.claims import chosen_variant, judge_claim_2
-from calm.evaluation import (
+from calm.paper.claims.claims import chosen_variant, judge_claim_2
+from calm.paper.experiments.evaluation import (
     calm_cost,
     calm_forecasters,
     forecast_trials,
@@ -43,17 +43,17 @@ from calm.evaluation import (
     search_rivals,
     search_transformer,
 )
-from calm.forecasting import CalMForecaster
+from calm.training.forecasting import CalMForecaster
 from calm.paths import RUNS, figures_folder
-from calm.plots import COLUMN, PAGE, bars, correlation_over_time, example_traces, loss_curves, use_style
+from calm.paper.plots import COLUMN, PAGE, bars, correlation_over_time, example_traces, loss_curves, use_style
 from calm.profile import load_profile
-from calm.provenance import provenance, update_provenance
-from calm.reconstruction import reconstruct, reconstruction_correlations
-from calm.results import save_item, summarise
-from calm.scores import ForecastScores
-from calm.session import cut_trials, prepare
-from calm.simulation import forecast_known_rates, forecast_known_state, simulate
-from calm.stages import train_quantizer
+from calm.paper.provenance import provenance, update_provenance
+from calm.training.reconstruction import reconstruct, reconstruction_correlations
+from calm.paper.results import save_item, summarise
+from calm.paper.experiments.scores import ForecastScores
+from calm.data.session import cut_trials, prepare
+from calm.synthetic.network import forecast_known_rates, forecast_known_state, simulate
+from calm.training.stages import train_quantizer
 
 started = time.time()
 use_style()

@@ -31,16 +31,17 @@ import numpy as np
 
 from calm.metrics import pearson
 from calm.paths import RUNS, figures_folder
-from calm.plots import COLUMN, PAGE, codebook_usage, loss_curves, reconstructions, use_style
-from calm.plots.data import six_bars
+from calm.paper.plots import COLUMN, PAGE, codebook_usage, loss_curves, reconstructions, use_style
+from calm.paper.plots.data import six_bars
 from calm.profile import load_profile
-from calm.provenance import provenance, update_provenance
-from calm.reconstruction import reconstruct, reconstruction_rows
-from calm.reconstruction_claims import judge_claim_1
+from calm.paper.provenance import provenance, update_provenance
+from calm.training.reconstruction import reconstruct
+from calm.paper.experiments.reconstruction import reconstruction_rows
+from calm.paper.claims.reconstruction_claims import judge_claim_1
 from calm.recordings import load_recordings
-from calm.results import save_item, summarise, table
-from calm.session import SPLITS
-from calm.stages import train_quantizer
+from calm.paper.results import save_item, summarise, table
+from calm.data.session import SPLITS
+from calm.training.stages import train_quantizer
 
 started = time.time()
 use_style()

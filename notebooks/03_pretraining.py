@@ -33,20 +33,20 @@ import matplotlib.pyplot as plt
 from IPython.display import display
 
 from calm.baselines.linear import Decay, MeanTrial
-from calm.comparison import score_methods
+from calm.paper.experiments.comparison import score_methods
 from calm.devices import best_device
-from calm.evaluation import search_transformer
-from calm.forecasting import CalMForecaster
+from calm.paper.experiments.evaluation import search_transformer
+from calm.training.forecasting import CalMForecaster
 from calm.paths import RUNS, figures_folder
-from calm.plots import COLUMN, PAGE, bars, loss_curves, use_style
-from calm.plots.data import TRAINED, gap_lines
+from calm.paper.plots import COLUMN, PAGE, bars, loss_curves, use_style
+from calm.paper.plots.data import TRAINED, gap_lines
 from calm.profile import load_profile
-from calm.provenance import provenance, update_provenance
+from calm.paper.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
-from calm.results import save_item, summarise, table
-from calm.sampling_gap import LOSSES, gap_rows, without_sampling
-from calm.scores import ForecastScores
-from calm.stages import adapt_transformer, train_quantizer, train_transformer, with_new_sessions
+from calm.paper.results import save_item, summarise, table
+from calm.paper.experiments.sampling_gap import LOSSES, gap_rows, without_sampling
+from calm.paper.experiments.scores import ForecastScores
+from calm.training.stages import adapt_transformer, train_quantizer, train_transformer, with_new_sessions
 
 started = time.time()
 use_style()

@@ -36,17 +36,17 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 
-from calm.claims import chosen_variant, judge_claim_3, judge_claim_4
-from calm.comparison import methods_of_many, score_methods, train_many, train_single
-from calm.forecasting import compared_trials
+from calm.paper.claims.claims import chosen_variant, judge_claim_3, judge_claim_4
+from calm.paper.experiments.comparison import methods_of_many, score_methods, train_many, train_single
+from calm.baselines.validation import compared_trials
 from calm.paths import RUNS, figures_folder
-from calm.plots import COLUMN, PAGE, bars, example_traces, join_legends, use_style
+from calm.paper.plots import COLUMN, PAGE, bars, example_traces, join_legends, use_style
 from calm.profile import load_profile
-from calm.provenance import provenance, update_provenance
+from calm.paper.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
-from calm.results import save_item, summarise
-from calm.scores import ForecastScores
-from calm.stages import train_quantizer
+from calm.paper.results import save_item, summarise
+from calm.paper.experiments.scores import ForecastScores
+from calm.training.stages import train_quantizer
 
 started = time.time()
 use_style()

@@ -37,27 +37,27 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from calm.comparison import train_many
-from calm.decoding_claims import judge_decoding
-from calm.decoding_comparison import (
+from calm.paper.experiments.comparison import train_many
+from calm.paper.claims.decoding_claims import judge_decoding
+from calm.paper.experiments.decoding_comparison import (
     features_of,
     score_decoders,
     train_many_decoders,
     train_share,
     train_single_decoders,
 )
-from calm.decoding_scores import DecodingScores, gains
+from calm.paper.experiments.decoding_scores import DecodingScores, gains
 from calm.errors import CalmError
-from calm.features import BackboneFeatures
+from calm.training.features import BackboneFeatures
 from calm.paths import RUNS, figures_folder
-from calm.plots import COLUMN, PAGE, use_style
-from calm.plots.decoding import channel_bars, decoded_traces, share_curve
+from calm.paper.plots import COLUMN, PAGE, use_style
+from calm.paper.plots.decoding import channel_bars, decoded_traces, share_curve
 from calm.profile import load_profile
-from calm.provenance import provenance, update_provenance
+from calm.paper.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
-from calm.results import save_item, summarise
-from calm.stages import train_quantizer
-from calm.trial_classification import classify_trials, trial_means, two_kinds
+from calm.paper.results import save_item, summarise
+from calm.training.stages import train_quantizer
+from calm.paper.experiments.trial_classification import classify_trials, trial_means, two_kinds
 
 started = time.time()
 use_style()

@@ -35,24 +35,24 @@ import time
 
 import matplotlib.pyplot as plt
 
-from calm.classification import classify, draw_neurons
-from calm.comparison import train_many
+from calm.paper.embeddings.classification import classify, draw_neurons
+from calm.paper.experiments.comparison import train_many
 from calm.config import COHORT
-from calm.embedding_claims import judge_embedding_claims
-from calm.embedding_rows import ITEMS, neuron_embeddings, session_embeddings
-from calm.embedding_scores import TuningScores
+from calm.paper.claims.embedding_claims import judge_embedding_claims
+from calm.paper.embeddings.embedding_rows import ITEMS, neuron_embeddings, session_embeddings
+from calm.paper.embeddings.embedding_scores import TuningScores
 from calm.errors import CalmError
-from calm.label_scores import CONFUSIONS, ITEM, NEURON, NEW_SESSION, SESSION, LabelScores
+from calm.paper.embeddings.label_scores import CONFUSIONS, ITEM, NEURON, NEW_SESSION, SESSION, LabelScores
 from calm.paths import RUNS, figures_folder
-from calm.plots import COLUMN, PAGE, use_style
-from calm.plots.embeddings import confusion, gradient_plane, preference_plane, read_outs, shuffle_histogram
+from calm.paper.plots import COLUMN, PAGE, use_style
+from calm.paper.plots.embeddings import confusion, gradient_plane, preference_plane, read_outs, shuffle_histogram
 from calm.profile import load_profile
-from calm.provenance import provenance, update_provenance
+from calm.paper.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
-from calm.results import save_item
-from calm.shuffles import permutation_p
-from calm.stages import train_quantizer
-from calm.tuning import find_contrasts, true_tuning, tuning_table
+from calm.paper.results import save_item
+from calm.paper.embeddings.shuffles import permutation_p
+from calm.training.stages import train_quantizer
+from calm.paper.embeddings.tuning import find_contrasts, true_tuning, tuning_table
 
 started = time.time()
 use_style()

@@ -36,23 +36,23 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 
-from calm.claims import chosen_variant
-from calm.comparison import methods_of_many, train_many
-from calm.dynamics import project
-from calm.dynamics_scores import COMPONENT_CORR, ITEM, DynamicsScores
-from calm.embedding_claims import judge_embedding_claims
-from calm.evaluation import forecast_trials
-from calm.forecasting import compared_trials
+from calm.paper.claims.claims import chosen_variant
+from calm.paper.experiments.comparison import methods_of_many, train_many
+from calm.paper.embeddings.dynamics import project
+from calm.paper.embeddings.dynamics_scores import COMPONENT_CORR, ITEM, DynamicsScores
+from calm.paper.claims.embedding_claims import judge_embedding_claims
+from calm.paper.experiments.evaluation import forecast_trials
+from calm.baselines.validation import compared_trials
 from calm.paths import RUNS, figures_folder
-from calm.plots import PAGE, bars, use_style
-from calm.plots.dynamics import by_component, component_example, components_and_neurons, shuffle_boxes
+from calm.paper.plots import PAGE, bars, use_style
+from calm.paper.plots.dynamics import by_component, component_example, components_and_neurons, shuffle_boxes
 from calm.profile import load_profile
-from calm.provenance import provenance, update_provenance
+from calm.paper.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
-from calm.results import save_item, summarise
-from calm.scores import ForecastScores
-from calm.session import cut_trials
-from calm.stages import train_quantizer
+from calm.paper.results import save_item, summarise
+from calm.paper.experiments.scores import ForecastScores
+from calm.data.session import cut_trials
+from calm.training.stages import train_quantizer
 
 started = time.time()
 use_style()

@@ -46,15 +46,15 @@ import time
 
 import matplotlib.pyplot as plt
 
-from calm.ablation_claims import effects, judge_claim_18
-from calm.ablations import RECONSTRUCTION, ROLLOUTS, run_ablations, summarise_variants
+from calm.paper.claims.ablation_claims import effects, judge_claim_18
+from calm.paper.experiments.ablations import RECONSTRUCTION, ROLLOUTS, run_ablations, summarise_variants
 from calm.paths import RUNS, figures_folder
-from calm.plots import PAGE, use_style
-from calm.plots.ablations import variant_panels
+from calm.paper.plots import PAGE, use_style
+from calm.paper.plots.ablations import variant_panels
 from calm.profile import load_profile
-from calm.provenance import provenance, update_provenance
+from calm.paper.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
-from calm.results import save_item
+from calm.paper.results import save_item
 
 started = time.time()
 use_style()

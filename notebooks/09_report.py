@@ -26,7 +26,7 @@
 # - Tables 3-6 are rendered from the settings that the code reads, so that they cannot say anything else.
 #
 # The same page is written to `report.html` (one file, images inside), `report.pdf`, `report.md` and, the numbers alone, `report.csv`;
-# `python -m calm.report figures/<profile>` does so without a notebook.
+# `python -m calm.paper.report figures/<profile>` does so without a notebook.
 
 # %% tags=["parameters"]
 profile: str = "smoke"  # smoke, quick, laptop, gpu or paper: how large
@@ -37,9 +37,9 @@ seed: int = 0  # as in the other notebooks; nothing is drawn here
 from IPython.display import HTML, display
 
 from calm.config import COHORT, SIMULATION
-from calm.datasets import load_dataset
+from calm.data.descriptions import load_dataset
 from calm.paths import figures_folder
-from calm.report import write_report
+from calm.paper.report import write_report
 
 name = dataset if dataset in (COHORT, SIMULATION) else load_dataset(dataset).name
 results = write_report(figures_folder(profile, name))

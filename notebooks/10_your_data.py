@@ -38,10 +38,10 @@ import calm
 from calm.baselines.linear import Decay, MeanTrial
 from calm.metrics import trial_correlation
 from calm.paths import RUNS
-from calm.plots import PAGE, example_traces, loss_curves, use_style
+from calm.paper.plots import PAGE, example_traces, loss_curves, use_style
 from calm.profile import load_profile
 from calm.recordings import cohort_folder
-from calm.session import cut_trials
+from calm.data.session import cut_trials
 
 use_style()
 settings = load_profile(profile)

@@ -35,18 +35,18 @@ import time
 
 import matplotlib.pyplot as plt
 
-from calm.embedding_rows import READ_OUT_CORR
-from calm.embedding_scale import CHANCE, FORECAST, ITEM, train_scales
-from calm.evaluation import search_transformer
+from calm.paper.embeddings.embedding_rows import READ_OUT_CORR
+from calm.paper.embeddings.embedding_scale import CHANCE, FORECAST, ITEM, train_scales
+from calm.paper.experiments.evaluation import search_transformer
 from calm.paths import RUNS, figures_folder
-from calm.plots import PAGE, use_style
-from calm.plots.embeddings import scale_lines
+from calm.paper.plots import PAGE, use_style
+from calm.paper.plots.embeddings import scale_lines
 from calm.profile import load_profile
-from calm.provenance import provenance
+from calm.paper.provenance import provenance
 from calm.recordings import load_recordings
-from calm.results import save_item
-from calm.stages import train_quantizer
-from calm.tuning import find_contrasts
+from calm.paper.results import save_item
+from calm.training.stages import train_quantizer
+from calm.paper.embeddings.tuning import find_contrasts
 
 started = time.time()
 use_style()

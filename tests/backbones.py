@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from calm.features import BackboneFeatures
-from calm.stages import Trained
+from calm.training.features import BackboneFeatures
+from calm.training.stages import Trained
 
 
 def frozen(quantizer, dat):

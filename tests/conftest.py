@@ -9,15 +9,15 @@ import pytest
 import torch
 from fit_cases import EPOCHS, toy_case
 
-from calm.batches import trace_batches
 from calm.config import DATConfig, FitConfig, QuantizerConfig, SimulationConfig
-from calm.dat import DualAxisTransformer, TokenBatch
-from calm.plots import use_style
-from calm.quantizer import NeuralQuantizer
-from calm.session import Session, prepare
-from calm.simulation import simulate
-from calm.tokens import token_batches, tokenize
-from calm.training import Task
+from calm.data.session import Session, prepare
+from calm.models.quantizer import NeuralQuantizer
+from calm.models.transformer import DualAxisTransformer, TokenBatch
+from calm.paper.plots import use_style
+from calm.synthetic.network import simulate
+from calm.training.batches import trace_batches
+from calm.training.fit import Task
+from calm.training.tokens import token_batches, tokenize
 
 hypothesis.settings.register_profile("calm", deadline=None)  # a busy machine is no mistake
 hypothesis.settings.load_profile("calm")

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from calm.session import Session, prepare
+from calm.data.session import Session, prepare
 
 NEURONS, BEHAVIOURS, LAGS = 6, ("pitch", "roll", "yaw"), 3
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from calm.config import Config, FitConfig
-from calm.training import Task, fit
+from calm.training.fit import Task, fit
 
 EPOCHS, STEPS = 3, 3
 

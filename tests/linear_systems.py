@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from calm.baselines import WindowBatch
+from calm.data.session import Session, cut_trials, prepare
 from calm.metrics import trial_correlation
-from calm.session import Session, cut_trials, prepare
-from calm.training import Task
+from calm.models.interfaces import WindowBatch
+from calm.training.fit import Task
 
 SPEEDS = np.array([0.35, 0.55, 0.8])  # radians per frame
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from calm.provenance import update_provenance
-from calm.results import TRY, Row, TrialRow, save_item, table
+from calm.paper.provenance import update_provenance
+from calm.paper.results import TRY, Row, TrialRow, save_item, table
 
 
 def trial_rows(scores, sessions, trials=20, seed=0, noise=0.05, item="fig3b_trials"):

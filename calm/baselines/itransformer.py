@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from calm.baselines import BlockNetwork, instance_scale
 from calm.config import ITransformerConfig
+from calm.models.interfaces import BlockNetwork, instance_scale
 
 
 def encoder_layer(config: ITransformerConfig) -> nn.TransformerEncoderLayer:

@@ -6,11 +6,11 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
-from calm.baselines import BOUND
+from calm.baselines.validation import validation_correlation
 from calm.config import ForecastConfig, VARConfig
+from calm.data.session import Session
 from calm.errors import CalmError
-from calm.forecasting import validation_correlation
-from calm.session import Session
+from calm.models.interfaces import BOUND
 
 
 class Persistence:

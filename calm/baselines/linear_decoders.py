@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from calm.baselines.decoders import validation_error
 from calm.baselines.linear import lagged, solve_ridge
-from calm.behaviour import shared_behaviours
+from calm.baselines.validation import validation_error
 from calm.config import RidgeDecoderConfig
+from calm.data.behaviour import shared_behaviours
+from calm.data.session import Session
 from calm.errors import CalmError
-from calm.session import Session
 
 
 def lagged_design(

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from calm.baselines import BlockNetwork, instance_scale
 from calm.config import PatchTSTConfig
 from calm.errors import CalmError
+from calm.models.interfaces import BlockNetwork, instance_scale
 
 
 def cut_patches(

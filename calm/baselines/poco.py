@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from calm.baselines import BlockNetwork
 from calm.config import POCOConfig
 from calm.errors import CalmError
-from calm.layers import attend
+from calm.models.interfaces import BlockNetwork
+from calm.models.layers import attend
 
 EMBEDDING_SD = 0.02
 PERIODS = 1000  # the longest period of the rotary positions over the shortest

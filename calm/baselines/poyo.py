@@ -21,9 +21,9 @@ from torch_brain.nn.loss import MSELoss
 from torch_brain.registry import DataType, ModalitySpec
 from torch_brain.utils import create_linspace_latent_tokens
 
-from calm.baselines import DecoderNetwork
 from calm.config import POYOConfig
 from calm.errors import CalmError
+from calm.models.interfaces import DecoderNetwork
 
 LONGEST_PERIOD = 2.0627  # of the rotations, in windows; the official default, meant for windows of 1 s
 READOUT = "behaviour"  # the only one, of all channels

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from calm.baselines import BOUND, Network, WindowBatch
 from calm.config import TCNConfig, TCNDecoderConfig
 from calm.errors import CalmError
+from calm.models.interfaces import BOUND, Network, WindowBatch
 
 
 @dataclasses.dataclass

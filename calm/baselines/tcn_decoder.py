@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from calm.baselines import DecoderNetwork
 from calm.baselines.tcn import CausalLayer, Past
 from calm.config import TCNDecoderConfig
 from calm.errors import CalmError
+from calm.models.interfaces import DecoderNetwork
 
 
 class TCNDecoder(DecoderNetwork):

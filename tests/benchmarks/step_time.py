@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from calm.config import DATConfig, FitConfig
-from calm.dat import DualAxisTransformer, TokenBatch
-from calm.training import Run
+from calm.models.transformer import DualAxisTransformer, TokenBatch
+from calm.training.fit import Run
 
 CODES, TOKENS, NEURONS = 128, 23, 500
 CORPORA = {"1,000 neurons, 2 sessions": 2 * [NEURONS], "273,770 neurons, 286 sessions": [NEURONS, *284 * [957], 1482]}

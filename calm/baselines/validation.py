@@ -1,0 +1,48 @@
+"""What every method is chosen by, on validation trials: correlation of forecasts, squared error of decoded behaviour."""
+
+import numpy as np
+from jaxtyping import Int
+
+from calm.config import ForecastConfig
+from calm.data.session import Session, cut_trials
+from calm.errors import CalmError
+from calm.metrics import trial_correlation
+from calm.models.interfaces import Decoder, Forecaster
+
+
+def compared_trials(session: Session, split: str, config: ForecastConfig) -> Int[np.ndarray, " part"]:
+    """The trials of a split on which forecasts are compared: those that reach the end of the horizon.
+
+    Raises:
+        CalmError: there is none.
+    """
+    trials, frames = session.trials_of(split), config.context + (config.horizon or 1)
+    if not (session.frames[trials] >= frames).any():
+        raise CalmError(
+            f"Session {session.name}: no {split} trial has the {frames} frames of context and horizon: shorten one."
+        )
+    return trials[session.frames[trials] >= frames]
+
+
+def validation_correlation(forecaster: Forecaster, session: Session, config: ForecastConfig) -> float:
+    """Mean forecast correlation on validation trials of a session: what every trained method is chosen by."""
+    trials = compared_trials(session, "val", config)[: config.validation_trials]
+    contexts, futures = cut_trials(session, trials, config.context, config.horizon)
+    forecasts = forecaster.forecast(contexts, [future.shape[1] for future in futures])
+    return float(np.mean([trial_correlation(*pair) for pair in zip(futures, forecasts, strict=True)]))
+
+
+def validation_error(decoder: Decoder, session: Session) -> float:
+    """Mean squared error over the recorded values of the validation trials, in squared z-scores.
+
+    What every decoder is chosen by, as in the paper (spec 5).
+
+    Raises:
+        CalmError: nothing was recorded there.
+    """
+    trials = session.trials_of("val")
+    true = np.concatenate([session.behaviour[trial] for trial in trials])
+    if not np.isfinite(true).any():
+        raise CalmError(f"Session {session.name}: no behaviour in the validation trials: choose another `seed`.")
+    decoded = np.concatenate(decoder.decode([session.traces[trial] for trial in trials]))
+    return float(np.nanmean(np.square(true.astype(np.float64) - decoded)))

@@ -1,0 +1,295 @@
+"""A Session read from a file of the layout of DANDI:000579, the recordings of Tseng et al. 2022.
+
+Frames are taken at 30 Hz, four imaged planes and a fly-back in turn, so that a plane runs at 6 Hz. Time, plane, trial
+number and behaviour are known for every frame; row i of the traces of a plane is the i-th frame of that plane.
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int, Num
+from pynwb import NWBFile, TimeSeries
+from pynwb.ophys import RoiResponseSeries
+
+from calm.data.nwb import (
+    behaviour_series,
+    find_series,
+    find_traces,
+    in_units,
+    label,
+    neuron_table,
+    open_nwb,
+    sample_times,
+    scalar_column,
+    trial_table,
+)
+from calm.data.session import Session
+from calm.errors import CalmError
+
+PLANES = tuple(f"df_over_f_plane_{plane}/dF_over_F_plane_{plane}" for plane in range(4))
+TRIAL_NUMBER, PLANE_INDEX = "frame_aligned_trial_number", "plane_idx_for_imaging_frames"
+VELOCITY, POSITION = "frame_aligned_pitch_roll_yaw_velocity", "frame_aligned_forward_and_lateral_position"
+CHANNELS = {
+    "pitch": (VELOCITY, 0),
+    "roll": (VELOCITY, 1),
+    "yaw": (VELOCITY, 2),
+    "forward_position": (POSITION, 0),
+    "lateral_position": (POSITION, 1),
+}
+BEHAVIOUR = ("pitch", "roll", "yaw")
+CONDITIONS = ("is_cueB", "is_choL", "is_ruleA", "is_correct", "is_switch")
+
+Trials = dict[float, Int[np.ndarray, "plane _frame"]]  # which rows, or frames, are a trial's, by its number
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Frames:
+    """The 30 Hz frames of a recording.
+
+    Attributes:
+        times: in s.
+        trials: number of the trial that a frame belongs to, NaN for none.
+        planes: 0..3, and 4 for the fly-back.
+    """
+
+    times: Float[np.ndarray, " image"]
+    trials: Num[np.ndarray, " image"]
+    planes: Num[np.ndarray, " image"]
+
+
+def read_dandi_session(
+    path: str | Path,
+    *,
+    behaviour: tuple[str, ...] = BEHAVIOUR,
+    conditions: tuple[str, ...] = (),
+    min_frames: int | None = 60,
+    max_frames: int | None = 200,
+) -> Session:
+    """Read one multi-plane session at 6 Hz (spec 1.2, 1.3), holding no more of the file than the trials that are kept.
+
+    A trial is all frames with its number, cut to its shortest plane. Behaviour is the mean over the planes.
+
+    The trial table has `trial_number`, CONDITIONS, and where the maze is: the stem is from frame `stem_frame` on, the
+    arm from `arm_frame` on, up to but without frame `maze_frames`; all three are 0 if the file does not say.
+    The neuron table has the `plane`, what the file has (`area`; `ml`, `ap` and `depth` in mm, from bregma and pia;
+    `mTagBFP2` and `mScarlet` if cells were labelled), and for all neurons alike `session_area` and `layer`, after which
+    the session is named. The area `A` of the files is called visA, as in their names.
+
+    Args:
+        path: the NWB file.
+        behaviour: channels to keep, of CHANNELS; NaN where no plane has a value.
+        conditions: columns of the trial table to keep beside CONDITIONS.
+        min_frames, max_frames: a trial with fewer or more frames in any plane is left out; None sets no limit.
+
+    Raises:
+        CalmError: the file cannot be read, has a single plane, or lacks what is asked for; or no trial is left.
+    """
+    path = Path(path)
+    with open_nwb(path) as nwb:
+        frames, planes = read_frames(nwb), find_traces(nwb, PLANES)
+        images = [images_of(frames, index, plane) for index, plane in enumerate(planes)]
+        rows = find_trials([frames.trials[image] for image in images], min_frames, max_frames)
+        trials = {number: stack_parts(images, parts) for number, parts in rows.items()}
+        return Session(
+            name=nwb.session_id or path.stem,
+            subject=(nwb.subject and nwb.subject.subject_id) or "unknown",
+            rate=float(1 / np.median(np.diff(frames.times[images[0]]))),
+            traces=read_traces(planes, rows),
+            behaviour=read_channels(nwb, behaviour, trials, len(frames.times)),
+            behaviour_names=behaviour,
+            trials=describe_trials(nwb, conditions, trials, frames.times),
+            neurons=all_neurons(planes, nwb.session_id or "", path.name),
+        )
+
+
+def read_frames(nwb: NWBFile) -> Frames:
+    """The frames of a recording.
+
+    Raises:
+        CalmError: not this layout, a single-plane recording, or trial numbers that go backwards.
+    """
+    there = behaviour_series(nwb)
+    numbers = find_series(there, TRIAL_NUMBER, "behaviour")
+    times, trials = sample_times(numbers), np.asarray(numbers.data[:])
+    if PLANE_INDEX not in [series.name for series in there]:
+        raise CalmError(
+            f"this is a single-plane recording: it has no {PLANE_INDEX}, and the clock of its traces counts samples of"
+            " 2000 Hz instead of seconds; the paper uses the multi-plane ones only, leave it out of `files`."
+        )
+    if np.any(np.diff(trials[np.isfinite(trials)]) < 0):
+        raise CalmError(f"the numbers of {TRIAL_NUMBER} go backwards: leave the file out of `files`.")
+    planes = one_a_frame(find_series(there, PLANE_INDEX, "behaviour"), len(times))
+    return Frames(times, trials, np.asarray(planes.data[:]))
+
+
+def one_a_frame(series: TimeSeries, count: int) -> TimeSeries:
+    """The series, checked for its number of rows.
+
+    Raises:
+        CalmError: it has not one a frame.
+    """
+    if len(series.data) != count:
+        raise CalmError(
+            f"{label(series)} has {len(series.data)} rows for the {count} frames of {TRIAL_NUMBER}: download the file"
+            " again, or leave it out of `files`."
+        )
+    return series
+
+
+def images_of(frames: Frames, plane: int, series: RoiResponseSeries) -> Int[np.ndarray, " row"]:
+    """The frame that each row of a plane's traces is; the last volume may lack its row or its frame.
+
+    Raises:
+        CalmError: more than that is missing.
+    """
+    images = np.flatnonzero(frames.planes == plane)
+    if abs(len(images) - len(series.data)) > 1:
+        raise CalmError(
+            f"{label(series)} has {len(series.data)} rows, but {PLANE_INDEX} counts {len(images)} frames of plane"
+            f" {plane}: download the file again, or leave it out of `files`."
+        )
+    return images[: len(series.data)]
+
+
+def stack_parts(
+    images: Sequence[Int[np.ndarray, " _row"]], parts: Int[np.ndarray, "plane frame"]
+) -> Int[np.ndarray, "plane frame"]:
+    """The frames that some rows of each plane are."""
+    return np.stack([image[part] for image, part in zip(images, parts, strict=True)])
+
+
+def find_trials(numbers: Sequence[Num[np.ndarray, " _row"]], min_frames: int | None, max_frames: int | None) -> Trials:
+    """Rows of each trial in every plane, from the trial numbers of the planes' rows, cut to the shortest plane.
+
+    Raises:
+        CalmError: no trial has a number of frames within the limits in every plane.
+    """
+    shortest, longest, trials = min_frames or 1, max_frames or np.inf, {}
+    everywhere = np.unique(np.concatenate(numbers))
+    for number in everywhere[np.isfinite(everywhere)]:
+        rows = [np.flatnonzero(plane == number) for plane in numbers]
+        counts = [len(row) for row in rows]
+        if shortest <= min(counts) and max(counts) <= longest:
+            trials[float(number)] = np.stack([row[: min(counts)] for row in rows])
+    if not trials:
+        raise CalmError(
+            f"no trial has between {shortest} and {longest} frames in every plane: change `min_frames` or `max_frames`."
+        )
+    return trials
+
+
+def read_traces(planes: Sequence[RoiResponseSeries], rows: Trials) -> tuple[Float[np.ndarray, "neuron _frame"], ...]:
+    """Traces of each trial, the neurons of all planes one after the other; one trial of a plane is read at a time."""
+    borders = np.cumsum([0, *(len(plane.rois) for plane in planes)])
+    traces = tuple(np.empty((borders[-1], part.shape[1]), np.float32) for part in rows.values())
+    for index, plane in enumerate(planes):
+        for trace, parts in zip(traces, rows.values(), strict=True):
+            part = parts[index]
+            block = in_units(plane, slice(part[0], part[-1] + 1))  # a frame without a number may lie within a trial
+            trace[borders[index] : borders[index + 1]] = block[part - part[0]].T
+    return traces
+
+
+def read_channels(
+    nwb: NWBFile, names: tuple[str, ...], trials: Trials, count: int
+) -> tuple[Float[np.ndarray, "_frame behaviour"], ...]:
+    """Behaviour of each trial, whose frames are given, of a recording with `count` frames.
+
+    Raises:
+        CalmError: an unknown channel, or a series that is missing or has not one row a frame.
+    """
+    unknown = [name for name in names if name not in CHANNELS]
+    if unknown:
+        raise CalmError(f"there is no behaviour called {unknown[0]!r} in this layout: it has {', '.join(CHANNELS)}.")
+    values = np.empty((count, len(names)), np.float32)
+    for index, (series, column) in enumerate(CHANNELS[name] for name in names):
+        found = one_a_frame(find_series(behaviour_series(nwb), series, "behaviour"), count)
+        values[:, index] = in_units(found, slice(None))[:, column]
+    return tuple(mean_of_planes(values[frames]) for frames in trials.values())
+
+
+def mean_of_planes(values: Float[np.ndarray, "plane frame behaviour"]) -> Float[np.ndarray, "frame behaviour"]:
+    """Mean over the planes that have a value, NaN where none has."""
+    known = np.isfinite(values)
+    total = np.where(known, values, 0).sum(axis=0)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is meant
+        return (total / known.sum(axis=0)).astype(np.float32)
+
+
+def describe_trials(
+    nwb: NWBFile,
+    conditions: tuple[str, ...],
+    trials: Trials,
+    times: Float[np.ndarray, " image"],
+) -> pd.DataFrame:
+    """Row i of the file's trial table for the trial with number i, and where it goes from the stem into the arm.
+
+    Raises:
+        CalmError: a trial has no row, or its row is about another time; or a column is missing.
+    """
+    volumes = [times[frames].mean(axis=0) for frames in trials.values()]  # as behaviour: the mean over the planes
+    table = trial_table(nwb, (*CONDITIONS, *conditions))
+    rows = matching_rows(list(trials), np.array([np.median(volume) for volume in volumes]), table["start_time"])
+    table = table.iloc[rows].reset_index(drop=True)
+    borders = maze_times(nwb, rows)
+    found = np.stack([np.searchsorted(volume, border) for volume, border in zip(volumes, borders, strict=True)])
+    return table.assign(trial_number=rows, stem_frame=found[:, 0], arm_frame=found[:, 1], maze_frames=found[:, 2])
+
+
+def matching_rows(
+    numbers: list[float], middles: Float[np.ndarray, " trial"], starts: pd.Series
+) -> Int[np.ndarray, " trial"]:
+    """Rows of the trial table that have these trial numbers, given the middle of the frames of each trial in s.
+
+    Raises:
+        CalmError: a number has no row, or its row starts later than the middle of its frames, or the next one earlier.
+    """
+    missing = [number for number in numbers if number not in range(len(starts))]
+    if missing:
+        raise CalmError(
+            f"{TRIAL_NUMBER} has a trial {missing[0]:g}, but the trial table ends at {len(starts) - 1}: download the"
+            " file again, or leave it out of `files`."
+        )
+    rows, begin = np.array(numbers).astype(int), starts.to_numpy(float)
+    other = (middles < begin[rows]) | (middles >= np.append(begin[1:], np.inf)[rows])
+    if other.any():
+        row = rows[other][0]
+        raise CalmError(
+            f"the frames of trial {row} lie around {middles[other][0]:.1f} s, but row {row} of the trial table starts"
+            f" at {begin[row]:.1f} s, so that trials would get the conditions of others: leave the file out of `files`."
+        )
+    return rows
+
+
+def maze_times(nwb: NWBFile, numbers: Int[np.ndarray, " trial"]) -> Float[np.ndarray, "trial 3"]:
+    """Start of the stem, start of the arm and end of the arm, in s; -inf for what the file does not say.
+
+    An arm that was never entered begins and ends with the end of the stem.
+
+    Raises:
+        CalmError: there is no table of epochs.
+    """
+    if nwb.epochs is None:
+        raise CalmError("there is no table of epochs, which says where stem and arm are: download the file again.")
+    names = ("epoch_type", "trial_id", "start_time", "stop_time")
+    epochs = pd.DataFrame({name: scalar_column(nwb.epochs, name) for name in names})
+    stem, arm = (
+        epochs[epochs["epoch_type"] == kind].drop_duplicates("trial_id").set_index("trial_id").reindex(numbers)
+        for kind in ("maze_stem", "maze_arm")
+    )
+    ends = stem["stop_time"]
+    times = [stem["start_time"], arm["start_time"].fillna(ends), arm["stop_time"].fillna(ends)]
+    return np.nan_to_num(np.stack(times, axis=1).astype(float), nan=-np.inf)
+
+
+def all_neurons(planes: Sequence[RoiResponseSeries], *names: str) -> pd.DataFrame:
+    """One row per ROI; `names`, of the session or its file, tell the area and layer that the session is named after."""
+    tables = [neuron_table([plane]).assign(plane=index) for index, plane in enumerate(planes)]
+    named = [match for name in names if (match := re.search(r"area[-_]([^-_]+)[-_](L\d+)", name))]
+    area, layer = named[0].groups() if named else ("unknown", "unknown")
+    table = pd.concat(tables, ignore_index=True).assign(session_area=area, layer=layer)
+    return table.replace({"area": {"A": "visA"}})

@@ -1,0 +1,192 @@
+"""The methods that CalM is compared with, one file each."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from calm.config import Config, ITransformerConfig, PatchTSTConfig, POCOConfig
+
+BOUND = 1e3  # z-scores: no sane rollout comes near, and one that diverges stays finite
+EPSILON = 1e-5  # added to the variance of a context
+
+
+@runtime_checkable
+class Forecaster(Protocol):
+    """What every forecaster of a session does."""
+
+    def forecast(
+        self, contexts: Sequence[Float[np.ndarray, "neuron _context"]], horizons: Sequence[int]
+    ) -> list[Float[np.ndarray, "neuron _horizon"]]:
+        """Predict the next `horizon` frames of every trial from its first frames, in z-scores."""
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """What every decoder of a session's behaviour does."""
+
+    def decode(
+        self, traces: Sequence[Float[np.ndarray, "neuron _frame"]]
+    ) -> list[Float[np.ndarray, "_frame behaviour"]]:
+        """Behaviour on every frame of whole trials from their traces, both in z-scores."""
+
+
+@dataclasses.dataclass  # not frozen: Fabric moves it to the device field by field
+class WindowBatch:
+    """Stretches of equal length out of trials of one session.
+
+    Attributes:
+        session: its name.
+        traces: of all its neurons, in z-scores.
+    """
+
+    session: str
+    traces: Float[Tensor, "batch neuron frame"]
+
+
+@dataclasses.dataclass  # not frozen: Fabric moves it to the device field by field
+class DecodingBatch:
+    """Stretches of equal length out of trials of one session, with the behaviour on the same frames.
+
+    Attributes:
+        session: its name.
+        traces: of all its neurons, in z-scores.
+        behaviour: in z-scores; NaN where it was not recorded.
+    """
+
+    session: str
+    traces: Float[Tensor, "batch neuron frame"]
+    behaviour: Float[Tensor, "batch frame behaviour"]
+
+
+class Network(nn.Module):
+    """A baseline that `fit` trains, by the gradient alone; its config, the frames given and what it trains on.
+
+    Subclasses are made from their config, the context, and the number of neurons of each session.
+
+    Args:
+        config: sizes.
+        context: frames given.
+        window: frames of a stretch that it trains on, or None for whole trials.
+
+    Attributes:
+        of_sessions: beginnings of the names of parameters that belong to sessions and their neurons.
+    """
+
+    of_sessions: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: Config, context: int, window: int | None):
+        super().__init__()
+        self.config, self.context, self.window = config, context, window
+
+    def training_loss(self, batch: WindowBatch) -> dict[str, Float[Tensor, ""]]:
+        """Mean squared error under `loss`."""
+        raise NotImplementedError
+
+    def forecast(
+        self, session: str, contexts: Float[Tensor, "batch neuron frame"], horizon: int
+    ) -> Float[Tensor, "batch neuron horizon"]:
+        """The next `horizon` frames, in z-scores; of contexts that are longer than needed the end is used."""
+        raise NotImplementedError
+
+    def before_epoch(self, epoch: int, epochs: int) -> None:
+        """Nothing depends on the epoch."""
+
+    def after_step(self) -> None:
+        """Everything is trained by the gradient."""
+
+    def weigh(self, batch: WindowBatch) -> int:
+        """Number of frames, over all neurons and trials."""
+        return batch.traces.numel()
+
+
+class BlockNetwork(Network):
+    """A network that forecasts a block of frames at once, and what lies beyond it from its own forecast."""
+
+    config: PatchTSTConfig | ITransformerConfig | POCOConfig
+
+    def __init__(self, config: PatchTSTConfig | ITransformerConfig | POCOConfig, context: int):
+        super().__init__(config, context, context + config.horizon)
+
+    def block(
+        self, session: str, contexts: Float[Tensor, "batch neuron context"]
+    ) -> Float[Tensor, "batch neuron horizon"]:
+        """The `config.horizon` frames after the context; a network that knows the session's neurons looks at it."""
+        return self(contexts)
+
+    def training_loss(self, batch: WindowBatch) -> dict[str, Float[Tensor, ""]]:
+        """Mean squared error of the last `config.horizon` frames of the window."""
+        contexts, future = batch.traces[..., : self.context], batch.traces[..., self.context :]
+        return {"loss": F.mse_loss(self.block(batch.session, contexts), future)}
+
+    def forecast(
+        self, session: str, contexts: Float[Tensor, "batch neuron frame"], horizon: int
+    ) -> Float[Tensor, "batch neuron horizon"]:
+        """Block by block: what was predicted takes the place of the oldest frames that the network is given."""
+        frames = contexts[..., -self.context :]
+        while frames.shape[-1] < self.context + horizon:
+            frames = torch.cat([frames, self.block(session, frames[..., -self.context :])], dim=-1)
+        return frames[..., self.context : self.context + horizon]
+
+
+def instance_scale(
+    contexts: Float[Tensor, "batch neuron context"],
+) -> tuple[Float[Tensor, "batch neuron 1"], Float[Tensor, "batch neuron 1"]]:
+    """Mean and sd of each neuron's own context, which reversible instance normalisation takes out and puts back."""
+    mean = contexts.mean(dim=-1, keepdim=True)  # the official default; NeuralForecast's is the last frame
+    return mean, (contexts.var(dim=-1, keepdim=True, correction=0) + EPSILON).sqrt()
+
+
+def recorded_error(
+    predicted: Float[Tensor, "batch frame behaviour"], behaviour: Float[Tensor, "batch frame behaviour"]
+) -> Float[Tensor, ""]:
+    """Mean squared error over what was recorded; 0 where nothing was."""
+    known = behaviour.isfinite()
+    error = torch.where(known, predicted - behaviour.nan_to_num(), 0.0)
+    return error.square().sum() / known.sum().clamp(min=1)
+
+
+class DecoderNetwork(nn.Module):
+    """A network that reads behaviour from traces and that `fit` trains, by the gradient alone.
+
+    Subclasses are made from their config, the number of neurons of each session, the number of behavioural channels,
+    and frames per second.
+
+    Args:
+        config: sizes.
+        window: frames of a stretch that it trains on, or None for whole trials.
+
+    Attributes:
+        of_sessions: beginnings of the names of parameters that belong to sessions and their neurons.
+    """
+
+    of_sessions: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: Config, window: int | None):
+        super().__init__()
+        self.config, self.window = config, window
+
+    def decode(
+        self, session: str, traces: Float[Tensor, "batch neuron frame"]
+    ) -> Float[Tensor, "batch frame behaviour"]:
+        """Behaviour on every frame of stretches of any length, in z-scores."""
+        raise NotImplementedError
+
+    def training_loss(self, batch: DecodingBatch) -> dict[str, Float[Tensor, ""]]:
+        """Mean squared error over the recorded frames under `loss`."""
+        return {"loss": recorded_error(self.decode(batch.session, batch.traces), batch.behaviour)}
+
+    def before_epoch(self, epoch: int, epochs: int) -> None:
+        """Nothing depends on the epoch."""
+
+    def after_step(self) -> None:
+        """Everything is trained by the gradient."""
+
+    def weigh(self, batch: DecodingBatch) -> int:
+        """Number of recorded values."""
+        return int(batch.behaviour.isfinite().sum())

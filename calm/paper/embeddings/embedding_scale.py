@@ -1,0 +1,132 @@
+"""How much it takes until embeddings of neurons hold their tuning: the transformer with less data and training."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from calm.config import COHORT
+from calm.data.session import Session, drop_neurons
+from calm.errors import CalmError
+from calm.models.quantizer import NeuralQuantizer
+from calm.models.transformer import DualAxisTransformer
+from calm.paper.embeddings.embedding_rows import ALL, READ_OUT_CORR, neuron_embeddings
+from calm.paper.embeddings.readout import tuning_read_outs
+from calm.paper.embeddings.tuning import find_contrasts, true_tuning, tuning_table
+from calm.paper.results import Row, table
+from calm.profile import Profile
+from calm.recordings import Recordings
+from calm.training.decoding import with_share
+from calm.training.stages import Trained, train_transformer
+
+ITEM = "fig5_scale"
+FORECAST, CHANCE = "validation corr of forecasts", f"{READ_OUT_CORR}, shuffled (97.5 %)"
+FEWEST = 2  # neurons of a session
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScaleRow(Row):
+    """A number at one scale: `share` of the `part` (trials, neurons or epochs); all at 1."""
+
+    part: str
+    share: float
+
+
+Scaled = tuple[list[Session], Profile]
+
+
+def with_fewer_trials(sessions: Sequence[Session], profile: Profile, share: float, seed: int) -> Scaled:
+    """A share of the training trials of each session, seen more often: as many steps as with all of them."""
+    fit = profile.dat_fit
+    longer = {"epochs": round(fit.epochs / share), "validate_every": round(fit.validate_every / share)}
+    fewer = [with_share(session, share, seed=seed) for session in sessions]
+    return fewer, profile.model_copy(update={"dat_fit": fit.model_copy(update=longer)})
+
+
+def with_fewer_neurons(sessions: Sequence[Session], profile: Profile, share: float, seed: int) -> Scaled:
+    """A random share of the neurons of each session, and of the rows of a step: as many steps, on as many trials."""
+    fewer = []
+    for session in sessions:
+        order = np.random.default_rng(seed).permutation(len(session.neurons))
+        fewer.append(drop_neurons(session, order[max(FEWEST, round(share * len(order))) :]))
+    rows = max(1, round(profile.dat_fit.rows * share))
+    return fewer, profile.model_copy(update={"dat_fit": profile.dat_fit.model_copy(update={"rows": rows})})
+
+
+def with_fewer_epochs(sessions: Sequence[Session], profile: Profile, share: float, seed: int) -> Scaled:
+    """A share of the epochs, at least one; the learning rate still falls to nothing at the end."""
+    epochs = max(1, round(profile.dat_fit.epochs * share))
+    fit = profile.dat_fit.model_copy(update={"epochs": epochs})
+    return list(sessions), profile.model_copy(update={"dat_fit": fit})
+
+
+SCALES: dict[str, Callable[[Sequence[Session], Profile, float, int], Scaled]] = {
+    "trials": with_fewer_trials,
+    "neurons": with_fewer_neurons,
+    "epochs": with_fewer_epochs,
+}
+
+
+def train_scales(
+    quantizer: Trained[NeuralQuantizer],
+    recordings: Recordings,
+    profile: Profile,
+    shares: Sequence[float],
+    *,
+    seed: int,
+    runs: Path,
+    draws: int = 99,
+) -> pd.DataFrame:
+    """Train the transformer on the held-in sessions with less of one thing at a time, all on the same tokens.
+
+    Args:
+        quantizer: trained on these sessions.
+        recordings: of which the held-in sessions are used.
+        profile: with the learning rate to use.
+        shares: above 0, at most 1; the transformer with all of everything is trained besides.
+        seed: of trainings, of what is left out, and of shuffles.
+        runs: where trainings are kept.
+        draws: shuffles of the neurons' tuning.
+
+    Returns:
+        A row (see `ScaleRow`) for each part, share and variable: correlation of what a ridge regression reads out of
+        the embeddings of left-out neurons, and what shuffled neurons reach, where there are enough neurons; and the
+        validation score of the forecasts.
+
+    Raises:
+        CalmError: a share out of range.
+    """
+    rows: list[ScaleRow] = []
+    shared = {"item": ITEM, "dataset": recordings.name, "split": ALL, "session": ALL, "method": "CalM", "seed": seed}
+    scales = list(itertools.product(SCALES, sorted({*shares, 1.0})))
+    for part, share in tqdm(scales, desc="Scales", unit="training"):
+        sessions, scaled = SCALES[part](recordings.held_in, profile, share, seed)
+        trained = train_transformer(quantizer, sessions, scaled, seed=seed, runs=runs)
+        found = [("", FORECAST, trained.score)]
+        try:
+            found += read_outs_of(trained.model, sessions, recordings, draws, seed)
+        except CalmError as reason:  # the forecasts of a scale with few neurons still count
+            tqdm.write(f"{share:g} of the {part}: {reason}")
+        own = {**shared, "n": sum(len(session.neurons) for session in sessions), "part": part, "share": share}
+        rows += [ScaleRow(variant=variant, metric=metric, value=value, **own) for variant, metric, value in found]
+    return table(rows)
+
+
+def read_outs_of(
+    model: DualAxisTransformer, sessions: Sequence[Session], recordings: Recordings, draws: int, seed: int
+) -> list[tuple[str, str, float]]:
+    """Variant, metric and value: read-out of d' and, of synthetic neurons, of the truth; and the top of chance."""
+    contrasts = find_contrasts(sessions)
+    names, neurons = [contrast.name for contrast in contrasts], tuning_table(sessions, contrasts)
+    truth = true_tuning(sessions, recordings.files) if recordings.name == COHORT else None
+    targets, found = tuning_read_outs(neuron_embeddings(model, sessions), neurons, names, truth, draws=draws, seed=seed)
+    chance = np.quantile(found[1:], 0.975, axis=0)
+    return [
+        (name, metric, float(value))
+        for metric, values in ((READ_OUT_CORR, found[0]), (CHANCE, chance))
+        for name, value in zip(targets, values, strict=True)
+    ]

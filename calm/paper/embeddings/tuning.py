@@ -1,0 +1,127 @@
+"""How neurons are tuned: d' of cue and choice (Eq. 19), and the true tuning of synthetic neurons."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from calm.data.session import Session
+
+THRESHOLD = 0.5  # |d'| above which a neuron counts as tuned (Fig. 5A)
+LABELS = {"mouse": "subject", "area": "session_area", "layer": "layer"}  # what a session can be told by
+
+
+@dataclasses.dataclass(frozen=True)
+class Contrast:
+    """Two kinds of trials that a neuron may tell apart.
+
+    Attributes:
+        name: of the variable.
+        column: of the trial table.
+        kinds: the two values of that column; d' is positive where activity is higher for the first.
+        sides: what the two are called.
+        start: column of the trial table with the first frame to look at; None is the first of the trial.
+        stop: column with the frame behind the last; None is the end of the trial.
+    """
+
+    name: str
+    column: str
+    kinds: tuple[object, object]
+    sides: tuple[str, str]
+    start: str | None = None
+    stop: str | None = None
+
+    def trials(self, session: Session, kind: object) -> list[Float[np.ndarray, "neuron _frame"]]:
+        """The frames to look at of each trial of one kind."""
+        frames = session.frames
+        starts = session.trials[self.start] if self.start else np.zeros_like(frames)
+        stops = session.trials[self.stop] if self.stop else frames
+        chosen = np.flatnonzero(session.trials[self.column] == kind)
+        return [session.traces[trial][:, int(starts[trial]) : int(stops[trial])] for trial in chosen]
+
+    def tuning(self, session: Session) -> Float[np.ndarray, " neuron"]:
+        """d' of every neuron over the frames of all trials; NaN where one kind has no frames, or nothing changes.
+
+        All trials count, those that models are trained on included: embeddings never see cue, choice or any condition.
+        The paper does not say whether frames or trial means are the observations. Here they are frames, which on
+        synthetic mice lie closer to the true tuning (80 trials: correlation 0.94 against 0.93 for the cue).
+        """
+        sets = [self.trials(session, kind) for kind in self.kinds]
+        if not all(sum(part.shape[1] for part in parts) for parts in sets):
+            return np.full(len(session.neurons), np.nan)
+        return d_prime(*(np.concatenate(parts, axis=1) for parts in sets))
+
+
+CUE = Contrast("cue", "is_cueB", (True, False), ("black", "white"), "stem_frame", "arm_frame")
+CHOICE = Contrast("choice", "is_choL", (True, False), ("left", "right"), "arm_frame", "maze_frames")
+
+
+def d_prime(
+    first: Float[np.ndarray, "neuron _first"], second: Float[np.ndarray, "neuron _second"]
+) -> Float[np.ndarray, " neuron"]:
+    """Discriminability d' = (mean1 - mean2) / sqrt((var1 + var2) / 2) of two sets of frames (Eq. 19).
+
+    NaN where neither set varies.
+    """
+    difference = first.mean(axis=1, dtype=float) - second.mean(axis=1, dtype=float)
+    spread = np.sqrt((first.var(axis=1, dtype=float) + second.var(axis=1, dtype=float)) / 2)
+    return np.divide(difference, spread, out=np.full(len(first), np.nan), where=spread > 0)
+
+
+def find_contrasts(sessions: Sequence[Session]) -> tuple[Contrast, ...]:
+    """The two variables to study: cue on the stem and choice in the arm where all sessions know these (Eq. 19).
+
+    Elsewhere the first two columns of the trial tables that have two values, over whole trials; fewer if there are
+    fewer.
+    """
+    maze = {name for contrast in (CUE, CHOICE) for name in (contrast.column, contrast.start, contrast.stop)}
+    if all(maze <= set(session.trials) for session in sessions):
+        return CUE, CHOICE
+    shared = [name for name in sessions[0].trials if all(name in session.trials for session in sessions)]
+    found = []
+    for name in shared:
+        values = pd.concat([session.trials[name] for session in sessions]).dropna().unique()
+        if len(values) == 2:
+            low, high = sorted(values)
+            found.append(Contrast(name, name, (high, low), (str(high), str(low))))
+    return tuple(found[:2])
+
+
+def tuning_table(sessions: Sequence[Session], contrasts: Sequence[Contrast]) -> pd.DataFrame:
+    """One row a neuron: `session`, `neuron` (its number there), those of LABELS that are known, d' by contrast's name.
+
+    Area and layer are those that the session is named after.
+    """
+    tables = []
+    for session in sessions:
+        known = {"subject": session.subject, **session.neurons}
+        labels = {label: known[column] for label, column in LABELS.items() if column in known}
+        tuning = {contrast.name: contrast.tuning(session) for contrast in contrasts}
+        index = np.arange(len(session.neurons))
+        tables.append(pd.DataFrame({"session": session.name, "neuron": index, **labels, **tuning}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def is_tuned(tuning: Float[np.ndarray, "neuron variable"]) -> Bool[np.ndarray, " neuron"]:
+    """Neurons whose |d'| is above THRESHOLD for at least one variable, and known for all."""
+    return np.isfinite(tuning).all(axis=1) & (np.abs(tuning) > THRESHOLD).any(axis=1)
+
+
+def true_tuning(sessions: Sequence[Session], files: Mapping[str, Path]) -> pd.DataFrame:
+    """What the neurons of synthetic sessions are really tuned to, row by row as `tuning_table`.
+
+    The columns of `calm.synthetic.population.draw_neurons`: weights of cue (black), choice (left), position and speed.
+
+    Args:
+        sessions: of the cohort.
+        files: where each of them was read from.
+    """
+    tables = []
+    for session in sessions:
+        truth = pd.read_csv(files[session.name].with_suffix(".tuning.csv")).set_index(["plane", "roi"])
+        places = pd.MultiIndex.from_frame(session.neurons[["plane", "id"]])  # neurons may have been left out
+        tables.append(truth.loc[places])
+    return pd.concat(tables, ignore_index=True)

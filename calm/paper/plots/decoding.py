@@ -1,0 +1,97 @@
+"""Panels of decoding: bars by behavioural channel, example traces, and R2 by the share of labelled trials."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.axes import Axes
+
+from calm.errors import CalmError
+from calm.paper.plots import bars, colour, finish_stack, join_legends, legend_above, sessions_text
+from calm.paper.results import summarise
+
+DASHES = {"linear head": "--"}  # of a variant, where two of one method are drawn as lines; solid without
+
+
+def channel_bars(
+    axes: Sequence[Axes], table: pd.DataFrame, order: Sequence[str], channels: Sequence[str], label: str, metric: str
+) -> None:
+    """Each method's scores, an Axes for each behavioural channel (Fig. 4B): bars, sessions and ceilings as in `bars`.
+
+    Args:
+        axes: as many as `channels`, side by side.
+        table: results of one split.
+        order: methods, from left to right.
+        channels: behavioural channels.
+        label: of the value.
+        metric: `r2`, `r2 over frames`, `mse` or `corr`.
+
+    Raises:
+        CalmError: there is no such metric of a channel; or see `bars`.
+    """
+    for panel, channel in zip(axes, channels, strict=True):
+        rows = table[(table["metric"] == f"{metric} {channel}") & table["value"].notna()]
+        if rows.empty:
+            raise CalmError(f"There is no {metric} of {channel}: score the decoders first, or choose another channel.")
+        bars(panel, rows, order, label if panel is axes[0] else "")
+        panel.axhline(0, color="0.2", lw=0.6, zorder=0)
+        panel.set_title(channel)
+    join_legends(axes)
+
+
+def decoded_traces(
+    axes: Sequence[Axes],
+    time: Float[np.ndarray, " frame"],
+    true: Float[np.ndarray, "frame behaviour"],
+    decoded: Mapping[str, Float[np.ndarray, "_frame behaviour"]],
+    channels: Sequence[str],
+) -> None:
+    """Behaviour in one trial, true and decoded, a channel for each Axes (Fig. 4D).
+
+    Args:
+        axes: as many as channels, top to bottom.
+        time: of every frame of the trial, in s.
+        true: in z-scores.
+        decoded: by method, as `CalM, GLU head`, from the first frame on.
+        channels: their names.
+    """
+    for channel, panel in enumerate(axes):
+        panel.plot(time, true[:, channel], color="black", lw=0.8, label="true")
+        for label, guess in decoded.items():
+            panel.plot(time[: len(guess)], guess[:, channel], color=colour(label), ls=dashes(label), label=label)
+    finish_stack(axes, "")
+    for panel, channel in zip(axes, channels, strict=True):
+        panel.set_ylabel(f"{channel}\n(z-score)")
+
+
+def share_curve(axes: Axes, table: pd.DataFrame, label: str) -> None:
+    """Mean over sessions by the share of training trials whose behaviour is known, a line for each method and variant.
+
+    Whiskers are the standard error over sessions, which a single one does not have.
+
+    Args:
+        axes: to draw on.
+        table: rows of one metric and split, as `ShareRow` (column `share`).
+        label: of the value.
+    """
+    groups = summarise(table, ["method", "variant", "share"]).sort_values("share", kind="stable")
+    for (method, variant), rows in groups.groupby(["method", "variant"], sort=False):
+        name = ", ".join(filter(None, (method, variant)))
+        line, shade = dashes(name), colour(method)
+        shares = 100 * rows["share"]
+        axes.errorbar(shares, rows["mean"], rows["sem"].fillna(0), fmt="none", ecolor=shade, capsize=2)
+        fill = shade if line == "-" else "white"
+        axes.plot(shares, rows["mean"], line, color=shade, marker="o", ms=3, mfc=fill, label=name)
+    axes.set_xscale("log")
+    axes.set_xticks(100 * groups["share"].unique(), [f"{100 * share:g}" for share in groups["share"].unique()])
+    axes.minorticks_off()
+    sessions = sessions_text(groups["n"]).replace("\ndots:", ",")  # there are none
+    axes.set_xlabel(f"training trials with known behaviour (%)\n{sessions}")
+    axes.set_ylabel(label)
+    legend_above(axes, columns=2)
+
+
+def dashes(label: str) -> str:
+    """Line style of `method, variant`."""
+    return DASHES.get(label.partition(", ")[2], "-")

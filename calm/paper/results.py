@@ -1,0 +1,171 @@
+"""The tidy results table: every number behind a figure is one row of `figures/<profile>/<item>.csv`."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from calm.checkpoint import write_whole
+from calm.errors import CalmError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """One number.
+
+    Attributes:
+        item: the figure or table it belongs to, as `fig3b`.
+        dataset: simulation, cohort, dandi_000579 or the name in the dataset description.
+        split: train, val or test.
+        session: name of the session.
+        method: `CalM`, `ridge VAR`, `ceiling`, ...
+        variant: what distinguishes two rows of a method, as `mean of 64`; empty if nothing does.
+        metric: `corr`, `mse`, `r2`, ...
+        value: the number.
+        n: how many trials it is the mean of.
+        seed: of the run.
+    """
+
+    item: str
+    dataset: str
+    split: str
+    session: str
+    method: str
+    variant: str
+    metric: str
+    value: float
+    n: int
+    seed: int
+    group: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrialRow(Row):
+    """The number of a single trial, for paired tests; kept in an item of its own, as `fig3b_trials`."""
+
+    trial: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LagRow(Row):
+    """The number at one time since the end of the context, in s, as `fig3b_fading`."""
+
+    seconds: float
+
+
+COLUMNS = ["item", "dataset", "split", "group", "session", "method", "variant", "metric", "value", "n", "seed"]
+TRY = "validation corr of a try"  # metric of the rows that tell how a search went
+METHOD_KEYS = ("item", "dataset", "split", "group", "method", "variant", "metric")
+
+
+class Results:
+    """Collects the numbers behind figures and tables, each a row of the results table of its item.
+
+    Attributes:
+        dataset: simulation, cohort, dandi_000579 or the name in the dataset description.
+        seed: of the run.
+    """
+
+    def __init__(self, dataset: str, seed: int):
+        self.dataset, self.seed = dataset, seed
+        self._rows: dict[str, list[dict[str, Any]]] = {}
+
+    def add(self, metric: str, value: float, *, item: str, n: int = 1, **where: str | int | float) -> None:
+        """Add one number.
+
+        Args:
+            metric: `corr`, `mse`, `r2`, ...
+            value: the number.
+            item: the figure or table it belongs to, as `fig3b`; details have items of their own, as `fig3b_trials`.
+            n: how many trials (or whatever the item counts) it is the mean of.
+            where: what else tells it from the other numbers of the item: `split` (train, val, test), `group` (held-in,
+                held-out), `session`, `method`, `variant`; all are empty unless they are named. Any other name becomes a
+                column of its own behind them, as `trial`, `neuron`, `draw` or `seconds`.
+        """
+        row = dict.fromkeys(COLUMNS, "") | {"item": item, "dataset": self.dataset, "seed": self.seed}
+        self._rows.setdefault(item, []).append(row | where | {"metric": metric, "value": float(value), "n": int(n)})
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        """The items that have rows, in the order in which they got their first."""
+        return tuple(self._rows)
+
+    def table(self, item: str) -> pd.DataFrame:
+        """The rows of an item; none if nothing was added to it."""
+        return pd.DataFrame(self._rows.get(item, []), columns=None if item in self._rows else COLUMNS)
+
+
+def table(rows: Sequence[Row]) -> pd.DataFrame:
+    """Rows of one kind as a table."""
+    return pd.DataFrame([dataclasses.asdict(row) for row in rows])
+
+
+def check(table: pd.DataFrame, item: str) -> None:
+    """Refuse what is not the results table of one item.
+
+    Raises:
+        CalmError: columns are missing, rows of another item, or two rows for the same number.
+    """
+    if missing := [column for column in COLUMNS if column not in table]:
+        raise CalmError(f"The results of {item} lack the columns {', '.join(missing)}.")
+    if others := sorted(set(table["item"]) - {item}):
+        raise CalmError(f"The results of {item} have rows of {', '.join(others)}: save each item by itself.")
+    repeated = table.duplicated([column for column in table if column not in ("value", "n")])
+    if repeated.any():
+        raise CalmError(
+            f"The results of {item} give {repeated.sum()} numbers twice, first {dict(table[repeated].iloc[0])}."
+        )
+
+
+def save_figure(path: Path, figure: Figure, provenance: dict[str, Any]) -> None:
+    """Write `path`.png (300 dpi) and `path`.pdf, the provenance inside; the same input gives the same bytes."""
+    text = json.dumps(provenance, sort_keys=True)
+    png = {"provenance": text}
+    pdf = {"Keywords": text, "CreationDate": None}  # PDF has no free-form keys; its date would differ in every run
+    write_whole(
+        path.with_name(f"{path.name}.png"), lambda file: figure.savefig(file, format="png", dpi=300, metadata=png)
+    )
+    write_whole(path.with_name(f"{path.name}.pdf"), lambda file: figure.savefig(file, format="pdf", metadata=pdf))
+
+
+def save_item(figures: Path, item: str, table: pd.DataFrame, figure: Figure | None, provenance: dict[str, Any]) -> None:
+    """Write `<item>.csv`, and `<item>.png` and `<item>.pdf` where there is a figure, replacing earlier ones.
+
+    Raises:
+        CalmError: see `check`.
+    """
+    check(table, item)
+    figures.mkdir(parents=True, exist_ok=True)
+    write_whole(figures / f"{item}.csv", lambda file: table.to_csv(file, index=False))
+    if figure is not None:
+        save_figure(figures / item, figure, provenance)
+
+
+def read_item(path: Path) -> pd.DataFrame:
+    """Read a results table back; an empty variant stays an empty string."""
+    return pd.read_csv(path, keep_default_na=False, na_values={"value": ["", "nan"]})
+
+
+def read_results(figures: Path) -> pd.DataFrame:
+    """All results tables of a folder, one below the other.
+
+    Files with other columns are left out: the report, and details such as `fig3b_trials`, which `read_item` reads.
+    Without any, the table has no rows.
+    """
+    tables = [rows for rows in map(read_item, sorted(figures.glob("*.csv"))) if set(rows.columns) == set(COLUMNS)]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
+
+
+def summarise(table: pd.DataFrame, by: Sequence[str] = METHOD_KEYS) -> pd.DataFrame:
+    """Mean, standard error and n over sessions; runs of a session with several seeds are averaged first.
+
+    Returns the columns of `by`, then `mean`, `sem` (NaN for a single session) and `n`.
+    """
+    keys = list(by)
+    per_session = table.groupby([*keys, "session"], sort=False)["value"].mean().reset_index()
+    summary = per_session.groupby(keys, sort=False)["value"].agg(mean="mean", sem="sem", n="count")
+    return summary.reset_index()

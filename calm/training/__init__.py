@@ -1,0 +1,1 @@
+"""How does a model learn? One fit loop, the batches it takes, and the stages, each trained once and kept."""

@@ -1,0 +1,293 @@
+"""The one fit loop of every torch model: warm-up and cosine, averaged weights, early stopping, resume; on Fabric."""
+
+import contextlib
+import dataclasses
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import filelock
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from calm.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
+from calm.config import Config, FitConfig
+from calm.devices import best_device, sum_over_ranks
+from calm.errors import CalmError
+from calm.seeding import epoch_seed, seeded
+from calm.training.averaging import WeightAverage
+
+BAR_SECONDS = 5.0  # between updates of the progress bar, each of which is a line in the log of a headless run
+
+
+class Trainable(Protocol):
+    """What `fit` needs of a model, besides being a module."""
+
+    config: Config
+    of_sessions: tuple[str, ...]  # beginnings of the names of parameters that belong to sessions and their neurons
+
+    def training_loss(self, batch: Any) -> dict[str, Tensor]:
+        """Terms of the loss, their weighted sum under `loss`."""
+
+    def before_epoch(self, epoch: int, epochs: int) -> None:
+        """Change what depends on the epoch."""
+
+    def after_step(self) -> None:
+        """Update what is not trained by the gradient."""
+
+    def weigh(self, batch: Any) -> int:
+        """How many predictions the loss of a batch is the mean of."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a model is trained on.
+
+    Attributes:
+        batches: the batches of an epoch, the same for the same epoch; their number may not change between epochs. Best
+            a `calm.training.batches.Epoch`, which loads each batch when its turn comes.
+        validate: score of a model on validation trials, higher is better.
+    """
+
+    batches: Callable[[int], Sequence[Any]]
+    validate: Callable[[nn.Module], float]
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a run stands."""
+
+    epoch: int = 0
+    best: float = -math.inf
+    since_best: int = 0
+    history: list[dict[str, int | float]] = dataclasses.field(default_factory=list)
+
+
+def schedule(done: float, warmup: float) -> float:
+    """Learning rate as a share of its peak: linear warm-up, then cosine to zero; arguments are shares of the run."""
+    if done < warmup:
+        return done / warmup
+    return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
+
+
+def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.AdamW:
+    """AdamW on what is not frozen; only matrices decay, and what belongs to sessions has a learning rate of its own."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            rate = config.session_rate if name.startswith(model.of_sessions) else 1.0
+            decay = config.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": own, "weight_decay": decay, "rate": rate} for (rate, decay), own in groups.items()],
+        lr=config.learning_rate,
+    )
+
+
+class Run:
+    """A training run: model, averaged model, optimizer and progress, and the folder that they survive in.
+
+    The random state is set anew from the seed at the start of each epoch and checkpoints are made between epochs, so a
+    resumed run computes what a straight one would have, bit for bit at equal thread count.
+    """
+
+    def __init__(self, model: nn.Module, config: FitConfig, seed: int, folder: Path):
+        self.config, self.seed, self.folder = config, seed, folder
+        # Other sessions' embeddings, and in the warm-up the codebook, take no part in a step.
+        strategy = DDPStrategy(find_unused_parameters=True) if config.devices > 1 else "auto"
+        chosen = {"accelerator": best_device().type, "strategy": strategy, "devices": config.devices}
+        self.fabric = Fabric(**chosen, precision=config.precision)
+        self.fabric.launch()
+        self.model, self.optimizer = self.fabric.setup(model, make_optimizer(model, config))
+        self.model.mark_forward_method("training_loss")
+        self.averaged = WeightAverage(self.model.module, config.weight_ema)
+        self.progress = Progress()
+        self.origin = {
+            "model": {"name": type(model).__name__, "config": model.config.model_dump(mode="json")},
+            "fit": config.model_dump(mode="json"),
+            "seed": seed,
+        }
+
+    def train(self, task: Task) -> None:
+        """Train to the end or until validation stops improving, and leave the best weights in `model`.
+
+        Raises:
+            CalmError: fewer batches than devices.
+        """
+        config, progress = self.config, self.progress
+        steps = len(task.batches(progress.epoch))
+        if steps < self.fabric.world_size:
+            raise CalmError(f"{self.folder.name}: {steps} batches are too few for {self.fabric.world_size} devices.")
+        done, total = progress.epoch * steps, config.epochs * steps
+        with tqdm(total=total, initial=done, desc=self.folder.name, mininterval=BAR_SECONDS) as bar:
+            while progress.epoch < config.epochs and not self.stopped():
+                began = time.perf_counter()
+                row = {"epoch": progress.epoch, **self.train_epoch(task.batches(progress.epoch), bar)}
+                progress.epoch += 1
+                if progress.epoch % config.validate_every == 0 or progress.epoch == config.epochs:
+                    row["val"] = self.validate(task)
+                progress.history.append({**row, "seconds": time.perf_counter() - began})
+                bar.set_postfix({name: f"{row[name]:.3f}" for name in ("loss", "val") if name in row}, refresh=False)
+                if progress.epoch % config.checkpoint_every == 0:
+                    self.save("last", pack(self))
+        self.finish()
+
+    def stopped(self) -> bool:
+        """Whether validation has not improved for too long."""
+        return 0 < self.config.patience <= self.progress.since_best
+
+    def train_epoch(self, batches: Sequence[Any], bar: tqdm) -> dict[str, float]:
+        """One pass over the batches; returns the mean of every loss term."""
+        torch.manual_seed(epoch_seed(self.seed, self.progress.epoch))
+        self.model.module.before_epoch(self.progress.epoch, self.config.epochs)
+        self.model.train()
+        totals: dict[str, Tensor] = {}
+        even = len(batches) // self.fabric.world_size  # every process takes as many steps
+        share = batches[self.fabric.global_rank :: self.fabric.world_size][:even]
+        for number, batch in enumerate(share):
+            self.set_learning_rate(self.progress.epoch + (number + 0.5) / even)
+            terms = self.model.training_loss(self.fabric.to_device(batch))
+            self.step(terms["loss"] * self.share(batch))
+            for name, value in terms.items():
+                totals[name] = totals.get(name, 0) + value.detach()
+            bar.update(self.fabric.world_size)
+        return {name: float(total) / even for name, total in totals.items()}
+
+    def set_learning_rate(self, epoch: float) -> None:
+        """Follow the schedule; `epoch` may be a fraction."""
+        for group in self.optimizer.param_groups:
+            factor = group["rate"] * schedule(epoch / self.config.epochs, self.config.warmup)
+            group["lr"] = self.config.learning_rate * factor
+
+    def share(self, batch: Any) -> float | Tensor:
+        """Weight of a batch among those that the other devices work on, so that every prediction counts alike.
+
+        Fabric takes the mean of the gradients over devices, however unequal their batches are.
+        """
+        if self.fabric.world_size == 1:
+            return 1.0
+        size = torch.tensor(self.model.module.weigh(batch), dtype=torch.float64, device=self.fabric.device)
+        total = size.clone()
+        sum_over_ranks(total)
+        return size * self.fabric.world_size / total
+
+    def step(self, loss: Tensor) -> None:
+        """One update of the weights and of their average."""
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.clip)
+        self.optimizer.step()
+        self.model.module.after_step()
+        self.averaged.update(self.model.module)
+
+    @torch.no_grad()
+    def validate(self, task: Task) -> float:
+        """Score the averaged weights and keep them if they are the best so far.
+
+        Raises:
+            CalmError: the score is not a number.
+        """
+        model = self.averaged.module.eval()
+        score = task.validate(model)
+        if not math.isfinite(score):
+            raise CalmError(f"{self.folder.name}: the validation score is {score}: try a lower `learning_rate`.")
+        self.progress.since_best += 1
+        if score > self.progress.best:
+            self.progress.best, self.progress.since_best = score, 0
+            self.save("best", model.state_dict())
+        return score
+
+    def save(self, name: str, tensors: dict[str, Tensor]) -> None:
+        """Write a checkpoint that also tells where the run stands."""
+        if self.fabric.is_global_zero:
+            copies = {key: tensor.detach().clone() for key, tensor in tensors.items()}
+            save_checkpoint(self.folder / name, copies, {**self.origin, **dataclasses.asdict(self.progress)})
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint, if there is one."""
+        if has_checkpoint(self.folder / "last"):
+            tensors, manifest = load_checkpoint(self.folder / "last")
+            unpack(self, tensors)
+            self.progress = Progress(**{field.name: manifest[field.name] for field in dataclasses.fields(Progress)})
+
+    def finish(self) -> None:
+        """Publish the best weights with the whole history, and drop what was only needed to resume."""
+        if self.fabric.is_global_zero:
+            self.save("model", load_checkpoint(self.folder / "best")[0])
+            for leftover in (*self.folder.glob("best"), *self.folder.glob("last"), *self.folder.glob(".*")):
+                shutil.rmtree(leftover, ignore_errors=True)
+        self.fabric.barrier()
+
+
+def pack(run: Run) -> dict[str, Tensor]:
+    """Weights, averaged weights and optimizer state as one flat dictionary."""
+    tensors = {f"model.{name}": tensor for name, tensor in run.model.module.state_dict().items()}
+    tensors |= {f"averaged.{name}": tensor for name, tensor in run.averaged.state_dict().items()}
+    for index, state in run.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
+    return tensors
+
+
+def unpack(run: Run, tensors: dict[str, Tensor]) -> None:
+    """Put back what `pack` took."""
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "averaged": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        part, rest = name.split(".", 1)
+        parts[part][rest] = tensor
+    run.model.module.load_state_dict(parts["model"])
+    run.averaged.load_state_dict(parts["averaged"])
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in parts["optimizer"].items():
+        index, field = name.split(".", 1)
+        state.setdefault(int(index), {})[field] = tensor
+    run.optimizer.load_state_dict({**run.optimizer.state_dict(), "state": state})
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder.
+
+    Raises:
+        CalmError: there is one already.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+            yield
+    except filelock.Timeout:
+        raise CalmError(f"Another run is training in {folder}: wait until it ends, or stop it.") from None
+
+
+def fit(model: nn.Module, task: Task, config: FitConfig, *, seed: int, folder: Path) -> pd.DataFrame:
+    """Train a model in place and leave it, on the best device, with the weights that scored best in validation.
+
+    Args:
+        model: a `Trainable` module.
+        task: its batches and its validation score.
+        config: the loop's numbers.
+        seed: of everything random.
+        folder: where the run lives: an interrupted run found there goes on, a finished one is loaded.
+
+    Returns:
+        The history, a row an epoch: mean of every loss term, `val` in epochs that were validated, and its `seconds`.
+
+    Raises:
+        CalmError: another run is training in the folder, or it cannot be written.
+    """
+    if not has_checkpoint(folder / "model"):
+        with seeded(seed):
+            run = Run(model, config, seed, folder)
+            with alone_in(folder) if run.fabric.is_global_zero else contextlib.nullcontext():
+                run.resume()
+                run.train(task)
+    tensors, manifest = load_checkpoint(folder / "model")
+    model.load_state_dict(tensors)
+    model.to(best_device()).eval()
+    return pd.DataFrame(manifest["history"])

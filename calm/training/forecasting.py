@@ -1,0 +1,87 @@
+"""CalM as a forecaster: context tokens, rollouts to the end of the trial, traces (Sec. 3.3, Fig. 3A)."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from calm.config import ForecastConfig
+from calm.errors import CalmError
+from calm.models.quantizer import NeuralQuantizer
+from calm.models.rollout import Choice, roll_out
+from calm.models.transformer import DualAxisTransformer, TokenBatch
+from calm.seeding import seeded
+from calm.training.batches import group_trials
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CalMForecaster:
+    """CalM as a forecaster of one session, behind the interface of the baselines.
+
+    Attributes:
+        model: trained transformer that knows the session.
+        quantizer: whose tokens it was trained on.
+        session: name of the session.
+        config: how much is computed at once.
+        choice: what is fed back after each token.
+        samples: rollouts whose mean is the forecast; only the choice `sample` needs more than one.
+        seed: of the sampling.
+    """
+
+    model: DualAxisTransformer
+    quantizer: NeuralQuantizer
+    session: str
+    config: ForecastConfig
+    choice: Choice = "sample"
+    samples: int = 1
+    seed: int = 0
+
+    def forecast(
+        self, contexts: Sequence[Float[np.ndarray, "neuron _context"]], horizons: Sequence[int]
+    ) -> list[Float[np.ndarray, "neuron _horizon"]]:
+        """Mean of the rollouts of each trial, in z-scores; contexts are all of one length, whole tokens.
+
+        Where samples are averaged, each step is decoded from its predicted distribution rather than from the token
+        drawn from it: nearly the same mean (the decoder is not linear) with less noise.
+
+        Raises:
+            CalmError: contexts that end within a token.
+        """
+        neurons, averaged = len(contexts[0]), self.choice == "sample" and self.samples > 1
+        at_once = min(self.samples, max(1, self.config.rows // neurons))
+        parts = [min(at_once, self.samples - done) for done in range(0, self.samples, at_once)]
+        forecasts: dict[int, Float[np.ndarray, "neuron _horizon"]] = {}
+        with seeded(self.seed):
+            size = max(1, self.config.rows // (at_once * neurons))
+            for group in group_trials(np.array(horizons), np.arange(len(contexts)), size):
+                batch, horizon = np.stack([contexts[trial] for trial in group]), int(horizons[group[0]])
+                rollouts = (self.rollouts(batch, horizon, samples=part, expect=averaged) for part in parts)
+                mean = sum(rollout.sum(0) for rollout in rollouts) / self.samples
+                forecasts |= dict(zip(group.tolist(), mean, strict=True))
+        return [forecasts[trial] for trial in range(len(contexts))]
+
+    @torch.no_grad()
+    def rollouts(
+        self, contexts: Float[np.ndarray, "batch neuron context"], horizon: int, *, samples: int, expect: bool = False
+    ) -> Float[np.ndarray, "samples batch neuron horizon"]:
+        """Each rollout as a trace: context frames -> tokens -> more tokens -> the `horizon` frames after the context.
+
+        With `expect`, steps are decoded from the predicted distributions rather than from what was chosen.
+
+        Raises:
+            CalmError: contexts that end within a token.
+        """
+        batch, neurons, frames = contexts.shape
+        vectors, window = self.quantizer.codebook.vectors, self.quantizer.config.window
+        if frames % window:
+            raise CalmError(f"A context of {frames} frames ends within a token: make it a multiple of {window}.")
+        rows = torch.from_numpy(contexts).to(vectors.device).flatten(0, 1)
+        codes = self.quantizer.encode_codes(rows).unflatten(0, (batch, neurons))
+        context = TokenBatch(self.session, torch.arange(neurons, device=rows.device), codes)
+        rolled = roll_out(self.model, context, steps=-(-horizon // window), choice=self.choice, samples=samples)
+        future = (rolled.predicted if expect else rolled.chosen) @ vectors
+        whole = torch.cat([vectors[codes].expand(samples, -1, -1, -1, -1), future], dim=3)
+        traces = self.quantizer.decode(whole.flatten(0, 2).transpose(0, 1))[:, frames : frames + horizon]
+        return traces.unflatten(0, (samples, batch, neurons)).cpu().numpy()

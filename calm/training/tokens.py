@@ -1,0 +1,84 @@
+"""Sessions as tokens: what the transformer is trained on."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int, Integer
+
+from calm.checkpoint import has_checkpoint, read_manifest, written_whole
+from calm.config import FitConfig
+from calm.data.session import Session
+from calm.models.quantizer import NeuralQuantizer
+from calm.models.transformer import TokenBatch
+from calm.training.batches import Epoch, Part, Planned, plan_epoch
+from calm.trialfile import TrialFile, shapes_of, write_trials
+
+TOKENS = "tokens.bin"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TokenSession:
+    """The tokens of a session.
+
+    Attributes:
+        name: of the session.
+        tokens: per trial, code indices, "neuron token".
+        train: indices of the training trials.
+    """
+
+    name: str
+    tokens: Sequence[Integer[np.ndarray, "neuron _token"]]
+    train: Int[np.ndarray, " part"]
+
+
+def token_type(quantizer: NeuralQuantizer) -> str:
+    """The smallest type that holds every code."""
+    return "uint8" if quantizer.config.codes <= 256 else "int32"
+
+
+@torch.no_grad()
+def encode_trials(quantizer: NeuralQuantizer, session: Session) -> Iterator[Integer[np.ndarray, "neuron _token"]]:
+    """The codes of every trial (spec 2), one trial at a time."""
+    device = quantizer.codebook.vectors.device
+    for trace in session.traces:
+        yield quantizer.encode_codes(torch.from_numpy(trace).to(device)).cpu().numpy().astype(token_type(quantizer))
+
+
+def tokenize(quantizer: NeuralQuantizer, session: Session) -> TokenSession:
+    """The tokens of a session, in memory."""
+    return TokenSession(session.name, tuple(encode_trials(quantizer, session)), session.trials_of("train"))
+
+
+def store_tokens(quantizer: NeuralQuantizer, session: Session, folder: Path) -> TokenSession:
+    """The tokens of a session, in a file in `folder`, which is written unless it is there.
+
+    Raises:
+        CalmError: the folder cannot be written, or what is there is damaged.
+    """
+    if not has_checkpoint(folder):
+        manifest = {"session": session.name, "dtype": token_type(quantizer)}
+        manifest["train"] = session.trials_of("train").tolist()
+        with written_whole(folder, manifest) as partial:
+            manifest["shapes"] = write_trials(partial / TOKENS, encode_trials(quantizer, session))
+    manifest = read_manifest(folder)
+    tokens = TrialFile(folder / TOKENS, manifest["dtype"], manifest["shapes"])
+    return TokenSession(manifest["session"], tokens, np.array(manifest["train"]))
+
+
+def token_batches(sessions: Sequence[TokenSession], config: FitConfig, *, seed: int) -> Epoch:
+    """Training batches of one epoch, each a TokenBatch."""
+    parts = [
+        Part(shapes[0][0], np.array([columns for _, columns in shapes]), session.train)
+        for session, shapes in ((session, shapes_of(session.tokens)) for session in sessions)
+    ]
+
+    def load(planned: Planned) -> TokenBatch:
+        session = sessions[planned.session]
+        stretches = [session.tokens[trial][planned.neurons, part] for trial, part in planned.stretches]
+        tokens = np.stack(stretches).astype(np.int64)
+        return TokenBatch(session.name, torch.from_numpy(planned.neurons), torch.from_numpy(tokens))
+
+    return Epoch(plan_epoch(parts, config, np.random.default_rng(seed)), load)

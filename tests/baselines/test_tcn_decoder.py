@@ -1,0 +1,88 @@
+"""TCN decoder: causality, receptive field, and that it learns."""
+
+import numpy as np
+import pytest
+import torch
+from decoding_cases import decodable_session
+
+from calm.baselines.tcn_decoder import TCNDecoder
+from calm.config import FitConfig, TCNDecoderConfig
+from calm.errors import CalmError
+from calm.metrics import channel_scores
+from calm.models.interfaces import DecodingBatch
+from calm.training.decoders import NetworkDecoder, train_decoder
+
+NEURONS, FRAMES = 3, 40
+SMALL = TCNDecoderConfig(width=6, layers=3, kernel=3)
+
+
+def make(config=SMALL):
+    return TCNDecoder(config, {"only": NEURONS}, 2, 6.0).double().eval()
+
+
+@pytest.fixture
+def traces():
+    return torch.randn(2, NEURONS, FRAMES, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("frame", [0, 5, 25, FRAMES - 1])
+def test_later_frames_do_not_reach_earlier_behaviour(traces, frame):
+    model, changed = make(), traces.clone()
+    changed[..., frame:] += 1
+    before, after = model.decode("only", traces), model.decode("only", changed)
+    assert before.shape == (2, FRAMES, 2)
+    assert torch.equal(before[:, :frame], after[:, :frame])
+    assert (before[:, frame] != after[:, frame]).all()  # the present frame counts
+
+
+@pytest.mark.parametrize("frame", [5, 25])
+def test_gradient_of_decoded_behaviour_is_zero_at_all_later_frames(traces, frame):
+    traces.requires_grad_()
+    make().decode("only", traces)[:, frame].sum().backward()
+    assert not traces.grad[..., frame + 1 :].any() and traces.grad[..., frame].all()
+
+
+@pytest.mark.parametrize(("layers", "kernel", "field"), [(3, 3, 15), (2, 5, 13), (2, 1, 1)])
+def test_receptive_field_is_exactly_what_reaches_a_frame(layers, kernel, field, traces):
+    model = make(TCNDecoderConfig(width=6, layers=layers, kernel=kernel))
+    # Where every ReLU is open nothing that arrives is blocked, and all arrives with the same sign.
+    for parameter in model.parameters():
+        torch.nn.init.uniform_(parameter, 0.1, 1.0)
+    traces = traces.abs().requires_grad_()
+    model.decode("only", traces)[:, -1].sum().backward()
+    assert model.receptive_field == field
+    assert traces.grad.any(dim=1).all(dim=0).tolist() == [False] * (FRAMES - field) + [True] * field
+
+
+def test_published_size_looks_back_61_frames():
+    assert TCNDecoder(TCNDecoderConfig(), {"only": 4}, 3, 6.0).receptive_field == 61
+
+
+def test_loss_is_the_squared_error_over_the_recorded_frames(traces):
+    model, behaviour = make(), torch.randn(2, FRAMES, 2, dtype=torch.float64)
+    behaviour[0, :10, 1] = behaviour[1, 30:, 0] = torch.nan
+    batch = DecodingBatch("only", traces, behaviour)
+    loss = model.training_loss(batch)["loss"]
+    known = behaviour.isfinite()
+    expected = (model.decode("only", traces)[known] - behaviour[known]).square().mean()
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+    assert model.window is None and model.weigh(batch) == 2 * FRAMES * 2 - 20
+    loss.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_several_sessions_are_refused():
+    with pytest.raises(CalmError, match="single session: train one for each of first, second"):
+        TCNDecoder(SMALL, {"first": 3, "second": 4}, 2, 6.0)
+
+
+def test_it_learns_lagged_linear_behaviour(tmp_path):
+    session = decodable_session()
+    config = FitConfig(epochs=30, rows=48, learning_rate=1e-2, weight_decay=0, validate_every=5)
+    sizes = TCNDecoderConfig(width=32, layers=2, kernel=3, dropout=0.0)
+    trained = train_decoder(TCNDecoder, sizes, config, [session], seed=0, runs=tmp_path)
+    trials = session.trials_of("test")
+    decoded = NetworkDecoder(trained.model, session.name).decode([session.traces[trial] for trial in trials])
+    pairs = zip(trials, decoded, strict=True)
+    scores = [channel_scores(session.behaviour[trial], guess)["r2"] for trial, guess in pairs]
+    assert np.mean(scores, axis=0).min() >= 0.9

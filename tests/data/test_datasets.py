@@ -1,0 +1,176 @@
+"""Dataset descriptions: what they say is what is read, and every mistake in one gets one clear sentence."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nwb_files import plain_file, random_traces, read_all
+
+from calm.data.descriptions import KEYS, load_dataset, load_sessions
+from calm.errors import CalmError
+
+ROOT = Path(__file__).parents[2]
+recordings = pytest.mark.skipif("CALM_RECORDINGS" not in os.environ, reason="CALM_RECORDINGS is not set")
+
+
+def describe(folder: Path, text: str) -> Path:
+    """Write a description."""
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+def refused(action, *words: str) -> None:
+    """Check that the action fails with one sentence that holds the words."""
+    with pytest.raises(CalmError) as error:
+        action()
+    text = str(error.value)
+    assert "\n" not in text and text.endswith(".")
+    assert all(word in text for word in words), text
+
+
+# --- The description
+
+
+def test_defaults(tmp_path):
+    dataset = load_dataset(describe(tmp_path, "files: '*.nwb'"))
+    assert (dataset.name, dataset.files, dataset.traces) == ("mine", ("*.nwb",), None)
+    assert (dataset.context, dataset.smoothing, dataset.bad_neurons) == (40, 1.0, "refuse")
+    assert str(tmp_path) not in dataset.model_dump_json()  # the same wherever it lies
+
+
+def test_one_name_or_several(tmp_path):
+    dataset = load_dataset(describe(tmp_path, "{files: a, traces: dF, behaviour: [x, y], held_out: '6'}"))
+    assert (dataset.traces, dataset.behaviour, dataset.held_out) == (("dF",), ("x", "y"), ("6",))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("files: [", ("not valid YAML", "line")),
+        ("\x00", ("not valid YAML",)),
+        ("", ("no `key: value` lines",)),
+        ("- a", ("no `key: value` lines",)),
+        ("name: a", ("`files`", "missing")),
+        ("{files: a, contxt: 3}", ("`contxt`", *KEYS)),
+        ("{files: a, folder: b}", ("`folder`",)),
+        ("{files: []}", ("`files`",)),
+        ("{files: a, context: many}", ("`context`", "'many'", "integer")),
+        ("{files: a, context: 0}", ("`context`",)),
+        ("{files: a, smoothing: 0}", ("`smoothing`", "greater than 0")),
+        ("{files: a, smoothing: 1.5}", ("`smoothing`",)),
+        ("{files: a, bad_neurons: keep}", ("`bad_neurons`", "'refuse' or 'drop'")),
+        ("{files: a, held_out: [0301]}", ("`held_out.0`", "quotes")),
+        ("{files: a, min_frames: 9, max_frames: 8}", ("`min_frames` 9", "`max_frames` 8")),
+    ],
+)
+def test_bad_descriptions(tmp_path, text, words):
+    refused(lambda: load_dataset(describe(tmp_path, text)), "mine.yaml", *words)
+
+
+def test_no_description(tmp_path):
+    refused(lambda: load_dataset(tmp_path / "none.yaml"), "none.yaml")
+
+
+# --- The files
+
+
+def test_paths_are_relative_to_the_description(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for name in ("b.nwb", "a.nwb", "deep/c.nwb"):
+        (tmp_path / name).touch()
+    dataset = load_dataset(describe(tmp_path, "files: ['*.nwb', '**/*.nwb']"))
+    assert dataset.paths() == [tmp_path / "a.nwb", tmp_path / "b.nwb", tmp_path / "deep/c.nwb"]
+
+
+def test_environment_variables(tmp_path, monkeypatch):
+    (tmp_path / "a.nwb").touch()
+    dataset = load_dataset(describe(tmp_path, "files: $HERE/*.nwb"))
+    monkeypatch.setenv("HERE", str(tmp_path))
+    assert dataset.paths() == [tmp_path / "a.nwb"]
+    monkeypatch.delenv("HERE")
+    refused(dataset.paths, "HERE", "export")
+    refused(load_dataset(describe(tmp_path, "files: a$")).paths, "lone `$`")
+
+
+def test_a_pattern_without_files(tmp_path):
+    plain_file(tmp_path / "a.nwb")
+    refused(load_dataset(describe(tmp_path, "files: ['*.nwb', '*.h5']")).paths, "*.h5", "`files`")
+
+
+# --- The sessions
+
+
+def test_read_sessions(tmp_path):
+    for name in ("b", "a"):
+        plain_file(tmp_path / f"{name}.nwb", session_id=name, subject=name.upper())
+    text = "{files: '*.nwb', context: 6, behaviour: lick, conditions: go, held_out: B}"
+    sessions = read_all(load_dataset(describe(tmp_path, text)))
+    assert [session.name for session in sessions] == ["a", "b"]
+    assert sessions[0].behaviour_names == ("lick",) and "go" in sessions[0].trials
+
+
+def test_duplicate_sessions(tmp_path):
+    for name in ("a", "b"):
+        plain_file(tmp_path / f"{name}.nwb")
+    refused(lambda: load_sessions(str(tmp_path / "*.nwb")), "a.nwb", "b.nwb", "'session'")
+
+
+def test_unknown_subject(tmp_path):
+    plain_file(tmp_path / "a.nwb")
+    dataset = load_dataset(describe(tmp_path, "{files: '*.nwb', context: 6, held_out: rat}"))
+    refused(lambda: read_all(dataset), "'rat'", "mouse")
+
+
+def test_trials_too_short_for_the_context(tmp_path):
+    plain_file(tmp_path / "a.nwb")
+    dataset = load_dataset(describe(tmp_path, "{files: '*.nwb', context: 6}"))
+    assert len(read_all(dataset, window=4)) == 1
+    refused(lambda: read_all(dataset, window=5), "10 frames", "need 11")
+
+
+def test_trials_of_other_lengths_are_left_out(tmp_path):
+    path = plain_file(tmp_path / "a.nwb", data=random_traces(95))
+    (session,) = load_sessions(str(path), conditions="go")
+    assert session.frames.tolist() == [10] * 9 + [5]
+    (long,), (short,) = load_sessions(str(path), min_frames=6), load_sessions(str(path), max_frames=9)
+    assert (long.frames.tolist(), short.frames.tolist()) == ([10] * 9, [5])
+    assert len(long.trials) == len(long.behaviour) == 9 and short.trials["start_time"].tolist() == [9.0]
+    refused(lambda: load_sessions(str(path), min_frames=11), "5 to 10 frames", "`min_frames`")
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+def test_bad_neurons(tmp_path, value):
+    data = random_traces(neurons=4)
+    data[:, 2] = value
+    path = plain_file(tmp_path / "a.nwb", data=data)
+    refused(lambda: load_sessions(str(path)), "1 neuron (2)", "bad_neurons: drop")
+    with pytest.warns(UserWarning, match=r"left out 1 neuron \(2\)"):
+        (session,) = load_sessions(str(path), bad_neurons="drop")
+    assert session.neurons["id"].tolist() == [100, 101, 103]
+    np.testing.assert_array_equal(np.concatenate(session.traces, axis=1).T, data[:, [0, 1, 3]])
+
+
+def test_load_sessions_without_files(tmp_path):
+    refused(lambda: load_sessions(str(tmp_path / "*.nwb")), "No file matches")
+    refused(lambda: load_sessions([]), "`files`")
+
+
+# --- What comes with calm
+
+
+@recordings
+def test_the_real_description():
+    dataset = load_dataset(ROOT / "data" / "s1_gonogo.yaml")
+    sessions = read_all(dataset)
+    assert len(sessions) == 19
+    held_out = [session for session in sessions if session.subject in dataset.held_out]
+    assert len(held_out) == 4
+    outcomes = {outcome for session in sessions for outcome in session.trials["outcome"]}
+    assert outcomes == {"hit", "miss", "FA", "CR"}
+
+
+def test_every_key_is_explained():
+    text = (ROOT / "data" / "README.md").read_text()
+    assert all(f"`{key}`" in text for key in KEYS)

@@ -1,0 +1,223 @@
+"""Properties of the split, the smoothing, the z-score and the refusals."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calm.data import session as sessions
+from calm.errors import CalmError
+
+COUNTS = st.integers(sessions.MIN_TRIALS, 1000)
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def with_traces(session, change):
+    """The session with `change(index, copy of trace)` as its traces."""
+    traces = tuple(change(index, trace.copy()) for index, trace in enumerate(session.traces))
+    return dataclasses.replace(session, traces=traces)
+
+
+def put(neurons, frames, value):
+    """A change of traces that writes `value` into some neurons and frames of the first trial."""
+
+    def change(index, trace):
+        if index == 0:
+            trace[neurons, frames] = value
+        return trace
+
+    return change
+
+
+@pytest.fixture
+def raw(make_session):
+    return make_session([18, 24, 31] * 5)
+
+
+@given(COUNTS, SEEDS)
+def test_split_is_70_15_15_and_leaves_no_part_empty(count, seed):
+    labels = sessions.split_trials(count, seed)
+    sizes = [labels.count(split) for split in sessions.SPLITS]
+    assert sum(sizes) == len(labels) == count
+    assert min(sizes) > 0
+    np.testing.assert_allclose(sizes, np.array([0.7, 0.15, 0.15]) * count, atol=1)
+
+
+@given(COUNTS, SEEDS)
+def test_split_follows_from_the_seed(count, seed):
+    assert sessions.split_trials(count, seed) == sessions.split_trials(count, seed)
+
+
+def test_split_changes_with_the_seed():
+    assert len({tuple(sessions.split_trials(100, seed)) for seed in range(20)}) == 20
+
+
+def test_every_trial_is_equally_likely_in_every_part():
+    labels = np.array([sessions.split_trials(20, seed) for seed in range(500)])
+    standard_error = np.sqrt(0.7 * 0.3 / 500)
+    np.testing.assert_allclose((labels == "train").mean(axis=0), 0.7, atol=4 * standard_error)
+
+
+def test_parts_are_disjoint_and_complete(raw):
+    prepared = sessions.prepare(raw, seed=3)
+    parts = [prepared.trials_of(split) for split in sessions.SPLITS]
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(len(raw.traces)))
+
+
+def test_training_frames_have_mean_zero_and_sd_one(raw):
+    prepared = sessions.prepare(raw, seed=0)
+    frames = np.concatenate([prepared.traces[trial] for trial in prepared.trials_of("train")], axis=1)
+    np.testing.assert_allclose(frames.mean(axis=1), 0, atol=1e-5)
+    np.testing.assert_allclose(frames.std(axis=1), 1, atol=1e-5)
+
+
+def test_scale_is_undone_by_the_recorded_mean_and_sd(raw):
+    prepared = sessions.prepare(raw, seed=0)
+    mean, sd = (prepared.neurons[column].to_numpy()[:, None] for column in ("mean", "sd"))
+    for trace, original in zip(prepared.traces, raw.traces, strict=True):
+        np.testing.assert_allclose(trace * sd + mean, original, atol=1e-5)
+
+
+def test_validation_and_test_trials_do_not_touch_the_scale(raw):
+    before = sessions.prepare(raw, seed=0, smoothing=0.3)
+    train = before.trials_of("train")
+    changed = dataclasses.replace(
+        with_traces(raw, lambda index, trace: trace if index in train else 100 + 7 * trace),
+        behaviour=tuple(
+            channels if index in train else 100 + 7 * channels for index, channels in enumerate(raw.behaviour)
+        ),
+    )
+    after = sessions.prepare(changed, seed=0, smoothing=0.3)
+    assert before.neurons.equals(after.neurons)
+    for trial in train:
+        np.testing.assert_array_equal(before.traces[trial], after.traces[trial])
+        np.testing.assert_array_equal(before.behaviour[trial], after.behaviour[trial])
+
+
+def test_missing_behaviour_stays_missing_and_does_not_touch_the_scale_of_the_rest(raw):
+    holed = tuple(channels.copy() for channels in raw.behaviour)
+    for channels in holed:
+        channels[3, 1] = np.nan
+    prepared = sessions.prepare(dataclasses.replace(raw, behaviour=holed), seed=0)
+    frames = np.concatenate([prepared.behaviour[trial] for trial in prepared.trials_of("train")])
+    np.testing.assert_allclose(np.nanmean(frames, axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(np.nanstd(frames, axis=0), 1, atol=1e-5)
+    assert all(np.array_equal(np.argwhere(np.isnan(channels)), [[3, 1]]) for channels in prepared.behaviour)
+
+
+@given(st.floats(0.01, 1), st.integers(0, 9))
+def test_impulse_decays_geometrically(weight, when):
+    impulse = np.zeros((1, 10))
+    impulse[0, when] = 1
+    expected = [0.0] * when + [(weight if when else 1) * (1 - weight) ** age for age in range(10 - when)]
+    np.testing.assert_allclose(sessions.smooth(impulse, weight)[0], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("frame", range(1, 18))
+def test_smoothing_is_causal(raw, frame):
+    changed = raw.traces[0].copy()
+    changed[:, frame:] += 1
+    before, after = (sessions.smooth(trace, 0.15) for trace in (raw.traces[0], changed))
+    np.testing.assert_array_equal(before[:, :frame], after[:, :frame])
+    assert np.all(before[:, frame:] != after[:, frame:])
+
+
+def test_smoothing_of_weight_one_changes_nothing(raw):
+    np.testing.assert_array_equal(sessions.smooth(raw.traces[0], 1.0), raw.traces[0])
+
+
+def test_smoothing_restarts_with_each_trial(raw):
+    smoothed = with_traces(raw, lambda _, trace: sessions.smooth(trace, 0.15))
+    for first, second in zip(
+        sessions.prepare(raw, seed=0, smoothing=0.15).traces, sessions.prepare(smoothed, seed=0).traces, strict=True
+    ):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_preparation_leaves_the_raw_session_as_it_is(raw):
+    before = raw.fingerprint()
+    sessions.prepare(raw, seed=0, smoothing=0.15)
+    assert raw.fingerprint() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put([1, 3], [0, 5], np.nan), r"NaN or infinite values in 2 neurons \(1, 3\)"),
+        (put([4], [2], np.inf), r"NaN or infinite values in 1 neuron \(4\)"),
+        (put([0, 1, 2, 3, 4], [0] * 5, np.nan), r"NaN or infinite values in 5 neurons \(0, 1, 2, 3, 4\)"),
+        (lambda _, trace: np.where(np.arange(5)[:, None] == 2, 0.1, trace), r"no change at all in 1 neuron \(2\)"),
+        (lambda index, trace: trace[:, : 11 if index == 6 else None], "trial 6 has 11 frames, .* need 12"),
+        (lambda _, trace: trace[:0], "no neurons"),
+    ],
+)
+def test_sessions_that_cannot_be_analysed_are_refused_by_name(raw, change, message):
+    broken = with_traces(raw, change)
+    broken = dataclasses.replace(broken, neurons=raw.neurons[: len(broken.traces[0])])
+    with pytest.raises(CalmError, match=f"uneven.*{message}"):
+        sessions.prepare(broken, seed=0, min_frames=12)
+
+
+def test_long_lists_of_neurons_are_cut_in_messages():
+    assert sessions.describe_neurons(np.arange(7)) == "7 neurons (0, 1, 2, 3, 4, ...)"
+
+
+@pytest.mark.parametrize(("trials", "message"), [(0, "no trials"), (sessions.MIN_TRIALS - 1, "6 trials are too few")])
+def test_too_few_trials_are_refused(make_session, trials, message):
+    with pytest.raises(CalmError, match=message):
+        sessions.prepare(make_session([20] * trials), seed=0)
+
+
+def test_shortest_allowed_trial_is_accepted(raw):
+    assert sessions.prepare(raw, seed=0, min_frames=18).frames.tolist() == raw.frames.tolist()
+
+
+def test_neurons_that_are_silent_in_training_only_are_refused(raw):
+    train = sessions.prepare(raw, seed=0).trials_of("train")
+    mute = np.arange(5)[:, None] == 2
+    silent = with_traces(raw, lambda index, trace: np.where(mute & (index in train), 0.0, trace))
+    with pytest.raises(CalmError, match=r"no change in the training trials in 1 neuron \(2\)"):
+        sessions.prepare(silent, seed=0)
+
+
+def test_behaviour_without_a_value_in_training_is_refused_by_name(raw):
+    train = sessions.prepare(raw, seed=0).trials_of("train")
+    holed = tuple(channels.copy() for channels in raw.behaviour)
+    for trial in train:
+        holed[trial][:, 1] = np.nan
+    with pytest.raises(CalmError, match="yaw has no value in the training trials"):
+        sessions.prepare(dataclasses.replace(raw, behaviour=holed), seed=0)
+
+
+def test_dropping_bad_neurons_leaves_the_others_untouched(raw):
+    broken = with_traces(raw, put([1, 3], [0, 5], np.nan))
+    bad, constant = sessions.bad_neurons(broken)
+    mended = sessions.drop_neurons(broken, bad)
+    assert bad.tolist() == [1, 3] and not len(constant)
+    assert mended.neurons["neuron"].tolist() == [0, 2, 4]
+    np.testing.assert_array_equal(mended.traces[0], raw.traces[0][[0, 2, 4]])
+    sessions.validate(mended)
+
+
+def test_fingerprint_is_that_of_the_content(raw, make_session):
+    assert raw.fingerprint() == make_session([18, 24, 31] * 5).fingerprint()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda raw: with_traces(raw, lambda index, trace: np.nextafter(trace, 9) if index == 14 else trace),
+        lambda raw: dataclasses.replace(raw, name="another"),
+        lambda raw: dataclasses.replace(raw, traces=raw.traces[::-1]),
+        lambda raw: dataclasses.replace(raw, traces=tuple(trace.reshape(-1, 5).T for trace in raw.traces)),
+        lambda raw: dataclasses.replace(raw, trials=raw.trials.assign(split="train")),
+    ],
+)
+def test_fingerprint_changes_with_data_name_and_split(raw, change):
+    assert change(raw).fingerprint() != raw.fingerprint()
+
+
+def test_fingerprint_changes_with_the_seed_of_the_split(raw):
+    assert sessions.prepare(raw, seed=0).fingerprint() != sessions.prepare(raw, seed=1).fingerprint()

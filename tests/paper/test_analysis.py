@@ -1,0 +1,270 @@
+"""Tuning gradients: axes that were put in are found, in-sample and left-out correlation, planes as scikit-learn's."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.preprocessing import RobustScaler
+
+from calm.errors import CalmError
+from calm.paper.embeddings.analysis import (
+    Embedded,
+    angle_between,
+    discriminant_plane,
+    find_gradients,
+    fit_axes,
+    fold_correlation,
+    principal_plane,
+    session_correlations,
+    standardise_embeddings,
+    whole_correlation,
+)
+from calm.paper.embeddings.readout import read_out, shuffled_read_outs
+from calm.paper.embeddings.shuffles import bootstrap_angles, permutation_p, shuffle_labels, shuffle_within
+
+
+def noise(neurons=200, channels=32, sessions=8, seed=0):
+    """Embeddings without anything in them, tuning, and the sessions of the neurons."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(neurons, channels)), rng.normal(size=(neurons, 2)), np.arange(neurons) % sessions
+
+
+def mixture(angle=90.0, neurons=600, channels=24, spread=1.0, seed=0):
+    """Embeddings that move along one direction with the first tuning and along another with the second.
+
+    `angle` is that between the directions, in degrees.
+    """
+    rng = np.random.default_rng(seed)
+    basis = np.linalg.qr(rng.normal(size=(channels, channels)))[0]
+    turn = np.radians(angle)
+    directions = np.stack([basis[0], np.cos(turn) * basis[0] + np.sin(turn) * basis[1]])
+    tuning = rng.normal(size=(neurons, 2))
+    embeddings = 3 * tuning @ directions + spread * rng.normal(size=(neurons, channels))
+    return embeddings, tuning, np.arange(neurons) % 10, directions
+
+
+def degrees(first, second):
+    cosine = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
+    return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+
+
+@pytest.mark.parametrize("angle", [90.0, 60.0, 110.0])
+def test_axes_that_were_put_in_are_found(angle):
+    embeddings, tuning, sessions, directions = mixture(angle, neurons=3000)
+    embedded = Embedded.prepare(embeddings, sessions, seed=0)
+    along = find_gradients(embedded, tuning, discriminant_plane).along
+    assert (whole_correlation(along, tuning) > 0.9).all()
+    # How embeddings change along an axis; the weights that read the axis off them are another thing.
+    changes = (along - along.mean(0)).T @ embeddings
+    for change, direction in zip(changes, directions, strict=True):
+        assert degrees(change, direction) < 5
+
+
+@pytest.mark.parametrize("angle", [60.0, 90.0, 130.0])
+def test_independent_tunings_have_orthogonal_axes_in_the_plane_however_their_directions_lie(angle):
+    embeddings, tuning, _, _ = mixture(angle, neurons=3000, spread=0.5)
+    features = standardise_embeddings(embeddings, np.arange(len(embeddings)))
+    assert abs(angle_between(fit_axes(features, tuning, discriminant_plane)[1]) - 90) < 5
+
+
+def test_tunings_that_go_together_have_axes_that_lie_together():
+    embeddings, tuning, _, directions = mixture(spread=0.5)
+    tuning[:, 1] += tuning[:, 0]  # correlation 0.71
+    embeddings = 3 * tuning @ directions + 0.5 * np.random.default_rng(1).normal(size=embeddings.shape)
+    features = standardise_embeddings(embeddings, np.arange(len(embeddings)))
+    assert angle_between(fit_axes(features, tuning, discriminant_plane)[1]) < 70
+
+
+def test_the_plane_is_scikit_learns():
+    embeddings, tuning, _, _ = mixture(70.0, neurons=100, spread=4.0)
+    features = standardise_embeddings(embeddings, np.arange(100))
+    reference = LinearDiscriminantAnalysis(n_components=2).fit(features, (tuning > 0) @ [1, 2]).transform(features)
+    found = features @ discriminant_plane(features, tuning)
+    found *= np.sign((found * reference).sum(0))
+    np.testing.assert_allclose(found / found.std(), reference / reference.std(), atol=1e-9)
+
+
+def test_no_direction_in_the_plane_follows_the_tuning_better_than_the_axis():
+    embeddings, tuning, sessions = noise()
+    found = find_gradients(Embedded.prepare(embeddings, sessions, seed=0), tuning, discriminant_plane)
+    best = whole_correlation(found.along, tuning)
+    turns = np.radians(np.arange(360))
+    everywhere = found.coordinates @ np.stack([np.cos(turns), np.sin(turns)])
+    for variable in range(2):
+        others = [np.corrcoef(coordinate, tuning[:, variable])[0, 1] for coordinate in everywhere.T]
+        assert max(others) <= best[variable] + 1e-12
+        assert max(others) == pytest.approx(best[variable], abs=1e-3)
+
+
+def test_embeddings_are_standardised_by_the_training_neurons_alone():
+    embeddings, _, _ = noise(neurons=150, channels=60)
+    train = np.arange(100)
+    found = standardise_embeddings(embeddings, train)
+    scaled = RobustScaler().fit(embeddings[train]).transform(embeddings)
+    reference = PCA(20, whiten=True, svd_solver="full").fit(scaled[train]).transform(scaled)
+    np.testing.assert_allclose(np.abs(found), np.abs(reference), atol=1e-8)
+    np.testing.assert_allclose(np.cov(found[train].T), np.eye(20), atol=1e-8)
+    embeddings[100:] *= 50
+    np.testing.assert_allclose(standardise_embeddings(embeddings, train)[train], found[train])
+
+
+def test_in_sample_correlation_of_noise_is_high_and_that_of_left_out_neurons_is_not():
+    whole, left_out = [], []
+    for seed in range(40):
+        embeddings, tuning, sessions = noise(neurons=100, seed=seed)
+        embedded = Embedded.prepare(embeddings, sessions, seed=0)
+        found = find_gradients(embedded, tuning, discriminant_plane)
+        whole.append(whole_correlation(found.along, tuning))
+        left_out.append(fold_correlation(embedded, found.left_out, tuning))
+    assert np.mean(whole) > 0.25
+    assert abs(np.mean(left_out)) < 0.06  # 80 values, each with an error of 0.13
+
+
+def test_left_out_neurons_of_a_real_gradient_follow_it():
+    embeddings, tuning, sessions, _ = mixture()
+    embedded = Embedded.prepare(embeddings, sessions, seed=0)
+    found = find_gradients(embedded, tuning, discriminant_plane)
+    assert (fold_correlation(embedded, found.left_out, tuning) > 0.9).all()
+    each = session_correlations(embedded, found.left_out, tuning)
+    assert list(each) == list(range(10)) and min(values.min() for values in each.values()) > 0.85
+    assert len(session_correlations(embedded, found.left_out, tuning, fewest=61)) == 0
+
+
+def test_a_left_out_neuron_has_no_part_in_its_axes():
+    embeddings, tuning, sessions = noise()
+    embedded = Embedded.prepare(embeddings, sessions, seed=0)
+    before = find_gradients(embedded, tuning, discriminant_plane).left_out
+    _, out, _ = embedded.folds[2]
+    tuning[out] *= -5
+    after = find_gradients(embedded, tuning, discriminant_plane).left_out
+    np.testing.assert_array_equal(after[out], before[out])
+    assert not np.allclose(after, before)
+
+
+def test_every_fold_has_its_share_of_every_session():
+    sessions = np.repeat([0, 1, 2], [50, 25, 75])
+    embedded = Embedded.prepare(np.random.default_rng(0).normal(size=(150, 12)), sessions, seed=3)
+    assert [np.bincount(sessions[out]).tolist() for _, out, _ in embedded.folds] == [[10, 5, 15]] * 5
+    assert sorted(np.concatenate([out for _, out, _ in embedded.folds])) == list(range(150))
+    assert all(set(train) | set(out) == set(range(150)) for train, out, _ in embedded.folds)
+
+
+def test_preferences_that_lie_apart_are_seen_in_principal_components():
+    embeddings, tuning, sessions, _ = mixture()
+    embedded = Embedded.prepare(embeddings, sessions, seed=0)
+    found = find_gradients(embedded, np.sign(tuning[:, :1]), principal_plane)
+    assert fold_correlation(embedded, found.left_out, np.sign(tuning[:, :1]))[0] > 0.7
+    first = PCA(2).fit(RobustScaler().fit_transform(embeddings)).transform(RobustScaler().fit_transform(embeddings))
+    for mine, reference in zip(found.coordinates.T, first.T, strict=True):
+        assert abs(np.corrcoef(mine, reference)[0, 1]) == pytest.approx(1)
+
+
+def test_too_few_neurons_or_preferences_are_refused():
+    embeddings, tuning, sessions = noise(neurons=19)
+    with pytest.raises(CalmError, match="19 tuned neurons are too few"):
+        Embedded.prepare(embeddings, sessions, seed=0)
+    embeddings, tuning, sessions = noise(neurons=30)
+    tuning[:, 1] = np.abs(tuning[:, 1])
+    with pytest.raises(CalmError, match="of one preference"):
+        find_gradients(Embedded.prepare(embeddings, sessions, seed=0), tuning, discriminant_plane)
+
+
+# --- Shuffles
+
+
+def test_a_shuffle_keeps_every_neuron_in_its_session():
+    sessions = np.random.default_rng(0).integers(0, 4, 60)
+    order = shuffle_within(sessions, np.random.default_rng(1))
+    assert sorted(order) == list(range(60))
+    np.testing.assert_array_equal(sessions[order], sessions)
+    assert (order != np.arange(60)).sum() > 40
+
+
+def test_every_order_within_a_session_is_equally_likely():
+    rng, sessions = np.random.default_rng(0), np.array([0, 1, 0, 0])
+    counts = {}
+    for _ in range(6000):
+        order = tuple(shuffle_within(sessions, rng)[[0, 2, 3]])
+        counts[order] = counts.get(order, 0) + 1
+    assert len(counts) == 6 and all(abs(count - 1000) < 120 for count in counts.values())
+
+
+def test_draw_0_is_what_is_observed():
+    embeddings, tuning, sessions = noise()
+    embedded = Embedded.prepare(embeddings, sessions, seed=0)
+    found = find_gradients(embedded, tuning, discriminant_plane)
+    draws = shuffle_labels(embedded, tuning, discriminant_plane, draws=3, seed=0)
+    np.testing.assert_allclose(draws.whole[0], whole_correlation(found.along, tuning))
+    np.testing.assert_allclose(draws.left_out[0], fold_correlation(embedded, found.left_out, tuning))
+    assert draws.angle[0] == pytest.approx(angle_between(found.axes))
+    assert draws.whole.shape == draws.left_out.shape == (4, 2)
+
+
+def test_p_counts_the_observed_value():
+    assert permutation_p(np.array([1.0, 0.0, 0.5, 1.0, 0.2])) == 2 / 5
+    assert permutation_p(np.array([2.0, 0.0, 0.5, 1.0, 0.2])) == 1 / 5
+    assert permutation_p(np.array([-1.0, 0.0, 0.5, 1.0, 0.2])) == 1
+
+
+def test_p_is_uniform_where_there_is_nothing():
+    ps = {"whole": [], "left_out": []}
+    for seed in range(150):
+        # Sessions differ in both embeddings and tuning, which is no gradient within them.
+        embeddings, tuning, sessions = noise(neurons=60, channels=8, sessions=4, seed=seed)
+        embeddings[:, 0] += sessions
+        tuning[:, 0] += 0.5 * sessions
+        embedded = Embedded.prepare(embeddings, sessions, seed=0)
+        draws = shuffle_labels(embedded, tuning, discriminant_plane, draws=19, seed=seed)
+        for statistic, found in ps.items():
+            found.append(permutation_p(getattr(draws, statistic)[:, 0]))
+    within_step = np.random.default_rng(0).random(150) / 20  # p has 20 values, a uniform number has all
+    for found in ps.values():
+        assert stats.kstest(np.array(found) - within_step, "uniform").pvalue > 0.05
+
+
+def test_a_real_gradient_is_beyond_every_shuffle():
+    embeddings, tuning, sessions, _ = mixture(neurons=150, spread=4.0)
+    embedded = Embedded.prepare(embeddings, sessions, seed=0)
+    draws = shuffle_labels(embedded, tuning, discriminant_plane, draws=99, seed=0)
+    assert [permutation_p(values) for values in (*draws.whole.T, *draws.left_out.T)] == [0.01] * 4
+
+
+def test_resampled_angles_lie_around_the_observed_one_and_closer_with_more_neurons():
+    widths = []
+    for neurons in (100, 900):
+        embeddings, tuning, sessions, _ = mixture(neurons=neurons, spread=3.0)
+        embedded = Embedded.prepare(embeddings, sessions, seed=0)
+        low, high = np.percentile(bootstrap_angles(embedded, tuning, discriminant_plane, draws=50, seed=0), [2.5, 97.5])
+        assert low < angle_between(find_gradients(embedded, tuning, discriminant_plane).axes) < high
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 2
+
+
+def test_resampling_draws_neurons_of_the_same_session(monkeypatch):
+    sessions = np.array([2, 0, 1, 0, 2, 2] * 5)
+    embeddings = np.column_stack([sessions, np.arange(30), np.random.default_rng(0).normal(size=(30, 6))])
+    tuning = np.random.default_rng(1).normal(size=(30, 2))
+    seen = []
+    monkeypatch.setattr(
+        "calm.paper.embeddings.shuffles.standardise_embeddings",
+        lambda drawn, train: seen.append(drawn) or drawn - drawn.mean(0),
+    )
+    bootstrap_angles(Embedded.prepare(embeddings, sessions, seed=0), tuning, principal_plane, draws=5, seed=0)
+    assert all((drawn[:, 0] == sessions).all() for drawn in seen)
+    assert len({tuple(drawn[:, 1]) for drawn in seen}) == 5
+
+
+# --- Read-outs
+
+
+def test_a_read_out_finds_what_is_there_and_nothing_else():
+    embeddings, tuning, sessions = noise(neurons=300)
+    hidden = embeddings @ np.random.default_rng(2).normal(size=32)
+    targets = np.column_stack([hidden + 0.1 * tuning[:, 0], tuning[:, 1]])
+    embedded = Embedded.prepare(embeddings, sessions, seed=0)
+    found = read_out(embedded, targets)
+    assert found[0] > 0.99 and abs(found[1]) < 0.2
+    draws = shuffled_read_outs(embedded, targets, draws=19, seed=0)
+    np.testing.assert_allclose(draws[0], found)
+    assert permutation_p(draws[:, 0]) == 1 / 20 and np.abs(draws[1:]).mean() < 0.1

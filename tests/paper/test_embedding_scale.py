@@ -1,0 +1,105 @@
+"""The transformer at smaller scales: what is less, what stays, and that a full share is the training itself."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from calm.config import SimulationConfig
+from calm.data.session import prepare
+from calm.paper.embeddings.embedding_rows import READ_OUT_CORR
+from calm.paper.embeddings.embedding_scale import (
+    CHANCE,
+    FORECAST,
+    SCALES,
+    read_outs_of,
+    train_scales,
+    with_fewer_epochs,
+    with_fewer_neurons,
+    with_fewer_trials,
+)
+from calm.profile import load_profile
+from calm.recordings import Recordings
+from calm.synthetic.network import simulate
+from calm.training.stages import train_quantizer, train_transformer
+
+NEURONS = 24
+
+
+@pytest.fixture(scope="module")
+def sessions():
+    """Two simulated networks whose trials are of two kinds, at random."""
+    config = SimulationConfig(trials=16, neurons=NEURONS, frames=60)
+    return [with_kinds(simulate(config, seed).session, seed) for seed in (0, 1)]
+
+
+def with_kinds(session, seed):
+    kinds = np.random.default_rng(seed).permutation([0, 1] * (len(session.trials) // 2))
+    return prepare(dataclasses.replace(session, trials=session.trials.assign(kind=kinds)), seed=0)
+
+
+@pytest.fixture
+def profile():
+    smoke = load_profile("smoke")
+    once = {"epochs": 2, "validate_every": 1}
+    return smoke.model_copy(
+        update={name: getattr(smoke, name).model_copy(update=once) for name in ("quantizer_fit", "dat_fit")}
+    )
+
+
+def test_fewer_training_trials_are_seen_more_often_and_the_others_stay(sessions, profile):
+    (half, _), scaled = with_fewer_trials(sessions, profile, 0.5, 0)
+    train = sessions[0].trials_of("train")
+    assert len(half.trials_of("train")) == round(len(train) / 2) and set(half.trials_of("train")) < set(train)
+    assert scaled.dat_fit.epochs == 2 * profile.dat_fit.epochs and scaled.dat_fit.validate_every == 2
+    for split in ("val", "test"):
+        np.testing.assert_array_equal(half.trials_of(split), sessions[0].trials_of(split))
+
+
+def test_fewer_neurons_keep_their_traces_and_the_number_of_trials_of_a_step(sessions, profile):
+    (half, _), scaled = with_fewer_neurons(sessions, profile, 0.5, 0)
+    assert len(half.neurons) == NEURONS // 2 and scaled.dat_fit.epochs == profile.dat_fit.epochs
+    assert scaled.dat_fit.rows // len(half.neurons) == profile.dat_fit.rows // NEURONS
+    rows = {tuple(trace) for trace in sessions[0].traces[3]}
+    assert {tuple(trace) for trace in half.traces[3]} < rows
+
+
+def test_what_is_kept_of_a_smaller_share_is_kept_of_a_larger_one(sessions, profile):
+    (small, _), (large, _) = (with_fewer_neurons(sessions, profile, share, 0)[0] for share in (0.25, 0.75))
+    assert {tuple(trace) for trace in small.traces[0]} < {tuple(trace) for trace in large.traces[0]}
+
+
+def test_there_is_at_least_one_epoch(sessions, profile):
+    assert with_fewer_epochs(sessions, profile, 0.1, 0)[1].dat_fit.epochs == 1
+
+
+@pytest.mark.parametrize("part", SCALES)
+def test_all_of_it_changes_neither_input_nor_numbers(sessions, profile, part):
+    same, scaled = SCALES[part](sessions, profile, 1.0, 0)
+    assert scaled == profile
+    assert [each.fingerprint() for each in same] == [each.fingerprint() for each in sessions]
+
+
+def test_every_scale_is_trained_once_and_the_full_one_is_the_known_training(sessions, profile, tmp_path):
+    recordings = Recordings("mine", sessions, [], profile)
+    quantizer = train_quantizer(sessions, profile, seed=0, runs=tmp_path)
+    known = train_transformer(quantizer, sessions, profile, seed=0, runs=tmp_path)
+    rows = train_scales(quantizer, recordings, profile, [0.5], seed=0, runs=tmp_path, draws=9)
+    trained = [folder for folder in tmp_path.glob("dat-*") if folder.is_dir()]
+    assert len(trained) == 1 + len(SCALES)
+    full = rows[rows["share"] == 1]
+    assert set(full.loc[full["metric"] == FORECAST, "value"]) == {known.score}
+    direct = read_outs_of(known.model, sessions, recordings, 9, 0)
+    for part, own in full.groupby("part"):
+        read = own[own["metric"] != FORECAST]
+        assert list(zip(read["variant"], read["metric"], read["value"], strict=True)) == direct, part
+    half = rows[(rows["part"] == "neurons") & (rows["share"] == 0.5)]
+    assert set(half["n"]) == {NEURONS} and set(rows["metric"]) == {READ_OUT_CORR, CHANCE, FORECAST}
+
+
+def test_a_scale_with_too_few_neurons_keeps_its_forecasts(sessions, profile, tmp_path):
+    recordings = Recordings("mine", sessions[:1], [], profile)
+    quantizer = train_quantizer(sessions[:1], profile, seed=0, runs=tmp_path)
+    rows = train_scales(quantizer, recordings, profile, [0.25], seed=0, runs=tmp_path, draws=9)
+    few = rows[(rows["part"] == "neurons") & (rows["share"] == 0.25)]
+    assert list(few["metric"]) == [FORECAST] and READ_OUT_CORR in set(rows["metric"])

@@ -1,0 +1,153 @@
+"""The results table, what is written beside it, and provenance."""
+
+import json
+import subprocess
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from calm.errors import CalmError
+from calm.paper.provenance import code_state, provenance, read_provenance, update_provenance, without_folders
+from calm.paper.results import COLUMNS, Row, TrialRow, read_item, read_results, save_item, summarise, table
+
+
+def rows_of(item, values, **changes):
+    """One row per session."""
+    fixed = {"dataset": "simulation", "split": "test", "method": "CalM", "variant": "", "metric": "corr", "n": 4}
+    fixed |= {"seed": 0} | changes
+    return [Row(item=item, session=f"s{index}", value=value, **fixed) for index, value in enumerate(values)]
+
+
+@pytest.fixture
+def figure():
+    drawn, axes = plt.subplots()
+    axes.plot([1, 2, 3])
+    yield drawn
+    plt.close(drawn)
+
+
+def test_columns_are_the_contract():
+    assert ",".join(COLUMNS) == "item,dataset,split,session,method,variant,metric,value,n,seed"
+    assert list(table([TrialRow(trial=3, **vars(rows_of("fig3b_trials", [0.5])[0]))])) == [*COLUMNS, "trial"]
+
+
+def test_what_is_saved_is_read_back(tmp_path):
+    first, second = table(rows_of("fig3b", [1 / 3, np.nan])), table(rows_of("fig1b", [0.1], variant="NA"))
+    for item, rows in (("fig3b", first), ("fig1b", second)):
+        save_item(tmp_path, item, rows, None, {})
+    pd.testing.assert_frame_equal(read_item(tmp_path / "fig3b.csv"), first, check_dtype=False)
+    pd.testing.assert_frame_equal(
+        read_results(tmp_path), pd.concat([second, first], ignore_index=True), check_dtype=False
+    )
+
+
+def test_single_trials_and_reports_are_not_among_the_results(tmp_path):
+    save_item(tmp_path, "fig3b", table(rows_of("fig3b", [0.5])), None, {})
+    save_item(tmp_path, "fig3b_trials", table(rows_of("fig3b_trials", [0.5])).assign(trial=0), None, {})
+    (tmp_path / "report.csv").write_text("item,paper,ours\nfig3b,1,2\n")
+    assert set(read_results(tmp_path)["item"]) == {"fig3b"}
+
+
+def test_an_empty_folder_has_a_table_without_rows(tmp_path):
+    assert list(read_results(tmp_path)) == COLUMNS and len(read_results(tmp_path)) == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "complaint"),
+    [
+        (table(rows_of("fig3b", [0.5])).drop(columns="metric"), "metric"),
+        (table(rows_of("fig1b", [0.5])), "fig1b"),
+        (table(rows_of("fig3b", [0.5]) * 2), "twice"),
+    ],
+)
+def test_malformed_results_are_refused(tmp_path, rows, complaint):
+    with pytest.raises(CalmError, match=complaint):
+        save_item(tmp_path, "fig3b", rows, None, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_figures_carry_provenance_and_are_reproducible(tmp_path, figure):
+    made_with = {"seed": 3, "config": {"width": 64}}
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        save_item(folder, "fig3b", table(rows_of("fig3b", [0.5])), figure, made_with)
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["fig3b.csv", "fig3b.pdf", "fig3b.png"]
+    with Image.open(tmp_path / "a" / "fig3b.png") as image:
+        assert json.loads(image.text["provenance"]) == made_with
+        assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    for name in ("fig3b.csv", "fig3b.pdf", "fig3b.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert b"/Keywords" in (tmp_path / "a" / "fig3b.pdf").read_bytes()
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, figure, monkeypatch):
+    rows = table(rows_of("fig3b", [0.5]))
+    save_item(tmp_path, "fig3b", rows, figure, {})
+    before = (tmp_path / "fig3b.png").read_bytes()
+
+    def fail(file, **_):
+        file.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(figure, "savefig", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_item(tmp_path, "fig3b", rows, figure, {})
+    assert (tmp_path / "fig3b.png").read_bytes() == before
+
+
+def test_summary_counts_sessions_not_seeds():
+    rows = table([*rows_of("fig3b", [0.2, 0.4]), *rows_of("fig3b", [0.4, 0.6], seed=1)])
+    summary = summarise(rows).iloc[0]
+    assert summary["n"] == 2
+    assert summary["mean"] == pytest.approx(0.4)
+    assert summary["sem"] == pytest.approx(np.std([0.3, 0.5], ddof=1) / np.sqrt(2))
+    assert np.isnan(summarise(table(rows_of("fig3b", [0.2])))["sem"].iloc[0])
+
+
+def test_provenance_says_what_and_not_who(tmp_path):
+    config = {"width": 64, "data": str(tmp_path / "mine.nwb"), "files": [tmp_path / "a", "C:\\Users\\me\\b", "~/c"]}
+    entry = provenance(config, 3, {"s0": "ab12"}, time.time() - 2)
+    assert entry["config"] == {"width": 64, "data": "mine.nwb", "files": ["a", "b", "c"]}
+    assert entry["seed"] == 3 and entry["data"] == {"s0": "ab12"} and entry["threads"] >= 1
+    assert 2 <= entry["wall_time_s"] < 10
+    assert {"python", "torch", "numpy"} <= set(entry["packages"])
+    assert str(tmp_path) not in json.dumps(entry)
+
+
+def test_relative_paths_and_numbers_stay():
+    kept = {"file": "data/one.yaml", "rate": 0.1, "none": None, "flag": True}
+    assert without_folders(kept) == kept
+
+
+def git(folder, *arguments):
+    who = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
+    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_code_state_follows_the_repository(tmp_path):
+    module = tmp_path / "calm" / "module.py"
+    module.parent.mkdir()
+    module.write_text("x = 1\n")
+    assert code_state(module) == {"commit": None, "dirty": None}
+    git(tmp_path, "init")
+    assert code_state(module) == {"commit": None, "dirty": None}
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    clean = code_state(module)
+    assert len(clean["commit"]) == 40 and clean["dirty"] is False
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "fig3b.csv").write_text("made by a run\n")
+    assert code_state(module) == clean
+    module.write_text("x = 2\n")
+    assert code_state(module) == {**clean, "dirty": True}
+
+
+def test_items_are_updated_one_by_one(tmp_path):
+    path = tmp_path / "figures" / "provenance.json"
+    assert read_provenance(path) == {}
+    for item, seed in (("fig3b", 0), ("fig1b", 1), ("fig3b", 2)):
+        update_provenance(path, item, {"seed": seed})
+    assert read_provenance(path) == {"fig1b": {"seed": 1}, "fig3b": {"seed": 2}}

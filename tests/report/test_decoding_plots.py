@@ -1,0 +1,99 @@
+"""Panels of decoding draw the numbers they are given, each channel in its own Axes."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from calm.errors import CalmError
+from calm.paper import plots
+from calm.paper.experiments.decoding_scores import ShareRow
+from calm.paper.plots.decoding import channel_bars, decoded_traces, share_curve
+from calm.paper.results import Row, table
+
+pytestmark = pytest.mark.usefixtures("drawing")
+
+CHANNELS = ("pitch", "roll", "yaw")
+LEVELS = {("GLM", ""): 0.2, ("CalM", "linear head"): 0.4, ("CalM", "GLU head"): 0.6}
+FIXED = {"item": "fig4b", "dataset": "cohort", "split": "test", "n": 5, "seed": 0}
+
+
+def score_rows(levels, sessions=3):
+    """R2 of each method, higher by 0.1 from channel to channel and by 0.01 from session to session."""
+    return [
+        Row(
+            **{"session": f"s{session}", "method": method, "variant": variant, "metric": f"r2 {channel}"},
+            **{"value": level + 0.1 * step + 0.01 * session, **FIXED},
+        )
+        for (method, variant), level in levels.items()
+        for session in range(sessions)
+        for step, channel in enumerate(CHANNELS)
+    ]
+
+
+def test_each_channel_has_its_own_bars():
+    _, axes = plt.subplots(1, 3, sharey=True)
+    channel_bars(list(axes), table(score_rows(LEVELS)), ["GLM", "CalM"], CHANNELS, "R²", "r2")
+    for step, panel in enumerate(axes):
+        heights = [bar.get_height() for bar in panel.patches]
+        assert heights == pytest.approx([0.1 * step + level for level in (0.21, 0.41, 0.61)])
+        assert panel.get_title() == CHANNELS[step] and panel.get_ylabel() == ("" if step else "R²")
+        assert "n = 3 sessions" in panel.get_xlabel()
+
+
+def test_ceilings_are_drawn_in_each_channel_and_named_once():
+    figure, axes = plt.subplots(1, 3)
+    rows = score_rows({**LEVELS, ("ceiling", "known rates"): 0.65})
+    channel_bars(list(axes), table(rows), ["GLM"], CHANNELS, "R²", "r2")
+    for step, panel in enumerate(axes):
+        assert any(np.allclose(line.get_ydata(), 0.66 + 0.1 * step) for line in panel.lines)
+        assert panel.get_legend() is None
+    assert [text.get_text() for text in figure.legends[0].texts] == ["ceiling, known rates"]
+
+
+def test_a_session_without_a_score_is_no_dot_and_a_channel_without_any_is_refused():
+    rows = [row for row in score_rows(LEVELS) if row.metric == "r2 pitch"]
+    undefined = [Row(**{**vars(row), "value": float("nan"), "session": "still"}) for row in rows[:1]]
+    _, axes = plt.subplots()
+    channel_bars([axes], table(rows + undefined), ["GLM"], ["pitch"], "R²", "r2")
+    assert "n = 3 sessions" in axes.get_xlabel()
+    with pytest.raises(CalmError, match="There is no r2 of yaw"):
+        channel_bars([axes], table(rows), ["GLM"], ["yaw"], "R²", "r2")
+    with pytest.raises(CalmError, match="POYO"):
+        channel_bars([axes], table(rows), ["POYO+"], ["pitch"], "R²", "r2")
+
+
+def test_decoded_behaviour_starts_with_the_trial_and_may_end_before_it():
+    figure, axes = plt.subplots(2, 1)
+    time, true = np.arange(10) * 0.2, np.random.default_rng(0).normal(size=(10, 2))
+    decoded = {"CalM, GLU head": true[:8] + 1, "CalM, linear head": true[:8] - 1, "GLM": true}
+    decoded_traces(list(axes), time, true, decoded, ["pitch", "yaw"])
+    drawn = {line.get_label(): line for line in axes[1].lines}
+    np.testing.assert_array_equal(drawn["CalM, GLU head"].get_xdata(), time[:8])
+    np.testing.assert_array_equal(drawn["CalM, GLU head"].get_ydata(), true[:8, 1] + 1)
+    np.testing.assert_array_equal(drawn["true"].get_ydata(), true[:, 1])
+    styles = {name: (line.get_color(), line.get_linestyle()) for name, line in drawn.items()}
+    assert len(set(styles.values())) == 4 and styles["CalM, GLU head"][0] == styles["CalM, linear head"][0]
+    assert [panel.get_ylabel() for panel in axes] == ["pitch\n(z-score)", "yaw\n(z-score)"]
+    assert [text.get_text() for text in figure.legends[0].texts] == ["true", *decoded]
+
+
+@pytest.mark.parametrize("sessions", [1, 3])
+def test_the_curve_is_the_mean_over_sessions_at_each_share(sessions):
+    shares = (1.0, 0.05, 0.25)
+    rows = [
+        ShareRow(**{**vars(row), "value": row.value * share}, share=share)
+        for row in score_rows(LEVELS, sessions)
+        for share in shares
+        if row.metric == "r2 pitch"
+    ]
+    figure, axes = plt.subplots(figsize=(plots.COLUMN, 2.6))
+    share_curve(axes, table(rows), "R²")
+    lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+    assert set(lines) == {"GLM", "CalM, linear head", "CalM, GLU head"}
+    np.testing.assert_allclose(lines["GLM"].get_xdata(), [5, 25, 100])
+    level = 0.2 + 0.01 * (sessions - 1) / 2
+    np.testing.assert_allclose(lines["GLM"].get_ydata(), [0.05 * level, 0.25 * level, level])
+    assert lines["CalM, linear head"].get_linestyle() == "--" and lines["CalM, GLU head"].get_linestyle() == "-"
+    assert ("n = 3 sessions" if sessions > 1 else "n = 1 session") in axes.get_xlabel()
+    figure.canvas.draw()
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["5", "25", "100"]

@@ -1,0 +1,131 @@
+"""Panels draw the numbers they are given; nothing hides data."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from calm.errors import CalmError
+from calm.paper import plots
+from calm.paper.results import Row, table
+
+pytestmark = pytest.mark.usefixtures("drawing")
+
+
+@pytest.fixture
+def scores():
+    levels = {("decay", ""): 0.2, ("CalM", "greedy"): 0.4, ("CalM", "mean of 4"): 0.6, ("ceiling", "known state"): 0.7}
+    fixed = {"item": "fig3b", "dataset": "simulation", "split": "test", "metric": "corr", "n": 5, "seed": 0}
+    return table(
+        [
+            Row(session=f"s{session}", method=method, variant=variant, value=level + 0.01 * session, **fixed)
+            for (method, variant), level in levels.items()
+            for session in range(3)
+        ]
+    )
+
+
+def test_bars_show_means_errors_sessions_and_ceilings(scores):
+    _, axes = plt.subplots()
+    plots.bars(axes, scores, ["CalM", "decay"], "correlation")
+    assert [bar.get_height() for bar in axes.patches] == pytest.approx([0.41, 0.61, 0.21])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["CalM\ngreedy", "CalM\nmean of 4", "decay"]
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [len(line.get_ydata()) for line in dots] == [3, 3, 3]
+    assert any(np.allclose(line.get_ydata(), 0.71) for line in axes.lines)
+    assert "n = 3 sessions" in axes.get_xlabel()
+
+
+def test_bars_of_one_session_have_no_whiskers(scores):
+    _, axes = plt.subplots()
+    plots.bars(axes, scores[scores["session"] == "s0"], ["decay"], "correlation")
+    assert axes.get_xlabel() == "n = 1 session"
+    assert len(axes.patches) == 1
+
+
+def test_bars_by_split(scores):
+    rows = pd.concat([scores[scores["method"] == "decay"].assign(split=split) for split in ("train", "val", "test")])
+    _, axes = plt.subplots()
+    plots.bars(axes, rows, ["train", "val", "test"], "correlation", category="split")
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["train", "val", "test"]
+
+
+def test_a_method_without_results_is_named(scores):
+    with pytest.raises(CalmError, match="POCO"):
+        plots.bars(plt.subplots()[1], scores, ["CalM", "POCO"], "correlation")
+
+
+def test_a_method_has_one_colour_and_methods_of_a_figure_differ():
+    forecasting = ["CalM", "POCO", "TCN", "PatchTST", "iTransformer", "ridge VAR", "persistence", "decay", "mean trial"]
+    decoding = ["CalM", "POYO+", "TCN", "GLM", "RRR"]
+    for methods in (forecasting, decoding):
+        assert len({plots.colour(method) for method in methods}) == len(methods)
+    assert plots.colour("CalM, mean of 64") == plots.colour("CalM")
+
+
+def test_forecasts_lie_at_the_end_of_the_trial():
+    figure, axes = plt.subplots(2, 1)
+    time, true = np.arange(10) * 0.2, np.random.default_rng(0).normal(size=(2, 10))
+    plots.example_traces(list(axes), time, true, {"CalM": true[:, 6:]}, 1.2, (true[:, 6:] - 1, true[:, 6:] + 1))
+    drawn = {line.get_label(): line for line in axes[1].lines}
+    np.testing.assert_array_equal(drawn["CalM"].get_xdata(), time[6:])
+    np.testing.assert_array_equal(drawn["CalM"].get_ydata(), true[1, 6:])
+    assert [text.get_text() for text in figure.legends[0].texts] == ["context", "true", "80 % of samples", "CalM"]
+
+
+def test_reconstructions_state_their_correlation():
+    _, axes = plt.subplots(2, 1)
+    true = np.random.default_rng(0).normal(size=(2, 10))
+    plots.reconstructions(list(axes), np.arange(10) * 0.2, true, true, np.array([0.98, 0.5]))
+    assert [panel.get_title(loc="right") for panel in axes] == ["r = 0.98", "r = 0.50"]
+
+
+def test_epochs_without_validation_are_left_out_of_the_curve():
+    figure, axes = plt.subplots()
+    history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "val": [0.1, np.nan, 0.3]})
+    plots.loss_curves(axes, history, "rollout correlation")
+    assert figure.axes[1].lines[0].get_xdata().tolist() == [1, 3]
+
+
+def test_codebook_usage_counts_codes_and_sums_to_all_tokens():
+    _, axes = plt.subplots()
+    plots.codebook_usage(axes, np.array([0, 30, 10, 60]))
+    assert [bar.get_height() for bar in axes.patches] == [60, 30, 10, 0]
+    assert "3 of 4 in use" in axes.get_xlabel()
+
+
+@pytest.fixture
+def fading():
+    """Two sessions, three lines, twenty moments."""
+    levels = [("CalM", "expected", 0.7), ("ridge VAR", "", 0.6), ("ceiling", "known state", 0.9)]
+    return pd.DataFrame(
+        [
+            {
+                "session": session,
+                "method": method,
+                "variant": variant,
+                "seconds": 0.2 * lag,
+                "value": level + 0.1 * session,
+            }
+            for method, variant, level in levels
+            for session in (0, 1)
+            for lag in range(1, 21)
+        ]
+    )
+
+
+def test_fading_is_drawn_as_the_mean_over_sessions(fading):
+    _, axes = plt.subplots()
+    plots.correlation_over_time(axes, fading)
+    lines = {line.get_label(): line for line in axes.lines}
+    np.testing.assert_allclose(lines["CalM, expected"].get_ydata(), 0.75)
+    np.testing.assert_allclose(lines["CalM, expected"].get_xdata(), 0.2 * np.arange(1, 21))
+    assert lines["ceiling, known state"].get_linestyle() == "--" and lines["ridge VAR"].get_linestyle() == "-"
+
+
+def test_legends_stand_above_the_data(fading):
+    figure, axes = plt.subplots(figsize=(plots.COLUMN, 2.4))
+    plots.correlation_over_time(axes, fading)
+    figure.canvas.draw()
+    assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1
+    assert axes.get_legend().get_window_extent().y1 <= figure.bbox.y1

@@ -1,0 +1,188 @@
+"""What the networks share: windows, rollouts in blocks, batches of forecasts, training and the search."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from linear_systems import noise_free_session
+
+from calm.baselines.itransformer import ITransformer
+from calm.baselines.poco import POCO
+from calm.baselines.tcn import TCN
+from calm.baselines.validation import compared_trials, validation_correlation
+from calm.config import FitConfig, ForecastConfig, ITransformerConfig, POCOConfig, TCNConfig
+from calm.data.session import cut_trials
+from calm.errors import CalmError
+from calm.models.interfaces import BlockNetwork
+from calm.training.networks import NetworkForecaster, adapt_network, train_network, window_batches
+from calm.training.search import search
+from calm.training.stages import Trained
+
+FORECAST = ForecastConfig(context=12, rows=20)
+SMALL = ITransformerConfig(width=8, layers=1, heads=2, ffn=16, horizon=6)
+FIT = FitConfig(epochs=2, rows=64, learning_rate=1e-3)
+
+
+class Drift(ITransformer):
+    """Each neuron goes on in steps of one; remembers the batches it was given."""
+
+    def __init__(self):
+        super().__init__(SMALL, 3, {"any": 4})
+        self.sizes = []
+
+    def forecast(self, session, contexts, horizon):
+        self.sizes.append(len(contexts))
+        return contexts[..., -1:] + torch.arange(1, horizon + 1)
+
+
+@pytest.fixture(scope="module")
+def session():
+    return noise_free_session(neurons=4, trials=30, frames=20, seed=0)
+
+
+class Growing(BlockNetwork):
+    """Adds what it sees to its last frame; remembers it."""
+
+    def __init__(self, block):
+        super().__init__(SMALL.model_copy(update={"horizon": block}), 5)
+        self.seen = []
+
+    def forward(self, contexts):
+        self.seen.append(contexts)
+        change = contexts.sum(-1, keepdim=True) * torch.ones(self.config.horizon, dtype=torch.float64)
+        return contexts[..., -1:] + change
+
+
+def test_a_rollout_reads_the_newest_frames_whatever_the_block():
+    contexts, network = torch.randn(2, 3, 8, dtype=torch.float64), Growing(3)
+    frames = contexts
+    for _ in range(7):
+        frames = torch.cat([frames, network(frames[..., -5:])[..., :1]], dim=-1)
+    assert torch.equal(Growing(1).forecast("any", contexts, 7), frames[..., 8:])
+    network.seen.clear()
+    found = network.forecast("any", contexts, 7)
+    assert found.shape == (2, 3, 7) and [seen.shape[-1] for seen in network.seen] == [5, 5, 5]
+    assert torch.equal(torch.cat([contexts, found], dim=-1)[..., 9:14], network.seen[2])
+
+
+@pytest.mark.parametrize("window", [None, 20, 9])
+def test_windows_are_stretches_of_training_trials_each_once_an_epoch(session, window):
+    batches = window_batches([session], window, FIT, seed=3)
+    found = torch.cat([batch.traces for batch in batches]).numpy()
+    trials = [session.traces[trial] for trial in session.trials_of("train")]
+    length = window or 20
+    assert found.shape == (len(trials), 4, length)
+    stretches = {trace[:, start : start + length].tobytes(): i for i, trace in enumerate(trials) for start in range(12)}
+    assert sorted(stretches[np.ascontiguousarray(each).tobytes()] for each in found) == list(range(len(trials)))
+    assert all(len(batch.traces) <= 64 // 4 for batch in batches)
+
+
+def test_windows_start_elsewhere_in_each_epoch_and_alike_in_the_same(session):
+    first, again, other = (window_batches([session], 9, FIT, seed=seed) for seed in (0, 0, 1))
+    assert all(torch.equal(one.traces, two.traces) for one, two in zip(first, again, strict=True))
+    assert not torch.equal(first[0].traces, other[0].traces)
+    assert len(first) == len(other)
+
+
+def test_trials_shorter_than_the_window_are_left_out(uneven):
+    train = uneven.trials_of("train")
+    batches = window_batches([uneven], 24, FIT, seed=0)
+    assert sum(len(batch.traces) for batch in batches) == (uneven.frames[train] >= 24).sum() < len(train)
+    with pytest.raises(CalmError, match="no training trial has the 40 frames"):
+        window_batches([uneven], 40, FIT, seed=0)
+
+
+def test_all_neurons_of_several_sessions_are_in_the_batches(session, uneven):
+    batches = window_batches([session, uneven], None, FIT.model_copy(update={"neurons": 2}), seed=0)
+    assert {(batch.session, batch.traces.shape[1]) for batch in batches} == {(session.name, 4), ("uneven", 5)}
+
+
+def test_forecasts_come_in_the_order_of_the_trials_whatever_their_horizons():
+    contexts = [np.full((4, 3), trial, dtype=np.float32) for trial in range(7)]
+    horizons, network = [2, 5, 2, 2, 5, 2, 1], Drift()
+    found = NetworkForecaster(network, "any", ForecastConfig(rows=8)).forecast(contexts, horizons)
+    for trial, horizon in enumerate(horizons):
+        np.testing.assert_array_equal(found[trial], np.tile(trial + np.arange(1, horizon + 1), (4, 1)))
+    assert max(network.sizes) == 2  # trials of 4 neurons in 8 rows
+
+
+def test_a_trained_network_is_found_again_and_another_config_is_trained_anew(session, tmp_path, monkeypatch):
+    def train(config):
+        return train_network(ITransformer, config, FIT, [session], FORECAST, seed=0, runs=tmp_path)
+
+    first = train(SMALL)
+    assert first.key.startswith("itransformer-")
+    with monkeypatch.context() as patched:
+        patched.setattr("calm.training.fit.Run.train", lambda *_: pytest.fail("trained again"))
+        again = train(SMALL)
+    assert all(torch.equal(*pair) for pair in zip(first.model.parameters(), again.model.parameters(), strict=True))
+    assert (again.score, again.seconds, again.parameters) == (first.score, first.seconds, first.parameters)
+    assert train(SMALL.model_copy(update={"dropout": 0.5})).key != first.key
+
+
+def test_test_trials_are_never_read(session, tmp_path):
+    hidden = [trace.copy() for trace in session.traces]
+    for trial in session.trials_of("test"):
+        hidden[trial][:] = np.nan
+    blinded = dataclasses.replace(session, traces=tuple(hidden))
+    config = TCNConfig(width=8, layers=2, kernel=2)
+    models = [
+        train_network(TCN, config, FIT, [each], FORECAST, seed=0, runs=tmp_path / name).model
+        for name, each in (("open", session), ("blinded", blinded))
+    ]
+    assert all(torch.equal(*pair) for pair in zip(*(model.parameters() for model in models), strict=True))
+
+
+def test_the_score_of_a_training_is_that_of_its_weights(session, tmp_path):
+
+    trained = train_network(ITransformer, SMALL, FIT, [session], FORECAST, seed=0, runs=tmp_path)
+    forecaster = NetworkForecaster(trained.model, session.name, FORECAST)
+    assert trained.score == pytest.approx(validation_correlation(forecaster, session, FORECAST))
+
+
+def test_a_search_tries_every_rate_and_keeps_the_best_on_validation():
+
+    scores = {1e-3: 0.2, 3e-3: 0.5, 1e-2: 0.4}
+
+    def train(config):
+        history = pd.DataFrame({"val": [0.0, scores[config.learning_rate]], "seconds": [1.0, 2.0]})
+        return Trained(torch.nn.Linear(2, 3), history, f"{config.learning_rate}")
+
+    found = search(train, FIT, (1.0, 3.0, 10.0))
+    assert list(found.tries) == list(scores)
+    assert found.learning_rate == 3e-3 and found.chosen.key == "0.003" and found.chosen.score == 0.5
+    assert found.seconds == 9 and found.chosen.seconds == 3 and found.chosen.parameters == 9
+
+
+POPULATION = POCOConfig(width=8, latents=2, heads=2, head_width=8, hidden=16, compression=4, horizon=8)
+
+
+def test_adapting_changes_what_belongs_to_sessions_only(session, tmp_path):
+    other = noise_free_session(neurons=3, trials=30, frames=20, seed=1)
+    other = dataclasses.replace(other, name="other")
+    config = FORECAST.model_copy(update={"horizon": 8})
+    first = train_network(POCO, POPULATION, FIT, [session], config, seed=0, runs=tmp_path)
+    adapted = adapt_network(first, FIT, [other], config, seed=0, runs=tmp_path)
+    before, after = first.model.state_dict(), adapted.model.state_dict()
+    assert [name for name in after if not torch.equal(after[name], before[name])] == list(POCO.of_sessions)
+    assert after["decoder.unit_emb.weight"].shape == (3, 8) and adapted.parameters == 3 * 8 + 8
+    assert adapted.key != first.key
+    assert np.isfinite(validation_correlation(NetworkForecaster(adapted.model, "other", config), other, config))
+
+
+def test_a_network_that_knows_no_sessions_cannot_be_adapted(session, tmp_path):
+    first = train_network(ITransformer, SMALL, FIT, [session], FORECAST, seed=0, runs=tmp_path)
+    with pytest.raises(CalmError, match="ITransformer has no part of its own for a session"):
+        adapt_network(first, FIT, [session], FORECAST, seed=0, runs=tmp_path)
+
+
+def test_forecasts_are_compared_up_to_the_horizon_on_trials_that_reach_it(uneven):
+    config = ForecastConfig(context=12, horizon=10)
+    trials = compared_trials(uneven, "train", config)
+    assert trials.tolist() == [trial for trial in uneven.trials_of("train") if uneven.frames[trial] >= 22]
+    _, futures = cut_trials(uneven, trials, 12, 10)
+    assert {future.shape for future in futures} == {(5, 10)}
+    with pytest.raises(CalmError, match="no val trial has the 52 frames"):
+        compared_trials(uneven, "val", ForecastConfig(context=12, horizon=40))

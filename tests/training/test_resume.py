@@ -1,0 +1,105 @@
+"""An interruption or a kill at any moment changes nothing in the end."""
+
+import itertools
+import multiprocessing
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from fit_cases import assert_same, run, stopping, toy_case
+
+from calm import checkpoint
+from calm.training.fit import Task, fit
+
+SHORT = 2  # epochs of the runs that are killed
+FATAL = {  # what saving a checkpoint calls, and where a kill may hit it
+    "save_file": (checkpoint, "save_file"),
+    "fsync": (os, "fsync"),
+    "rename": (Path, "rename"),
+    "rmtree": (shutil, "rmtree"),
+}
+
+
+@pytest.mark.parametrize("where", [{"epoch": 1}, {"epoch": 2}, {"validation": 0}, {"validation": 1}])
+def test_resumed_run_is_the_straight_one(case, tmp_path, where):
+    straight = run(case, tmp_path / "straight")
+    with pytest.raises(KeyboardInterrupt):
+        run(case, tmp_path / "stopped", task=stopping(case[1], **where))
+    assert_same(straight, run(case, tmp_path / "stopped"))
+
+
+@pytest.mark.parametrize("every", [1, 2, 10])
+def test_resumed_run_is_the_straight_one_with_fewer_checkpoints(toy, tmp_path, every):
+    straight = run(toy, tmp_path / "straight")
+    begun = []
+    for stop in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            run(toy, tmp_path / "stopped", task=stopping(toy[1], epoch=stop), checkpoint_every=every)
+    task = Task(lambda epoch: begun.append(epoch) or toy[1].batches(epoch), toy[1].validate)
+    assert_same(straight, run(toy, tmp_path / "stopped", task=task, checkpoint_every=every))
+    assert begun[0] == 2 // every * every
+
+
+def die_at(number, name, folder):
+    """Fit the toy and be killed at the given call of a function that saving uses."""
+    owner, attribute = FATAL[name]
+    calls, original = itertools.count(1), getattr(owner, attribute)
+
+    def deadly(*arguments, **options):
+        if next(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **options)
+
+    setattr(owner, attribute, deadly)
+    make, task, config = toy_case()
+    log = folder.with_suffix(".epoch")
+    logged = Task(lambda epoch: log.write_text(str(epoch)) and task.batches(epoch), task.validate)
+    fit(make(), logged, config.model_copy(update={"epochs": SHORT}), seed=0, folder=folder)
+
+
+def kill_everywhere(root):
+    """Kill a run at each call of each fatal function; all are forks of this process, which computes nothing itself."""
+    for name in FATAL:
+        (root / name).mkdir()
+        for number in itertools.count(1):
+            child = os.fork()
+            if child == 0:
+                try:
+                    die_at(number, name, root / name / str(number))
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            status = os.waitpid(child, 0)[1]
+            if not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
+                assert status == 0
+                break
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Folders of runs that were killed, by fatal function and its number of calls; the last of each came through."""
+    root = tmp_path_factory.mktemp("killed")
+    process = multiprocessing.get_context("spawn").Process(target=kill_everywhere, args=(root,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    return root
+
+
+@pytest.mark.parametrize("name", FATAL)
+def test_run_killed_at_any_moment_of_any_save_goes_on_to_the_same_end(toy, tmp_path, killed, name):
+    straight = run(toy, tmp_path / "straight", epochs=SHORT)
+    logs = list((killed / name).glob("*.epoch"))
+    assert len(logs) > SHORT
+    for log in logs:
+        begun = []
+        task = Task(lambda epoch, begun=begun: begun.append(epoch) or toy[1].batches(epoch), toy[1].validate)
+        assert_same(straight, run(toy, log.with_suffix(""), task=task, epochs=SHORT))
+        assert not begun or begun[0] >= int(log.read_text())  # nothing before the last checkpoint is done again
+
+
+def test_killed_run_leaves_no_half_written_folder_behind_in_the_end(toy, killed):
+    run(toy, killed / "fsync" / "6", epochs=SHORT)
+    assert [path.name for path in (killed / "fsync" / "6").iterdir()] == ["model"]

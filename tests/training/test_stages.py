@@ -1,0 +1,176 @@
+"""Stages: found again under their key, trained anew where anything differs; adaptation trains embeddings only."""
+
+import pytest
+import torch
+
+from calm import keys
+from calm.data.descriptions import load_dataset
+from calm.data.nwb import read_session
+from calm.data.nwb_writer import write_session
+from calm.errors import CalmError
+from calm.keys import stage_key
+from calm.paper.experiments.reconstruction import reconstruction_rows
+from calm.profile import load_profile
+from calm.recordings import load_recordings
+from calm.synthetic.network import simulate
+from calm.training import stages
+from calm.training.reconstruction import reconstruct
+
+
+@pytest.fixture(scope="module")
+def smoke():
+    return load_profile("smoke")
+
+
+@pytest.fixture(scope="module")
+def recordings(smoke):
+    return load_recordings("simulation", smoke, seed=0)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def quantizer(recordings, smoke, runs):
+    return stages.train_quantizer(recordings.held_in, smoke, seed=0, runs=runs)
+
+
+@pytest.fixture(scope="module")
+def transformer(quantizer, recordings, smoke, runs):
+    return stages.train_transformer(quantizer, recordings.held_in, smoke, seed=0, runs=runs)
+
+
+def weights(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def test_a_finished_stage_is_loaded_not_trained(quantizer, recordings, smoke, runs, monkeypatch):
+    monkeypatch.setattr("calm.training.fit.Run.train", lambda *_: pytest.fail("trained again"))
+    again = stages.train_quantizer(recordings.held_in, smoke, seed=0, runs=runs)
+    assert again.key == quantizer.key
+    assert torch.equal(weights(again.model), weights(quantizer.model))
+    assert again.history.equals(quantizer.history)
+
+
+def test_the_key_depends_on_config_input_and_seed(smoke):
+    base = stage_key("dat", [smoke.dat], ["a"], 0, stages.TRAINING_MODULES)
+    other = smoke.dat.model_copy(update={"dropout": 0.3})
+    different = {
+        stage_key("dat", [other], ["a"], 0, stages.TRAINING_MODULES),
+        stage_key("dat", [smoke.dat], ["b"], 0, stages.TRAINING_MODULES),
+        stage_key("dat", [smoke.dat], ["a"], 1, stages.TRAINING_MODULES),
+    }
+    assert base not in different and len(different) == 3
+
+
+def test_the_key_depends_on_the_code(smoke, monkeypatch):
+    base = stage_key("dat", [smoke.dat], ["a"], 0, stages.TRAINING_MODULES)
+    monkeypatch.setattr(keys, "code_hash", lambda modules: "other code")
+    assert stage_key("dat", [smoke.dat], ["a"], 0, stages.TRAINING_MODULES) != base
+
+
+def test_training_improves_both_stages(quantizer, transformer):
+    assert quantizer.history["val"].iloc[-1] > quantizer.history["val"].iloc[0]
+    assert transformer.history["loss"].iloc[-1] < transformer.history["loss"].iloc[0]
+
+
+def test_adaptation_changes_embeddings_of_new_sessions_only(transformer, quantizer, recordings, smoke, runs):
+    adapted = stages.adapt_transformer(transformer, quantizer, recordings.held_out, smoke, seed=0, runs=runs)
+    before = transformer.model.state_dict()
+    for name, value in adapted.model.state_dict().items():
+        if "embeddings" not in name:
+            assert torch.equal(value, before[name]), name
+    assert list(adapted.model.index) == [session.name for session in recordings.held_out]
+    assert any(parameter.abs().sum() > 0 for parameter in adapted.model.session_embeddings)  # they start at zero
+
+
+def test_adaptation_begins_with_the_pretrained_weights_and_embeddings_as_drawn(
+    transformer, quantizer, recordings, smoke
+):
+    given = (quantizer.model, recordings.held_out, smoke, 0)
+    start, drawn = stages.with_new_sessions(transformer.model, *given), stages.new_transformer(*given).state_dict()
+    for name, value in start.state_dict().items():
+        expected = drawn[name] if "embeddings" in name else transformer.model.state_dict()[name].cpu()
+        assert torch.equal(value, expected), name
+    assert list(start.index) == ["simulation-2"]
+
+
+def test_held_out_sessions_are_those_that_nothing_was_trained_on(recordings, smoke):
+    assert [session.name for session in recordings.held_in] == ["simulation-0", "simulation-1"]
+    assert [session.name for session in recordings.held_out] == ["simulation-2"]
+    assert set(recordings.fingerprints) == {"simulation-0", "simulation-1", "simulation-2"}
+
+
+def test_reconstruction_has_a_row_for_each_session_and_split(quantizer, recordings):
+    rows = reconstruction_rows(quantizer.model, recordings, item="fig1b", seed=0)
+    assert len(rows) == 3 * 3
+    assert {(row.variant, row.split) for row in rows} >= {("held-in", "test"), ("held-out", "train")}
+    assert all(-1 <= row.value <= 1 for row in rows)
+
+
+def test_reconstruction_leaves_out_an_unfinished_window(quantizer, recordings):
+    session = recordings.held_in[0]
+    traces, tokens = reconstruct(quantizer.model, session, session.trials_of("test")[:1])
+    assert traces[0].shape[1] == tokens[0].shape[1] * quantizer.model.config.window == 64
+
+
+@pytest.fixture
+def description(tmp_path, smoke):
+    for number in range(3):
+        session = simulate(smoke.simulation, number).session
+        write_session(session, tmp_path / f"{session.name}.nwb")
+    path = tmp_path / "mine.yaml"
+    path.write_text("files: '*.nwb'\ncontext: 24\nheld_out: [network-2]\nsmoothing: 0.5\n")
+    return path
+
+
+def test_a_description_gives_sessions_groups_context_and_horizon(description, smoke, runs):
+    found = load_recordings(str(description), smoke, seed=0, runs=runs)
+    assert found.name == "mine" and found.profile.forecast.context == 24
+    assert found.profile.forecast.horizon == found.profile.poco.horizon == 40  # the trials have 64 frames
+    assert {name: len(sessions) for name, sessions in found.groups.items()} == {"held-in": 2, "held-out": 1}
+    assert set(found.held_in[0].trials["split"]) == {"train", "val", "test"}
+
+
+def test_a_description_tells_how_and_from_what_sessions_were_made(description, smoke, runs):
+    found = load_recordings(str(description), smoke, seed=0, runs=runs)
+    assert found.smoothing == 0.5
+    assert {session.name for session in found.held_in + found.held_out} == set(found.files)
+    for name, file in found.files.items():
+        assert read_session(file).name == name
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("context: 24", "context: 26"), "ends within a token: use a multiple of 4"),
+        (("files", "name: simulation\nfiles"), "`name` simulation is taken"),
+        (("[network-2]", "[network-0, network-1, network-2]"), "every subject is held out"),
+    ],
+)
+def test_a_description_that_cannot_work_is_refused_at_once(description, smoke, runs, change, sentence):
+    description.write_text(description.read_text().replace(*change))
+    with pytest.raises(CalmError, match=sentence):
+        load_recordings(str(description), smoke, seed=0, runs=runs)
+
+
+def test_a_context_longer_than_the_trials_is_refused(description, smoke, runs):
+    description.write_text(description.read_text().replace("24", "64"))
+    assert load_dataset(str(description)).context == 64
+    with pytest.raises(CalmError, match="64 frames, but the context and one token need 68"):
+        load_recordings(str(description), smoke, seed=0, runs=runs)
+
+
+def test_recordings_are_read_and_prepared_once(description, smoke, tmp_path, monkeypatch):
+    first = load_recordings(str(description), smoke, seed=0, runs=tmp_path / "runs")
+    monkeypatch.setattr("calm.recordings.read_checked", lambda *_, **__: pytest.fail("read again"))
+    description.write_text(description.read_text().replace("24", "20") + "min_frames: 64\n")
+    with pytest.raises(pytest.fail.Exception, match="read again"):
+        load_recordings(str(description), smoke, seed=0, runs=tmp_path / "runs")
+    description.write_text("files: '*.nwb'\ncontext: 24\nhorizon: 12\nsmoothing: 0.5\n")
+    again = load_recordings(str(description), smoke, seed=0, runs=tmp_path / "runs")
+    assert again.fingerprints == first.fingerprints and again.profile.forecast.horizon == 12
+    with pytest.raises(pytest.fail.Exception, match="read again"):
+        load_recordings(str(description), smoke, seed=1, runs=tmp_path / "runs")
