@@ -1,5 +1,6 @@
 """Where things are written: `runs/` and `figures/` of the project, from whatever folder a notebook is run."""
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from calm.errors import CalmError
 ROOT = Path(__file__).resolve().parents[1]
 if not (ROOT / "pyproject.toml").exists():  # not an editable install
     ROOT = Path.cwd()
+ROOT = Path(os.environ.get("CALM_ROOT", ROOT))  # the tests' own, so that none finds what was made before
 DATA, RUNS, FIGURES = ROOT / "data", ROOT / "runs", ROOT / "figures"
 
 

@@ -23,7 +23,9 @@
 # any model sees it?
 
 # %% tags=["parameters"]
-profile: str = "smoke"  # smoke, quick, laptop, gpu or paper: how large
+import os
+
+profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, gpu or paper: how large
 dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials
 shown: int = 4  # consecutive trials, and neurons, to look at

@@ -24,7 +24,9 @@
 # trial, and a ridge vector autoregression (**VAR**).
 
 # %% tags=["parameters"]
-profile: str = "smoke"  # smoke, quick, laptop, gpu or paper: how large
+import os
+
+profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, gpu or paper: how large
 seed: int = 0  # of the split into trials, the initial weights and the batches
 
 # %%

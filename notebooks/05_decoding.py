@@ -22,7 +22,9 @@
 # - **Few labels**: what pretraining is for. How many trials with known behaviour does each decoder need?
 
 # %% tags=["parameters"]
-profile: str = "smoke"  # smoke, quick, laptop, gpu or paper: how large
+import os
+
+profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, gpu or paper: how large
 dataset: str = "cohort"  # or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials, the initial weights and the batches
 singles: int = 3  # sessions that every decoder is also trained on one by one

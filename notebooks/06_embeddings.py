@@ -24,7 +24,9 @@
 # shuffled labels give. On synthetic mice the true tuning is known as well.
 
 # %% tags=["parameters"]
-profile: str = "smoke"  # smoke, quick, laptop, gpu or paper: how large
+import os
+
+profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, gpu or paper: how large
 dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials, the initial weights and the batches
 shuffles: int = 999  # of the tuning of neurons

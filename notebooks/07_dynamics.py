@@ -25,7 +25,9 @@
 # needs no forecast of the trial at hand, only of the task.
 
 # %% tags=["parameters"]
-profile: str = "smoke"  # smoke, quick, laptop, gpu or paper: how large
+import os
+
+profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, gpu or paper: how large
 dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials, the initial weights and the batches
 shuffles: int = 999  # of the trials

@@ -37,7 +37,9 @@
 # seeds; its two baselines, which should be alike, are 0.342 in Table 7 and 0.306 in Table 8.
 
 # %% tags=["parameters"]
-profile: str = "smoke"  # smoke, quick, laptop, gpu or paper: how large
+import os
+
+profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, gpu or paper: how large
 dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials and the choice of sessions; the seeds of the trainings are the profile's
 

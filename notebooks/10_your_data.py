@@ -22,7 +22,9 @@
 # the other notebooks on it.
 
 # %% tags=["parameters"]
-profile: str = "smoke"  # smoke, quick, laptop, gpu or paper: how large the models are
+import os
+
+profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, gpu or paper: how large the models are
 files: str = ""  # pattern of your files, as "~/recordings/*.nwb"; empty takes synthetic ones
 layout: str = "nwb"  # or dandi_000579
 context: int = 40  # frames of each trial that a forecast starts from

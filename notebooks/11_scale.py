@@ -25,7 +25,9 @@
 # If a line still rises at its right end, more of that thing would help. If it is flat, it is not what is missing.
 
 # %% tags=["parameters"]
-profile: str = "smoke"  # smoke, quick, laptop, gpu or paper: how large
+import os
+
+profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, gpu or paper: how large
 dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials, the initial weights and the batches
 shares: list = [0.25, 0.5]  # of trials, neurons and epochs; all of each is trained besides

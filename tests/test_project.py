@@ -67,7 +67,7 @@ def test_a_newer_torch_is_accepted(version):
     calm.check_torch(version)
 
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.py"))
 
 
 def cells(path: Path) -> list[tuple[str, str]]:

@@ -1,0 +1,21 @@
+"""Notebooks are tested at profile smoke, in a folder that nothing was made in before and that goes with the test run."""
+
+import os
+import shutil
+import tempfile
+
+import pytest
+
+os.environ.setdefault("CALM_PROFILE", "smoke")  # inherited by the kernels
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the folder before the workers start, which share it as the notebooks of a user do."""
+    if not hasattr(config, "workerinput"):
+        os.environ["CALM_ROOT"] = tempfile.mkdtemp(prefix="calm-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave nothing behind."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop("CALM_ROOT"), ignore_errors=True)
