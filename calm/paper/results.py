@@ -4,13 +4,14 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat, SupportsInt
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from calm.checkpoint import write_whole
 from calm.errors import CalmError
+from calm.paper.provenance import update_provenance
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,9 @@ class Results:
         self.dataset, self.seed = dataset, seed
         self._rows: dict[str, list[dict[str, Any]]] = {}
 
-    def add(self, metric: str, value: float, *, item: str, n: int = 1, **where: str | int | float) -> None:
+    def add(
+        self, metric: str, value: SupportsFloat, *, item: str, n: SupportsInt = 1, **where: str | SupportsFloat
+    ) -> None:
         """Add one number.
 
         Args:
@@ -89,6 +92,10 @@ class Results:
         row = dict.fromkeys(COLUMNS, "") | {"item": item, "dataset": self.dataset, "seed": self.seed}
         self._rows.setdefault(item, []).append(row | where | {"metric": metric, "value": float(value), "n": int(n)})
 
+    def add_rows(self, rows: pd.DataFrame, *, item: str) -> None:
+        """Add rows of a results table to an item, as those of the example that a figure shows."""
+        self._rows.setdefault(item, []).extend(rows.assign(item=item).to_dict("records"))
+
     @property
     def items(self) -> tuple[str, ...]:
         """The items that have rows, in the order in which they got their first."""
@@ -96,7 +103,19 @@ class Results:
 
     def table(self, item: str) -> pd.DataFrame:
         """The rows of an item; none if nothing was added to it."""
-        return pd.DataFrame(self._rows.get(item, []), columns=None if item in self._rows else COLUMNS)
+        return pd.DataFrame(self._rows.get(item, []), columns=None if self._rows.get(item) else COLUMNS)
+
+    def save(self, folder: Path, item: str, figure: Figure | None, provenance: dict[str, Any]) -> None:
+        """Write an item with its figure, if it has one, its details, and what they were made with.
+
+        Details are the items whose names go on where that of the item ends, as `fig3b_trials` of `fig3b`.
+
+        Raises:
+            CalmError: see `check`.
+        """
+        for name in [item, *(each for each in self._rows if each.startswith(f"{item}_"))]:
+            save_item(folder, name, self.table(name), figure if name == item else None, provenance)
+            update_provenance(folder / "provenance.json", name, provenance)
 
 
 def table(rows: Sequence[Row]) -> pd.DataFrame:
