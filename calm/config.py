@@ -1,16 +1,35 @@
 """One small frozen config per model."""
 
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import pydantic
 
+from calm.errors import CalmError
+
 SIMULATION, COHORT = "simulation", "cohort"  # names of the datasets that calm makes itself
+AnyConfig = TypeVar("AnyConfig", bound="Config")
 
 
 class Config(pydantic.BaseModel):
     """Frozen, and strict about names."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    def changed(self: AnyConfig, **changes: Any) -> AnyConfig:
+        """A copy with some values changed, checked like a new one.
+
+        Raises:
+            CalmError: a name that this configuration does not have, or a value that it cannot have.
+        """
+        try:
+            return type(self).model_validate({**dict(self), **changes})
+        except pydantic.ValidationError as error:
+            mistake = error.errors()[0]
+            name = ".".join(map(str, mistake["loc"])) or "it"
+            if mistake["type"] == "extra_forbidden":
+                known = ", ".join(type(self).model_fields)
+                raise CalmError(f"{type(self).__name__} has no {name!r}: it has {known}.") from None
+            raise CalmError(f"{type(self).__name__}: {name} cannot be changed so: {mistake['msg']}.") from None
 
 
 class SimulationConfig(Config):
