@@ -10,7 +10,6 @@ import pandas as pd
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from calm.checkpoint import load_checkpoint, save_checkpoint
 from calm.data.session import Session, cut_trials
 from calm.devices import best_device
 from calm.errors import CalmError
@@ -19,6 +18,7 @@ from calm.models.rollout import Choice
 from calm.models.transformer import DualAxisTransformer
 from calm.paths import RUNS
 from calm.profile import Profile, load_profile
+from calm.storage import load_checkpoint, save_checkpoint
 from calm.training.forecasting import CalMForecaster
 from calm.training.stages import Trained, adapt_transformer, train_quantizer, train_transformer
 

@@ -4,15 +4,14 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from calm.checkpoint import has_checkpoint
 from calm.config import COHORT, SIMULATION
 from calm.data.descriptions import Dataset, load_dataset, read_checked, read_sessions
 from calm.data.session import Session, prepare
 from calm.data.store import load_session, store_session
 from calm.errors import CalmError
-from calm.keys import stage_key
 from calm.paths import DATA, RUNS
 from calm.profile import Profile
+from calm.storage import is_stored, stage_key
 from calm.synthetic.cohort_files import DESCRIPTION, make_cohort
 from calm.synthetic.network import simulate
 from calm.synthetic.truth import Truth, read_truth
@@ -133,7 +132,7 @@ def prepared(file: Path, dataset: Dataset, min_frames: int, seed: int, runs: Pat
     # What changes nothing about a session must not make it be read again.
     described = dataset.model_copy(update={"name": "", "files": (), "held_out": (), "context": 0, "horizon": None})
     folder = runs / "sessions" / stage_key(file.stem, [described], [identity], seed, VERSION)
-    if not has_checkpoint(folder):
+    if not is_stored(folder):
         session = read_checked(file, dataset, min_frames=min_frames)
         store_session(folder, prepare(session, seed=seed, smoothing=dataset.smoothing, min_frames=min_frames))
     return load_session(folder)

@@ -11,6 +11,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from calm.errors import CalmError
 from calm.paths import FIGURES, RUNS, ensure_writable
+from calm.storage import written_whole
 
 
 def parse(assignments: list[str]) -> dict[str, Any]:
@@ -54,7 +55,8 @@ def run_notebook(notebook: Path, output: Path, parameters: dict[str, Any]) -> No
         if error.ename == CalmError.__name__:
             raise CalmError(error.evalue) from error
         raise
-    os.replace(partial, output)
+    with written_whole(output) as file:
+        partial.rename(file)
 
 
 def main(arguments: list[str]) -> None:

@@ -11,6 +11,7 @@ from pynwb.file import Subject
 from pynwb.ophys import DfOverF, ImageSegmentation, OpticalChannel, PlaneSegmentation
 
 from calm.data.session import Session
+from calm.storage import written_whole
 
 
 def write_session(session: Session, path: str | Path) -> None:
@@ -19,8 +20,6 @@ def write_session(session: Session, path: str | Path) -> None:
     The trials follow each other without a gap from 0 s on, which replaces their `start_time` and `stop_time`. The file
     appears under its name only once it is complete.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     nwb = NWBFile(
         session_description="Trials of one recording, written by calm.",
         identifier=session.name,
@@ -31,13 +30,8 @@ def write_session(session: Session, path: str | Path) -> None:
     add_traces(nwb, session)
     add_behaviour(nwb, session)
     add_trials(nwb, session)
-    partial = path.with_name(f".{path.stem}.partial.nwb")
-    try:
-        with NWBHDF5IO(partial, "w") as io:
-            io.write(nwb)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(Path(path)) as file, NWBHDF5IO(file, "w") as io:
+        io.write(nwb)
 
 
 def text_or_number(values: pd.Series) -> list:

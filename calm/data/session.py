@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from calm.errors import CalmError
-from calm.trialfile import shapes_of
+from calm.storage import shapes_of
 
 SPLITS = ("train", "val", "test")
 MIN_TRIALS = 7  # the fewest that leave at least one trial in each part of a 70/15/15 split

@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from calm.checkpoint import read_manifest, written_whole
 from calm.data.session import Session
-from calm.trialfile import TrialFile, write_trials
+from calm.storage import load_trials, save_trials
 
-TRACES, BEHAVIOUR = "traces.bin", "behaviour.bin"
 FIELDS = ("name", "subject", "rate", "behaviour_names")  # of a session, which a manifest can hold as they are
+TABLES = ("trials", "neurons")
 
 
 def store_session(folder: Path, session: Session) -> None:
@@ -20,24 +19,21 @@ def store_session(folder: Path, session: Session) -> None:
         CalmError: the folder cannot be written.
     """
     manifest = {field: getattr(session, field) for field in FIELDS}
-    manifest |= {table: getattr(session, table).to_dict("list") for table in ("trials", "neurons")}
-    with written_whole(folder, manifest) as partial:
-        for file, arrays in ((TRACES, session.traces), (BEHAVIOUR, session.behaviour)):
-            manifest[file] = write_trials(partial / file, (np.asarray(array, np.float32) for array in arrays))
+    manifest["tables"] = {table: getattr(session, table).to_dict("list") for table in TABLES}
+    arrays = {"traces": session.traces, "behaviour": session.behaviour}
+    save_trials(folder, {name: (np.asarray(each, np.float32) for each in arrays[name]) for name in arrays}, manifest)
 
 
 def load_session(folder: Path) -> Session:
     """A stored session, whose traces and behaviour stay on the disk until they are asked for.
 
     Raises:
-        CalmError: see `calm.checkpoint.read_manifest`.
+        CalmError: see `calm.storage.read_manifest`.
     """
-    manifest = read_manifest(folder)
+    files, manifest = load_trials(folder)
     manifest["behaviour_names"] = tuple(manifest["behaviour_names"])
     return Session(
         **{field: manifest[field] for field in FIELDS},
-        traces=TrialFile(folder / TRACES, "float32", manifest[TRACES]),
-        behaviour=TrialFile(folder / BEHAVIOUR, "float32", manifest[BEHAVIOUR]),
-        trials=pd.DataFrame(manifest["trials"]),
-        neurons=pd.DataFrame(manifest["neurons"]),
+        **files,
+        **{table: pd.DataFrame(manifest["tables"][table]) for table in TABLES},
     )

@@ -1,7 +1,6 @@
 """What a result was made with: configuration, code, data, packages and device; never who made it or where."""
 
 import json
-import os
 import platform
 import subprocess
 import time
@@ -12,6 +11,8 @@ from typing import Any
 
 import filelock
 import torch
+
+from calm.storage import written_whole
 
 PACKAGES = (
     "calm",
@@ -113,9 +114,8 @@ def update_provenance(path: Path, item: str, entry: dict[str, Any]) -> None:
     with filelock.FileLock(path.with_name(f".{path.name}.lock")):
         entries = read_provenance(path)
         entries[item] = entry
-        unfinished = path.with_name(f".{path.name}.tmp")
-        unfinished.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
-        os.replace(unfinished, path)
+        with written_whole(path) as file:
+            file.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
 
 
 def read_provenance(path: Path) -> dict[str, dict[str, Any]]:

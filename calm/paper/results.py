@@ -9,9 +9,9 @@ from typing import Any, SupportsFloat, SupportsInt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from calm.checkpoint import write_whole
 from calm.errors import CalmError
 from calm.paper.provenance import update_provenance
+from calm.storage import written_whole
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -145,10 +145,10 @@ def save_figure(path: Path, figure: Figure, provenance: dict[str, Any]) -> None:
     text = json.dumps(provenance, sort_keys=True)
     png = {"provenance": text}
     pdf = {"Keywords": text, "CreationDate": None}  # PDF has no free-form keys; its date would differ in every run
-    write_whole(
-        path.with_name(f"{path.name}.png"), lambda file: figure.savefig(file, format="png", dpi=300, metadata=png)
-    )
-    write_whole(path.with_name(f"{path.name}.pdf"), lambda file: figure.savefig(file, format="pdf", metadata=pdf))
+    with written_whole(path.with_name(f"{path.name}.png")) as file:
+        figure.savefig(file, format="png", dpi=300, metadata=png)
+    with written_whole(path.with_name(f"{path.name}.pdf")) as file:
+        figure.savefig(file, format="pdf", metadata=pdf)
 
 
 def save_item(figures: Path, item: str, table: pd.DataFrame, figure: Figure | None, provenance: dict[str, Any]) -> None:
@@ -159,7 +159,8 @@ def save_item(figures: Path, item: str, table: pd.DataFrame, figure: Figure | No
     """
     check(table, item)
     figures.mkdir(parents=True, exist_ok=True)
-    write_whole(figures / f"{item}.csv", lambda file: table.to_csv(file, index=False))
+    with written_whole(figures / f"{item}.csv") as file:
+        table.to_csv(file, index=False)
     if figure is not None:
         save_figure(figures / item, figure, provenance)
 

@@ -1,8 +1,7 @@
 """The synthetic cohort on disk: a folder of NWB files, their truth, a manifest, and a dataset description."""
 
 import json
-import os
-import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,10 @@ import filelock
 import yaml
 from tqdm import tqdm
 
-from calm.checkpoint import sha256, write_whole
 from calm.config import CohortConfig
 from calm.errors import CalmError
-from calm.keys import stage_key
 from calm.paths import ensure_writable
+from calm.storage import sha256, stage_key, written_whole
 from calm.synthetic.cohort import SessionPlan, plan_cohort
 from calm.synthetic.maze import LONGEST, SHORTEST
 from calm.synthetic.planes import place_neurons
@@ -69,9 +67,10 @@ def _make(plans: list[SessionPlan], config: CohortConfig, folder: Path) -> None:
     for plan in tqdm(plans, desc="Making the cohort", unit="session"):
         if not is_made(plan, config, folder, manifest):
             manifest[plan.path] = {"key": session_key(plan, config), "files": make_session(plan, config, folder)}
-            text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
-            write_whole(folder / MANIFEST, lambda file, text=text: file.write_text(text))
-    write_whole(folder / DESCRIPTION, lambda file: file.write_text(describe_cohort(plans)))
+            with written_whole(folder / MANIFEST) as file:
+                file.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    with written_whole(folder / DESCRIPTION) as file:
+        file.write_text(describe_cohort(plans))
 
 
 def is_made(plan: SessionPlan, config: CohortConfig, folder: Path, manifest: dict[str, Any]) -> bool:
@@ -88,21 +87,17 @@ def session_key(plan: SessionPlan, config: CohortConfig) -> str:
 
 def make_session(plan: SessionPlan, config: CohortConfig, folder: Path) -> dict[str, str]:
     """Write the files of one session to a folder of their own, then move them into place; return their checksums."""
-    partial, target = folder / PARTIAL, (folder / plan.path).parent
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    target.mkdir(exist_ok=True)
-    try:
-        behaviour, truth = simulate_session(plan, config)
-        file = partial / Path(plan.path).name
+    target = (folder / plan.path).parent
+    behaviour, truth = simulate_session(plan, config)
+    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder) as partial:
+        file = Path(partial) / Path(plan.path).name
         write_session_file(plan, behaviour, truth, file)
         write_truth(truth, file, place_neurons(plan, truth).drop(columns=["x", "y"]))
-        sums = {path.name: sha256(path) for path in sorted(partial.iterdir())}
-        for name in sorted(sums, reverse=True):  # the NWB file last, so that none is without its truth
-            os.replace(partial / name, target / name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return {f"{target.name}/{name}": checksum for name, checksum in sums.items()}
+        sums = {path: sha256(path) for path in file.parent.iterdir()}
+        for path in sorted(sums, reverse=True):  # the NWB file last, so that none is without its truth
+            with written_whole(target / path.name) as unfinished:
+                path.rename(unfinished)
+    return {f"{target.name}/{path.name}": checksum for path, checksum in sums.items()}
 
 
 def is_whole(folder: Path, files: dict[str, str]) -> bool:

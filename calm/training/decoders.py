@@ -13,9 +13,9 @@ from calm.config import Config, FitConfig
 from calm.data.behaviour import shared_behaviours
 from calm.data.session import Session
 from calm.errors import CalmError
-from calm.keys import stage_key
 from calm.models.interfaces import DecoderNetwork, DecodingBatch
 from calm.seeding import epoch_seed, seeded
+from calm.storage import stage_key
 from calm.training.batches import Epoch, Planned, group_trials
 from calm.training.fit import Task, fit
 from calm.training.networks import plan_windows

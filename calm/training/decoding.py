@@ -12,10 +12,10 @@ from calm.config import Config, FitConfig, HeadConfig
 from calm.data.behaviour import shared_behaviours
 from calm.data.session import Session
 from calm.errors import CalmError
-from calm.keys import stage_key
 from calm.models.heads import BehaviourHead, FeatureBatch, GLUHead, LinearHead
 from calm.profile import Profile
 from calm.seeding import epoch_seed, seeded
+from calm.storage import stage_key
 from calm.training.batches import Epoch, Part, Planned, group_trials, plan_epoch
 from calm.training.features import Extractor, FeatureSession, whole_frames
 from calm.training.fit import Task, fit

@@ -13,17 +13,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float16, Int
 from torch import Tensor
 
-from calm.checkpoint import has_checkpoint, read_manifest, written_whole
 from calm.data.session import Session
 from calm.errors import CalmError
-from calm.keys import stage_key
 from calm.models.heads import FeatureBatch
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import DualAxisTransformer, TokenBatch
+from calm.storage import TrialFile, is_stored, load_trials, save_trials, stage_key
 from calm.training.stages import Trained
-from calm.trialfile import TrialFile, write_trials
 
-FEATURES = "features.bin"
 VERSION = 1  # of this stage; raised with any change to what it computes
 RAW_TOKENS = 3  # 12 frames, 2 s at the 6 Hz of the recordings: as long as the indicator's decay
 
@@ -191,12 +188,10 @@ def store_features(extractor: Extractor, session: Session, runs: Path) -> Featur
             f" {extractor.window} of a token: set `min_frames` in the dataset description."
         )
     folder = runs / "features" / stage_key(session.name, [], [extractor.key, trace_hash(session)], 0, VERSION)
-    if not has_checkpoint(folder):
+    if not is_stored(folder):
         manifest = {"session": session.name, "extractor": extractor.key}
-        with written_whole(folder, manifest) as partial:
-            manifest["shapes"] = write_trials(partial / FEATURES, extract_trials(extractor, session))
-    shapes = read_manifest(folder)["shapes"]
-    return FeatureSession(session, extractor, TrialFile(folder / FEATURES, "float16", shapes))
+        save_trials(folder, {"features": extract_trials(extractor, session)}, manifest)
+    return FeatureSession(session, extractor, load_trials(folder)[0]["features"])
 
 
 def extract_trials(extractor: Extractor, session: Session) -> Iterator[Float16[np.ndarray, "token column"]]:

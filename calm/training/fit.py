@@ -17,11 +17,11 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from calm.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from calm.config import Config, FitConfig
 from calm.devices import best_device, sum_over_ranks
 from calm.errors import CalmError
 from calm.seeding import epoch_seed, seeded
+from calm.storage import is_stored, load_checkpoint, save_checkpoint
 from calm.training.averaging import WeightAverage
 
 BAR_SECONDS = 5.0  # between updates of the progress bar, each of which is a line in the log of a headless run
@@ -212,7 +212,7 @@ class Run:
 
     def resume(self) -> None:
         """Go on from the last checkpoint, if there is one."""
-        if has_checkpoint(self.folder / "last"):
+        if is_stored(self.folder / "last"):
             tensors, manifest = load_checkpoint(self.folder / "last")
             unpack(self, tensors)
             self.progress = Progress(**{field.name: manifest[field.name] for field in dataclasses.fields(Progress)})
@@ -281,7 +281,7 @@ def fit(model: nn.Module, task: Task, config: FitConfig, *, seed: int, folder: P
     Raises:
         CalmError: another run is training in the folder, or it cannot be written.
     """
-    if not has_checkpoint(folder / "model"):
+    if not is_stored(folder / "model"):
         with seeded(seed):
             run = Run(model, config, seed, folder)
             with alone_in(folder) if run.fabric.is_global_zero else contextlib.nullcontext():

@@ -12,9 +12,9 @@ from calm.baselines.validation import validation_correlation
 from calm.config import Config, FitConfig, ForecastConfig
 from calm.data.session import Session
 from calm.errors import CalmError
-from calm.keys import stage_key
 from calm.models.interfaces import Network, WindowBatch
 from calm.seeding import epoch_seed, seeded
+from calm.storage import stage_key
 from calm.training.batches import Epoch, Part, Planned, group_trials, plan_epoch
 from calm.training.fit import Task, fit
 from calm.training.stages import VALIDATION_FIELDS, Trained, take_over

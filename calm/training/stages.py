@@ -11,11 +11,12 @@ from torch import nn
 
 from calm.baselines.validation import validation_correlation
 from calm.data.session import Session
-from calm.keys import stage_key
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import DualAxisTransformer
+from calm.paths import file_name
 from calm.profile import Profile
 from calm.seeding import epoch_seed, seeded
+from calm.storage import stage_key
 from calm.training.batches import trace_batches
 from calm.training.fit import Task, fit
 from calm.training.forecasting import CalMForecaster
@@ -140,7 +141,9 @@ def forecast_task(
     quantizer: Trained[NeuralQuantizer], sessions: Sequence[Session], profile: Profile, seed: int, runs: Path
 ) -> Task:
     """Next-token prediction, validated by forecasts; the tokens are kept beside the quantizer."""
-    folders = [runs / f"{quantizer.key}-tokens" / f"{each.name}-{each.fingerprint()[:12]}" for each in sessions]
+    folders = [
+        runs / f"{quantizer.key}-tokens" / f"{file_name(each.name)}-{each.fingerprint()[:12]}" for each in sessions
+    ]
     pairs = zip(sessions, folders, strict=True)
     tokens: list[TokenSession] = [store_tokens(quantizer.model, *pair) for pair in pairs]
 

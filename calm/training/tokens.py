@@ -8,15 +8,12 @@ import numpy as np
 import torch
 from jaxtyping import Int, Integer
 
-from calm.checkpoint import has_checkpoint, read_manifest, written_whole
 from calm.config import FitConfig
 from calm.data.session import Session
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import TokenBatch
+from calm.storage import is_stored, load_trials, save_trials, shapes_of
 from calm.training.batches import Epoch, Part, Planned, plan_epoch
-from calm.trialfile import TrialFile, shapes_of, write_trials
-
-TOKENS = "tokens.bin"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,14 +55,11 @@ def store_tokens(quantizer: NeuralQuantizer, session: Session, folder: Path) -> 
     Raises:
         CalmError: the folder cannot be written, or what is there is damaged.
     """
-    if not has_checkpoint(folder):
-        manifest = {"session": session.name, "dtype": token_type(quantizer)}
-        manifest["train"] = session.trials_of("train").tolist()
-        with written_whole(folder, manifest) as partial:
-            manifest["shapes"] = write_trials(partial / TOKENS, encode_trials(quantizer, session))
-    manifest = read_manifest(folder)
-    tokens = TrialFile(folder / TOKENS, manifest["dtype"], manifest["shapes"])
-    return TokenSession(manifest["session"], tokens, np.array(manifest["train"]))
+    if not is_stored(folder):
+        manifest = {"session": session.name, "train": session.trials_of("train").tolist()}
+        save_trials(folder, {"tokens": encode_trials(quantizer, session)}, manifest)
+    files, manifest = load_trials(folder)
+    return TokenSession(manifest["session"], files["tokens"], np.array(manifest["train"]))
 
 
 def token_batches(sessions: Sequence[TokenSession], config: FitConfig, *, seed: int) -> Epoch:

@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from calm.config import FitConfig
-from calm.data.store import TRACES, load_session, store_session
+from calm.data.store import load_session, store_session
 from calm.errors import CalmError
+from calm.storage import TrialFile, load_trials, save_trials, shapes_of
 from calm.training.batches import trace_batches
-from calm.training.tokens import TOKENS, store_tokens, token_batches, tokenize
-from calm.trialfile import TrialFile, shapes_of, write_trials
+from calm.training.tokens import store_tokens, token_batches, tokenize
 
+TRACES = "traces.bin"
 CONFIG = FitConfig(epochs=1, rows=10)
 
 
@@ -75,8 +76,9 @@ def test_stored_tokens_are_the_tokens_and_are_not_made_again(quantizer, uneven, 
 def test_trials_come_back_by_number(tmp_path, trial):
     shapes = [(2, 3), (4, 1), (1, 5)]
     trials = [np.arange(rows * columns, dtype=np.int32).reshape(rows, columns) for rows, columns in shapes]
-    file = TrialFile(tmp_path / "file", "int32", write_trials(tmp_path / "file", iter(trials)))
-    assert np.array_equal(file[trial], trials[trial])
+    save_trials(tmp_path / "stored", {"codes": iter(trials)}, {})
+    file = load_trials(tmp_path / "stored")[0]["codes"]
+    assert np.array_equal(file[trial], trials[trial]) and file[trial].dtype == np.int32
     assert shapes_of(file) == shapes_of(trials) == shapes
     with pytest.raises(IndexError):
         file[3]
@@ -118,15 +120,13 @@ from pathlib import Path
 
 import numpy as np
 
-from calm.checkpoint import written_whole
 from calm.errors import CalmError
-from calm.trialfile import write_trials
+from calm.storage import save_trials
 
 folder = Path(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))  # what a full disk does, without filling one
 try:
-    with written_whole(folder / "tokens", {}) as partial:
-        write_trials(partial / "tokens.bin", (np.zeros((1000, 100), np.uint8) for _ in range(30)))
+    save_trials(folder / "stored", {"tokens": (np.zeros((1000, 100), np.uint8) for _ in range(30))}, {})
 except CalmError as error:
     print(error, [path.name for path in folder.iterdir()])
 """
@@ -146,4 +146,4 @@ def test_a_file_that_outgrows_the_disk_is_one_sentence_and_leaves_nothing(tmp_pa
 
 def test_a_token_file_is_named_by_its_folder(quantizer, uneven, tmp_path):
     store_tokens(quantizer, uneven, tmp_path / "tokens")
-    assert (tmp_path / "tokens" / TOKENS).stat().st_size == sum(len(t) * (t.shape[1] // 4) for t in uneven.traces)
+    assert (tmp_path / "tokens" / "tokens.bin").stat().st_size == sum(len(t) * (t.shape[1] // 4) for t in uneven.traces)

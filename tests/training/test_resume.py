@@ -5,19 +5,18 @@ import multiprocessing
 import os
 import shutil
 import signal
-from pathlib import Path
 
 import pytest
+import safetensors.torch
 from fit_cases import assert_same, run, stopping, toy_case
 
-from calm import checkpoint
 from calm.training.fit import Task, fit
 
 SHORT = 2  # epochs of the runs that are killed
 FATAL = {  # what saving a checkpoint calls, and where a kill may hit it
-    "save_file": (checkpoint, "save_file"),
+    "save_file": (safetensors.torch, "save_file"),
     "fsync": (os, "fsync"),
-    "rename": (Path, "rename"),
+    "replace": (os, "replace"),
     "rmtree": (shutil, "rmtree"),
 }
 

@@ -8,9 +8,9 @@ from fit_cases import EPOCHS, STEPS, assert_same, run, stopping, toy_batches
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calm.checkpoint import load_checkpoint
 from calm.config import FitConfig
 from calm.errors import CalmError
+from calm.storage import load_checkpoint
 from calm.training import fit as training
 from calm.training.fit import Task, fit, make_optimizer, schedule
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from calm.checkpoint import write_whole
 from calm.paper.report.claim_sections import claims_section, verdict_table
 from calm.paper.report.folder import Results, read_folder
 from calm.paper.report.item_sections import beyond_section, item_section, overview, recordings_section
@@ -12,6 +11,7 @@ from calm.paper.report.items import ITEMS
 from calm.paper.report.pdf import write_pdf
 from calm.paper.report.settings import made_with
 from calm.paper.report.web import web_page
+from calm.storage import written_whole
 
 INTRODUCTION = (
     "Every figure and table of *Self-Supervised Foundation Model for Calcium-imaging Population Dynamics* (CalM,"
@@ -58,8 +58,12 @@ def write_report(folder: Path) -> Results:
     results = read_folder(folder)
     text = page(results)
     rows = pd.concat([results.comparison, results.tests], ignore_index=True)
-    write_whole(folder / "report.csv", lambda file: rows.to_csv(file, index=False))
-    write_whole(folder / "report.md", lambda file: file.write_text(text, encoding="utf-8"))
-    write_whole(folder / "report.html", lambda file: file.write_text(web_page(text, folder), encoding="utf-8"))
-    write_whole(folder / "report.pdf", lambda file: write_pdf(text, folder, file))
+    with written_whole(folder / "report.csv") as file:
+        rows.to_csv(file, index=False)
+    with written_whole(folder / "report.md") as file:
+        file.write_text(text, encoding="utf-8")
+    with written_whole(folder / "report.html") as file:
+        file.write_text(web_page(text, folder), encoding="utf-8")
+    with written_whole(folder / "report.pdf") as file:
+        write_pdf(text, folder, file)
     return results

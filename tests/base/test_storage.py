@@ -1,12 +1,12 @@
 """A checkpoint is whole or it is refused."""
 
 import json
-from pathlib import Path
+import os
 
 import pytest
 import torch
 
-from calm import checkpoint
+from calm import storage
 from calm.errors import CalmError
 
 TENSORS = {
@@ -22,13 +22,13 @@ MANIFEST = {"epoch": 3, "best": float("-inf"), "history": [{"loss": 0.1}]}
 @pytest.fixture
 def folder(tmp_path):
     """A checkpoint on disk."""
-    checkpoint.save_checkpoint(tmp_path / "run" / "last", TENSORS, MANIFEST)
+    storage.save_checkpoint(tmp_path / "run" / "last", TENSORS, MANIFEST)
     return tmp_path / "run" / "last"
 
 
 def assert_holds(folder, tensors, manifest):
     """The checkpoint holds exactly these tensors and at least this manifest, and its folder nothing else."""
-    loaded, found = checkpoint.load_checkpoint(folder)
+    loaded, found = storage.load_checkpoint(folder)
     assert loaded.keys() == tensors.keys()
     for name, tensor in tensors.items():
         assert torch.equal(loaded[name], tensor) and loaded[name].dtype == tensor.dtype
@@ -48,7 +48,7 @@ def test_what_was_saved_is_loaded(folder):
 
 
 def test_a_newer_checkpoint_replaces_the_older(folder):
-    checkpoint.save_checkpoint(folder, {"other": torch.ones(2)}, {"epoch": 4})
+    storage.save_checkpoint(folder, {"other": torch.ones(2)}, {"epoch": 4})
     assert_holds(folder, {"other": torch.ones(2)}, {"epoch": 4})
 
 
@@ -57,7 +57,7 @@ def test_every_flipped_byte_of_the_weights_is_noticed(folder):
     for position in range(len(weights.read_bytes())):
         flip(weights, position, position % 8)
         with pytest.raises(CalmError, match=r"weights\.safetensors is damaged"):
-            checkpoint.load_checkpoint(folder)
+            storage.load_checkpoint(folder)
         flip(weights, position, position % 8)
     assert_holds(folder, TENSORS, MANIFEST)
 
@@ -69,7 +69,7 @@ def test_every_flipped_digit_of_the_checksum_is_noticed(folder):
     for position in range(start, start + len(checksum)):
         flip(manifest, position)
         with pytest.raises(CalmError, match="damaged"):
-            checkpoint.load_checkpoint(folder)
+            storage.load_checkpoint(folder)
         flip(manifest, position)
 
 
@@ -78,7 +78,7 @@ def test_every_flipped_byte_of_the_manifest_is_noticed(folder):
     for position in range(len(manifest.read_bytes())):
         flip(manifest, position)
         with pytest.raises(CalmError):
-            checkpoint.load_checkpoint(folder)
+            storage.load_checkpoint(folder)
         flip(manifest, position)
 
 
@@ -86,30 +86,30 @@ def test_truncated_weights_are_noticed(folder):
     weights = folder / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(CalmError, match="damaged"):
-        checkpoint.load_checkpoint(folder)
+        storage.load_checkpoint(folder)
 
 
 @pytest.mark.parametrize("missing", ["run", "run/last", "elsewhere"])
 def test_a_missing_checkpoint_is_named(tmp_path, missing):
     (tmp_path / "run" / "last").mkdir(parents=True)
-    assert not checkpoint.has_checkpoint(tmp_path / missing)
+    assert not storage.is_stored(tmp_path / missing)
     with pytest.raises(CalmError, match=f"no checkpoint in .*{missing}"):
-        checkpoint.load_checkpoint(tmp_path / missing)
+        storage.load_checkpoint(tmp_path / missing)
 
 
 def test_another_schema_is_refused(folder):
     manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "schema": checkpoint.SCHEMA + 1}))
-    (folder / "manifest.sha256").write_text(checkpoint.sha256(folder / "manifest.json"))
-    with pytest.raises(CalmError, match=f"schema {checkpoint.SCHEMA + 1}"):
-        checkpoint.load_checkpoint(folder)
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "schema": storage.SCHEMA + 1}))
+    (folder / "manifest.sha256").write_text(storage.sha256(folder / "manifest.json"))
+    with pytest.raises(CalmError, match=f"schema {storage.SCHEMA + 1}"):
+        storage.load_checkpoint(folder)
 
 
 @pytest.mark.parametrize("below", ["last", "deeper/last"])
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, below):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CalmError, match=r"file.* cannot be written"):
-        checkpoint.save_checkpoint(tmp_path / "file" / below, TENSORS, MANIFEST)
+        storage.save_checkpoint(tmp_path / "file" / below, TENSORS, MANIFEST)
     assert (tmp_path / "file").read_text() == "in the way"
 
 
@@ -117,44 +117,45 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, below):
     ("error", "told"),
     [(OSError("no space left"), CalmError), (KeyboardInterrupt(), KeyboardInterrupt), (RuntimeError(), RuntimeError)],
 )
-@pytest.mark.parametrize("broken", ["save_file", "sha256", "_sync", "_swap"])
+@pytest.mark.parametrize("broken", ["write_manifest", "sha256", "_sync", "_move"])
 def test_a_failing_write_leaves_the_old_checkpoint_and_nothing_else(folder, monkeypatch, broken, error, told):
     def fail(*_):
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, broken, fail)
+        patch.setattr(storage, broken, fail)
         with pytest.raises(told):
-            checkpoint.save_checkpoint(folder, {"other": torch.ones(2)}, {})
+            storage.save_checkpoint(folder, {"other": torch.ones(2)}, {})
     assert_holds(folder, TENSORS, MANIFEST)
 
 
 def test_what_cannot_be_written_as_json_leaves_the_old_checkpoint(folder):
     with pytest.raises(TypeError):
-        checkpoint.save_checkpoint(folder, TENSORS, {"epoch": object()})
+        storage.save_checkpoint(folder, TENSORS, {"epoch": object()})
     assert_holds(folder, TENSORS, MANIFEST)
 
 
-@pytest.mark.parametrize("renames", [0, 1])
+@pytest.mark.parametrize("renames", [0, 1, 2])
 def test_a_swap_that_stops_half_way_leaves_the_old_checkpoint(folder, monkeypatch, renames):
-    done, rename = [], Path.rename
+    calls, rename = [], os.replace
 
     def stop(path, target):
-        if len(done) == renames:
+        if len(calls) == renames:
             raise KeyboardInterrupt
-        done.append(path)
+        calls.append(path)
         return rename(path, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "rename", stop)
+        patch.setattr(os, "replace", stop)
         with pytest.raises(KeyboardInterrupt):
-            checkpoint.save_checkpoint(folder, {"other": torch.ones(2)}, {})
-    assert checkpoint.has_checkpoint(folder)
+            storage.save_checkpoint(folder, {"other": torch.ones(2)}, {})
+    assert len(calls) == renames
+    assert storage.is_stored(folder)
     assert_holds(folder, TENSORS, MANIFEST)
 
 
 def test_a_first_checkpoint_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "_swap", lambda *_: 1 / 0)
+    monkeypatch.setattr(storage, "_move", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        checkpoint.save_checkpoint(tmp_path / "last", TENSORS, MANIFEST)
+        storage.save_checkpoint(tmp_path / "last", TENSORS, MANIFEST)
     assert list(tmp_path.iterdir()) == []
