@@ -25,8 +25,8 @@
 # - A claim *holds* if its tests say so about sessions like these, and *holds for these sessions* if they can speak of no others.
 # - Tables 3-6 are rendered from the settings that the code reads, so that they cannot say anything else.
 #
-# The same page is written to `report.html` (one file, images inside), `report.pdf`, `report.md` and, the numbers alone, `report.csv`;
-# `python -m calm.paper.report figures/<profile>` does so without a notebook.
+# The same page is written to `report.html` (one file, small copies of the images inside, prints on A4), `report.md` and, the numbers
+# alone, `report.csv`; `python -m calm.paper.report figures/<profile>` does so without a notebook.
 
 # %% tags=["parameters"]
 import os
@@ -44,5 +44,5 @@ from calm.paths import figures_folder
 from calm.paper.report import write_report
 
 name = dataset if dataset in (COHORT, SIMULATION) else load_dataset(dataset).name
-results = write_report(figures_folder(profile, name))
-display(HTML((results.folder / "report.html").read_text(encoding="utf-8")))
+contents = write_report(figures_folder(profile, name))
+display(HTML((contents.folder / "report.html").read_text(encoding="utf-8")))

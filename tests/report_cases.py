@@ -7,36 +7,32 @@ import pandas as pd
 from PIL import Image
 
 from calm.paper.provenance import update_provenance
-from calm.paper.results import TRY, Row, TrialRow, save_item, table
+from calm.paper.results import TRY, Results, save_item
 
 
 def trial_rows(scores, sessions, trials=20, seed=0, noise=0.05, item="fig3b_trials"):
     """Per-trial correlations around a level for each (method, variant); a trial is as easy for every method."""
     rng = np.random.default_rng(seed)
-    fixed = {"item": item, "dataset": "simulation", "metric": "corr", "n": 1, "seed": 0}
-    rows = []
+    results = Results("simulation", seed=0)
     for session, split in itertools.product(range(sessions), ("val", "test")):
         for trial, ease in enumerate(rng.normal(0, 0.2, trials)):
             for (method, variant), level in scores.items():
-                value = level + ease + noise * rng.normal()
                 names = {"session": f"s{session}", "split": split, "method": method, "variant": variant}
-                rows.append(TrialRow(trial=trial, value=value, **names, **fixed))
-    return table(rows)
+                results.add("corr", level + ease + noise * rng.normal(), item=item, trial=trial, **names)
+    return results.table(item)
 
 
 BETTER = {("CalM", "greedy"): 0.1, ("CalM", "mean of 4"): 0.2, ("CalM", "mean of 16"): 0.6, ("decay", ""): 0.4}
 
 
-def results_rows(item, values, dataset="cohort", split="test", metric="corr"):
+def results_rows(item, values, dataset="cohort", metric="corr", **where):
     """Two sessions' results around a value for each (method, variant)."""
-    fixed = {"item": item, "dataset": dataset, "split": split, "metric": metric, "n": 4, "seed": 0}
-    return table(
-        [
-            Row(session=f"s{session}", method=method, variant=variant, value=value + 0.01 * session, **fixed)
-            for (method, variant), value in values.items()
-            for session in range(2)
-        ]
-    )
+    results = Results(dataset, seed=0)
+    for (method, variant), value in values.items():
+        for session in range(2):
+            names = {"split": "test", "session": f"s{session}", "method": method, "variant": variant, **where}
+            results.add(metric, value + 0.01 * session, item=item, n=4, **names)
+    return results.table(item)
 
 
 def save_figure_of(folder, item, width=1004, height=600):
@@ -54,7 +50,7 @@ def fill(folder):
     save_figure_of(folder, "fig3b")
     costs = [("parameters", "train", "", 1562300.0), (TRY, "val", "learning rate 0.001", 0.712)]
     tables = [
-        results_rows("fig3b_cost", {("POCO", variant): value}, "simulation", split, metric)
+        results_rows("fig3b_cost", {("POCO", variant): value}, "simulation", metric, split=split)
         for metric, split, variant, value in costs
     ]
     save_item(folder, "fig3b_cost", pd.concat(tables), None, {})

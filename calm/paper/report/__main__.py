@@ -1,11 +1,46 @@
-"""Write the report of a folder and print its main numbers: `python -m calm.paper.report figures/<profile>[/<dataset>]`."""
+"""`python -m calm.paper.report figures/<profile>[/<dataset>]` writes the report and prints its main results."""
 
 import sys
 from pathlib import Path
 
+import pandas as pd
+
 from calm.errors import CalmError
+from calm.paper.report.items import ITEMS
 from calm.paper.report.page import write_report
-from calm.paper.report.terminal import print_summary
+from calm.paper.report.sections import Contents
+from calm.paper.report.tables import PAPER_DATASET, dataset_name, dataset_names, method_names, value_text
+from calm.paper.report.verdicts import CLAIMS, tally, verdict_of
+
+MAIN = "corr"  # metric worth a line even where the paper gives no number
+LONGEST = 44  # characters of a method's name
+
+
+def main_scores(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Test scores of methods: correlations, and whatever the paper gives a number for."""
+    scored = comparison["item"].isin([item.name for item in ITEMS if item.scored])
+    rows = comparison[scored & ~comparison["split"].isin(["train", "val"])]
+    counts = rows.groupby(["item", "metric"])[["paper", "ours"]].transform("count")
+    return rows[(counts["ours"] > 0) & ((counts["paper"] > 0) | (rows["metric"] == MAIN))]
+
+
+def print_summary(contents: Contents) -> None:
+    """Print the main scores and the verdicts, in no more than 100 columns, and where the rest is."""
+    rows = main_scores(contents.comparison)
+    shown = {
+        "item": rows["item"],
+        "method": [name[:LONGEST] for name in method_names(rows)],
+        "metric": rows["metric"],
+        "paper": [value_text(value) or "-" for value in rows["paper"]],
+        "ours": [value_text(*each) or "-" for each in zip(rows["ours"], rows["sem"], strict=True)],
+    }
+    print(pd.DataFrame(shown).to_string(index=False) if len(rows) else "Nothing was computed yet.")
+    datasets = dataset_names(contents.comparison["dataset"].dropna())
+    print(f"\npaper: {dataset_name(PAPER_DATASET)}; ours: {datasets or 'nothing yet'}\n")
+    for claim in CLAIMS:
+        verdict, tests = verdict_of(claim, contents.tests), tally(claim, contents.tests)
+        print(f"claim {claim.number:2}: {verdict}{f' ({tests})' if tests else ''}")
+    print(f"\nAll figures, tables and tests: {contents.folder / 'report.html'} (and .md, .csv)")
 
 
 def main(arguments: list[str]) -> None:

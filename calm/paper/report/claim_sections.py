@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from calm.paper.claims.claims import UNTESTED
-from calm.paper.report.tables import dataset_name, dataset_names, digits, markdown, method_names, number
+from calm.paper.report.tables import dataset_name, dataset_names, digits, escape, markdown, method_names, value_text
 from calm.paper.report.verdicts import CLAIMS, Claim, counting, missing, tally, tests_of, verdict_of
 from calm.paper.report.web import slug
 
@@ -44,7 +44,7 @@ def verdict_table(tests: pd.DataFrame) -> str:
         "tests that hold": [tally(claim, tests) for claim in CLAIMS],
         "verdict": [marked(verdict_of(claim, tests)) for claim in CLAIMS],
     }
-    return markdown(pd.DataFrame(rows))
+    return markdown(pd.DataFrame(rows), markup=["claim", "verdict"])
 
 
 def marked(verdict: str) -> str:
@@ -62,7 +62,7 @@ def claims_section(tests: pd.DataFrame, folder: Path) -> list[str]:
             "claim": [str(claim.number) for claim in others],
             "why": [missing(claim, folder) for claim in others],
         }
-        parts += ["### Claims without a test here", markdown(pd.DataFrame(reasons))]
+        parts += ["### Claims without a test here", markdown(pd.DataFrame(reasons), markup=["why"])]
     return parts
 
 
@@ -75,7 +75,10 @@ def claim_part(claim: Claim, tests: pd.DataFrame) -> list[str]:
     counted = pd.Series(own.index.isin(counting(claim, tests).index), own.index)
     parts += [claim.how] if claim.how else []
     for (metric, dataset), same in own.groupby(["metric", "dataset"], sort=False):
-        parts += [f"Effect: *{metric}*. Dataset: {dataset_name(dataset)}.", tests_table(same, counted[same.index])]
+        parts += [
+            f"Effect: *{escape(metric)}*. Dataset: {escape(dataset_name(dataset))}.",
+            tests_table(same, counted[same.index]),
+        ]
     return parts
 
 
@@ -85,9 +88,9 @@ def tests_table(tests: pd.DataFrame, counted: pd.Series) -> str:
     names = [name if counts else f"({name})" for name, counts in zip(method_names(tests), counted, strict=True)]
     shown = {
         "test": names,
-        "effect": [number(value, decimals=places) for value in tests["ours"]],
+        "effect": [value_text(value, decimals=places) for value in tests["ours"]],
         "95 % interval": [
-            "" if pd.isna(low) else f"{number(low, decimals=places)} to {number(high, decimals=places)}"
+            "" if pd.isna(low) else f"{value_text(low, decimals=places)} to {value_text(high, decimals=places)}"
             for low, high in zip(tests["low"], tests["high"], strict=True)
         ],
         "p": [p_text(p) for p in tests["p"]],

@@ -4,13 +4,18 @@ from pathlib import Path
 
 import pandas as pd
 
+from calm.errors import CalmError
+from calm.paper.provenance import read_provenance
 from calm.paper.report.claim_sections import claims_section, verdict_table
-from calm.paper.report.folder import Results, read_folder
-from calm.paper.report.item_sections import beyond_section, item_section, overview, recordings_section
+from calm.paper.report.comparison import compare, read_published, summarise_results
 from calm.paper.report.items import ITEMS
-from calm.paper.report.pdf import write_pdf
+from calm.paper.report.sections import Contents, beyond_section, item_section, overview, recordings_section
 from calm.paper.report.settings import made_with
+from calm.paper.report.tables import escape
+from calm.paper.report.verdicts import judge_all
 from calm.paper.report.web import web_page
+from calm.paper.results import read_results
+from calm.profile import profile_names
 from calm.storage import written_whole
 
 INTRODUCTION = (
@@ -26,44 +31,63 @@ INTRODUCTION = (
 )
 
 
-def page(results: Results) -> str:
+def profile_of(folder: Path) -> str:
+    """The profile that a folder `figures/<profile>` or `figures/<profile>/<dataset>` belongs to.
+
+    Raises:
+        CalmError: it is no such folder.
+    """
+    for name in (folder.resolve().name, folder.resolve().parent.name):
+        if name in profile_names():
+            return name
+    raise CalmError(f"{folder} is no folder of results: give figures/<profile> or figures/<profile>/<dataset>.")
+
+
+def read_contents(folder: Path) -> Contents:
+    """Everything that the report says, from the results tables in a folder."""
+    profile = profile_of(folder)
+    comparison = compare(summarise_results(read_results(folder)), read_published())
+    provenance = read_provenance(folder / "provenance.json")
+    return Contents(folder, profile, comparison, judge_all(folder), provenance)
+
+
+def page(contents: Contents) -> str:
     """The report as Markdown."""
-    dataset = "" if results.folder.resolve().name == results.profile else f", dataset {results.folder.name}"
-    entries = list(results.provenance.values())
+    dataset = contents.folder.resolve().name
+    entries = list(contents.provenance.values())
     parts = [
-        f"# The paper and ours: profile {results.profile}{dataset}",
+        f"# The paper and ours: profile {contents.profile}"
+        + ("" if dataset == contents.profile else f", dataset {escape(dataset)}"),
         *INTRODUCTION,
         "## Verdicts",
-        verdict_table(results.tests),
+        verdict_table(contents.tests),
         "## Made with",
-        *(made_with(results.profile, entries) if entries else ["Nothing was computed in this profile yet."]),
+        *(made_with(contents.profile, entries) if entries else ["Nothing was computed in this profile yet."]),
         "## Figures and tables",
-        overview(results),
-        *(item_section(item, results) for item in ITEMS),
-        *beyond_section(results),
-        *claims_section(results.tests, results.folder),
-        *recordings_section(results),
+        overview(contents),
+        *(part for item in ITEMS for part in item_section(item, contents)),
+        *beyond_section(contents),
+        *claims_section(contents.tests, contents.folder),
+        *recordings_section(contents),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def write_report(folder: Path) -> Results:
-    """Write `report.md`, `.csv`, `.html` and `.pdf` from the results tables and figures in a folder.
+def write_report(folder: Path) -> Contents:
+    """Write `report.md`, `.csv` and `.html` from the results tables and figures in a folder.
 
     The HTML page holds its images; equal input gives equal files. Without any results, the report says so.
 
     Raises:
         CalmError: the folder is not one of a profile, or a file in it is malformed.
     """
-    results = read_folder(folder)
-    text = page(results)
-    rows = pd.concat([results.comparison, results.tests], ignore_index=True)
+    contents = read_contents(folder)
+    text = page(contents)
+    rows = pd.concat([contents.comparison, contents.tests], ignore_index=True)
     with written_whole(folder / "report.csv") as file:
         rows.to_csv(file, index=False)
     with written_whole(folder / "report.md") as file:
         file.write_text(text, encoding="utf-8")
     with written_whole(folder / "report.html") as file:
         file.write_text(web_page(text, folder), encoding="utf-8")
-    with written_whole(folder / "report.pdf") as file:
-        write_pdf(text, folder, file)
-    return results
+    return contents

@@ -1,7 +1,7 @@
-"""Numbers as tables in Markdown, made for a page: few digits, few columns."""
+"""Tables in Markdown, made for a page: few digits, few columns, and users' texts as they are."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import pandas as pd
 
@@ -11,8 +11,15 @@ PAPER_DATASET = "dandi_000579"
 NAMES = {PAPER_DATASET: "DANDI:000579", COHORT: "synthetic cohort"}  # of datasets, for readers
 MINUS = "\N{MINUS SIGN}"
 WIDEST = 4  # metrics side by side
-PAIRS = 3  # and metrics with a column of the paper's numbers and one of ours
+PAIRS = 3  # and metrics with a column of the paper's values and one of ours
 LONGEST = 60  # rows
+METHOD = ("method", "variant", "group")  # columns that name what was measured
+MARKUP = re.compile(r"[\\`*\[\]<>|&~$]|(?<![^\W_])_|_(?![^\W_])")  # an underscore within a word means nothing
+
+
+def escape(text: str) -> str:
+    """A text on one line that Markdown shows as it is: no image, link, HTML or cell begins in it."""
+    return MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def dataset_name(dataset: str) -> str:
@@ -26,114 +33,97 @@ def dataset_names(datasets: Iterable[str]) -> str:
 
 
 def digits(values: pd.Series) -> int:
-    """Decimals that the values of a metric need: none for counts, fewer for large numbers."""
+    """Decimals that the values of a metric need: none for counts, fewer for large values."""
     largest = values.abs().max()
     if largest >= 10_000 or (largest > 1 and (values.dropna() % 1 == 0).all()):
         return 0
     return 1 if largest >= 100 else 2 if largest >= 10 else 3
 
 
-def number(value: float, spread: float = float("nan"), decimals: int = 3) -> str:
-    """`0.742 ± 0.010`; without the spread where it is unknown, and nothing for no number."""
+def value_text(value: float, spread: float = float("nan"), decimals: int = 3) -> str:
+    """`0.742 ± 0.010`; without the spread where it is unknown, and nothing for NaN."""
     if pd.isna(value):
         return ""
     return " ± ".join(f"{each:,.{decimals}f}" for each in (value, spread) if not pd.isna(each)).replace("-", MINUS)
 
 
-def method_names(rows: pd.DataFrame) -> list[str]:
-    """`CalM, mean of 64`: method and, if any, variant."""
-    pairs = zip(rows["method"], rows["variant"].fillna(""), strict=True)
-    return [f"{method}, {variant}" if variant else method for method, variant in pairs]
+def method_names(rows: pd.DataFrame, columns: Sequence[str] = METHOD) -> list[str]:
+    """`CalM, mean of 64, held-in`: method and, if any, variant and group."""
+    return [", ".join(filter(None, names)) for names in rows.reindex(columns=columns, fill_value="").to_numpy()]
 
 
-def short_names(rows: pd.DataFrame) -> list[str]:
-    """As `method_names`, but the variant alone where all rows are of one method."""
-    alone = len(rows["method"].unique()) == 1 and not rows["variant"].eq("").any()
-    return list(rows["variant"]) if alone else method_names(rows)
+def markdown(table: pd.DataFrame, right: Collection[str] = (), markup: Collection[str] = ()) -> str:
+    """A table in Markdown.
 
-
-def markdown(table: pd.DataFrame, right: Sequence[str] = ()) -> str:
-    """A table in Markdown, its texts as they are; the columns `right` are aligned to the right."""
-    shown = table.astype(str).replace(r"\|", r"\|", regex=True)
-    sides = ["right" if column in right else "left" for column in table]
-    return shown.to_markdown(index=False, disable_numparse=True, colalign=sides)
+    Args:
+        table: whose texts are shown as they are.
+        right: columns that are aligned to the right.
+        markup: columns that are Markdown themselves.
+    """
+    shown = pd.DataFrame({name: table[name] if name in markup else table[name].map(str).map(escape) for name in table})
+    sides = ["right" if name in right else "left" for name in table]
+    heads = [escape(name) for name in table]
+    return shown.to_markdown(index=False, headers=heads, disable_numparse=True, colalign=sides)
 
 
 def item_tables(rows: pd.DataFrame) -> list[str]:
-    """The rows of one item (of `calm.paper.report.numbers.compare`) as paragraphs and tables in Markdown.
+    """The rows of one item (of `calm.paper.report.comparison.compare`) as paragraphs and tables in Markdown.
 
     Validation trials serve to choose, and are shown only where training trials are, too.
     """
     rows = rows if "train" in set(rows["split"]) else rows[rows["split"] != "val"]
-    rows = rows.assign(label=short_names(rows))
+    one_method = len(set(rows["method"])) == 1 and (rows["variant"] + rows["group"]).ne("").all()
+    head, names = ("", ("variant", "group")) if one_method else ("method", METHOD)
+    rows = rows.assign(row=method_names(rows, names))
     has_paper = rows.groupby(["split", "metric"])["paper"].transform("count") > 0
-    parts = beside_paper(rows[has_paper]) if has_paper.any() else []
-    for dataset, own in rows[~has_paper].groupby("dataset", sort=False):
-        parts.append(f"Ours ({dataset_name(str(dataset))}{sessions(own['n'], ', ')}); the paper gives no number.")
-        parts += own_tables(own)
+    parts = beside_paper(rows[has_paper], head) if has_paper.any() else []
+    for dataset, ours in rows[~has_paper].groupby("dataset", sort=False):
+        n = sessions(ours["n"], ", ")
+        parts.append(f"Ours ({escape(dataset_name(str(dataset)))}{n}); the paper gives no number.")
+        several_splits = ours.groupby("metric")["split"].transform("nunique") > 1
+        columns = ours["metric"].where(~several_splits, ours["metric"] + ", " + ours["split"])
+        parts += wide_tables(cells(ours, "ours", "sem", columns).assign(metric=columns), head, WIDEST)
     return parts
 
 
-def texts(rows: pd.DataFrame, value: str, spread: str) -> list[str]:
-    """A column of numbers with their spread; a metric has the same decimals everywhere."""
-    joined = rows.melt("metric", ["paper", "ours"])
-    places = rows["metric"].map(joined.groupby("metric")["value"].apply(digits))
-    return [number(*each) for each in zip(rows[value], rows[spread], places, strict=True)]
-
-
-def head(rows: pd.DataFrame) -> str:
-    """Of the column of labels."""
-    return "" if rows["label"].equals(rows["variant"]) else "method"
-
-
-def beside_paper(rows: pd.DataFrame) -> list[str]:
-    """A row for each method; for each metric the paper's numbers beside ours, each with its dataset in the head."""
-    rows = rows.assign(theirs=texts(rows, "paper", "paper_spread"), own=texts(rows, "ours", "sem"))
-    metrics = list(rows["metric"].unique())
+def beside_paper(rows: pd.DataFrame, head: str) -> list[str]:
+    """For each metric the paper's values beside ours, each with its dataset in the head of the column."""
     sources = "; ".join(re.sub("^paper", "the paper itself", each) for each in rows["source"].dropna().unique())
-    tables = [pair_table(rows, metrics[start : start + PAIRS]) for start in range(0, len(metrics), PAIRS)]
-    return [f"Source of the paper's numbers: {sources}{sessions(rows['n'], '. Ours: ')}.", *tables]
+    papers = rows["metric"] + ", paper (" + rows["paper_dataset"].map(dataset_name, na_action="ignore") + ")"
+    ours = rows["metric"] + ", ours (" + rows["dataset"].map(dataset_name, na_action="ignore") + ")"
+    both = pd.concat([cells(rows, "paper", "paper_spread", papers), cells(rows, "ours", "sem", ours)])
+    parts = [f"Source of the paper's numbers: {sources}{sessions(rows['n'], '. Ours: ')}."]
+    return parts + wide_tables(both.sort_index(kind="stable"), head, PAIRS)
 
 
-def pair_table(rows: pd.DataFrame, metrics: Sequence[str]) -> str:
-    """The given metrics of all methods that have one of them."""
-    part = rows[rows["metric"].isin(metrics)]
-    shown = pd.DataFrame(index=pd.Index(part["label"].unique(), name=head(part)))
-    for metric in metrics:
-        same = part[part["metric"] == metric]
-        papers = dataset_names(same["paper_dataset"].dropna())
-        shown[f"{metric}, paper ({papers})"] = same.dropna(subset="paper").groupby("label")["theirs"].first()
-        for dataset, own in same.dropna(subset="ours").groupby("dataset", sort=False):
-            shown[f"{metric}, ours ({dataset_name(str(dataset))})"] = own.set_index("label")["own"]
-    return markdown(shown.fillna("").reset_index(), list(shown.columns))
+def cells(rows: pd.DataFrame, value: str, spread: str, columns: pd.Series) -> pd.DataFrame:
+    """The cells of a table to be, a row each: metric, row and column that it belongs to, and its text."""
+    decimals = rows["metric"].map(rows.melt("metric", ["paper", "ours"]).groupby("metric")["value"].apply(digits))
+    texts = [value_text(*each) for each in zip(rows[value], rows[spread], decimals, strict=True)]
+    return rows[["metric", "row"]].assign(column=columns, text=texts)[rows[value].notna()]
 
 
-def own_tables(rows: pd.DataFrame) -> list[str]:
-    """A row for each method and a column for each metric; metrics of other methods make a table of their own."""
-    several = rows.groupby("metric")["split"].transform("nunique") > 1
-    name = rows["metric"].where(~several, rows["metric"] + ", " + rows["split"])
-    rows = rows.assign(name=name, text=texts(rows, "ours", "sem"))
-    whose = rows.groupby("name", sort=False)["label"].agg(tuple)
+def wide_tables(long: pd.DataFrame, head: str, widest: int) -> list[str]:
+    """Cells as tables of no more than `widest` metrics; metrics of other methods make a table of their own."""
+    methods = long.groupby("metric", sort=False)["row"].agg(lambda rows: tuple(dict.fromkeys(rows)))
     tables = []
-    for labels in dict.fromkeys(whose):
-        columns = list(whose.index[[each == labels for each in whose]])
-        for start in range(0, len(columns), WIDEST):
-            tables.append(wide_table(rows, columns[start : start + WIDEST]))
+    for _, metrics in methods.groupby(methods, sort=False):
+        for start in range(0, len(metrics), widest):
+            tables.append(wide_table(long[long["metric"].isin(metrics.index[start : start + widest])], head))
     return tables
 
 
-def wide_table(rows: pd.DataFrame, columns: Sequence[str]) -> str:
-    """The given columns of all methods that have them; the rest of a long table is left to the CSV file."""
-    rows = rows[rows["name"].isin(columns)]
-    labels = list(dict.fromkeys(rows["label"]))
-    wide = rows.pivot_table(index="label", columns="name", values="text", aggfunc="first")
-    wide = wide.loc[labels[:LONGEST], list(columns)].rename_axis(index=head(rows), columns=None).reset_index()
-    left_out = f"\n\n{len(labels) - LONGEST} more rows in the CSV file." if len(labels) > LONGEST else ""
-    return markdown(wide, columns) + left_out
+def wide_table(long: pd.DataFrame, head: str) -> str:
+    """Cells as one table; what a long table has too much is left to the CSV file."""
+    rows, columns = long["row"].unique(), list(long["column"].unique())
+    wide = long.pivot_table(index="row", columns="column", values="text", aggfunc="first", fill_value="")
+    wide = wide.loc[rows[:LONGEST], columns].rename_axis(index=head, columns=None).reset_index()
+    left_out = f"\n\n{len(rows) - LONGEST} more rows in the CSV file." if len(rows) > LONGEST else ""
+    return markdown(wide, right=columns) + left_out
 
 
 def sessions(counts: pd.Series, before: str) -> str:
-    """`n = 3 sessions` with something before it; nothing where numbers are of all sessions together."""
+    """`n = 3 sessions` with something before it; nothing where values are of all sessions together."""
     if counts.isna().all():
         return ""
     fewest, most = int(counts.min()), int(counts.max())

@@ -1,0 +1,88 @@
+"""Published values beside ours, in one table."""
+
+from collections.abc import Sequence
+from importlib import resources
+
+import numpy as np
+import pandas as pd
+
+from calm.paper.report.items import ITEMS
+from calm.paper.results import METHOD_KEYS, summarise
+
+KEYS = ["item", "split", "method", "metric"]
+VALUE_KEYS = [*KEYS, "variant", "group"]  # name one value of the paper, or one of ours on one dataset
+COLUMNS = [*VALUE_KEYS, "paper", "paper_spread", "paper_dataset", "source", "ours", "sem", "n", "dataset", "note"]
+NO_COUNTERPART, NOT_RUN = "paper gives no number", "not computed"
+VARIANT_OF, IN_VARIANTS = "variant of the paper's method", "ours in the variants below"
+POOLED = ("", "all")  # in place of a session where a value is of all sessions together
+
+
+def read_published() -> pd.DataFrame:
+    """The published values (`published.csv`); an empty variant or group stays an empty string."""
+    path = str(resources.files("calm.paper.report") / "published.csv")
+    return pd.read_csv(path, keep_default_na=False, na_values={name: [""] for name in ("value", "sem_or_sd", "n")})
+
+
+def summarise_results(results: pd.DataFrame) -> pd.DataFrame:
+    """Mean, standard error and n over sessions; no n where a value is of all sessions together."""
+    keys = list(METHOD_KEYS)
+    pooled = results.assign(pooled=results["session"].isin(POOLED)).groupby(keys, sort=False)["pooled"].all()
+    summary = summarise(results, keys)
+    return summary.assign(n=summary["n"].where(~pooled.to_numpy()))
+
+
+def home(variant: str, group: str, published: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """The published variant and group that a variant and group of ours belong to: what they say is true of ours, too.
+
+    `GLU head, 3 frames` of `held-in` belongs to `GLU head` where the paper has that, else to the method as such (two
+    empty strings) where it has that; else it is its own home.
+    """
+    ours = {"", group, *variant.split(", ")}
+    homes = [each for each in published if {*each[0].split(", "), each[1]} <= ours]
+    return max(homes, key=lambda each: len("".join(each)), default=(variant, group))
+
+
+def compare(ours: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """Published values and ours in one table, the dataset of each named; `note` says where one of them is missing.
+
+    A published row stands beside our row of the same item, split, method, metric, variant and group, on whatever
+    dataset; our other variants and groups of the paper's method stand below it.
+
+    Args:
+        ours: as from `summarise_results`.
+        published: as from `read_published`.
+    """
+    names = {"dataset": "paper_dataset", "value": "paper", "sem_or_sd": "paper_spread"}
+    paper, ours = published.rename(columns=names).drop(columns="n"), ours.rename(columns={"mean": "ours"})
+    has_paper = pd.MultiIndex.from_frame(ours[VALUE_KEYS]).isin(pd.MultiIndex.from_frame(paper[VALUE_KEYS]))
+    rows = pd.concat([paper.merge(ours[has_paper], how="left", on=VALUE_KEYS), ours[~has_paper]], ignore_index=True)
+    pairs: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    for *method, variant, group in paper[VALUE_KEYS].itertuples(index=False, name=None):
+        pairs.setdefault(tuple(method), []).append((variant, group))
+    rows["home"] = [
+        home(variant, group, pairs.get(tuple(method), []))
+        for *method, variant, group in rows[VALUE_KEYS].itertuples(index=False, name=None)
+    ]
+    return in_order(rows.assign(note=notes(rows)))[COLUMNS]
+
+
+def notes(rows: pd.DataFrame) -> np.ndarray:
+    """Why a row lacks the paper's value or ours, if it does."""
+    counts = rows.groupby([*KEYS, "home"])[["paper", "ours"]].transform("count")
+    cases = {
+        VARIANT_OF: rows["paper"].isna() & (counts["paper"] > 0),
+        NO_COUNTERPART: rows["paper"].isna(),
+        IN_VARIANTS: rows["ours"].isna() & (counts["ours"] > 0),
+        NOT_RUN: rows["ours"].isna(),
+    }
+    return np.select(list(cases.values()), list(cases), default="")
+
+
+def in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """Items in the paper's order, ours behind; in them split, metric, method and variant as they first appear."""
+    places = {item.name: place for place, item in enumerate(ITEMS)}
+    ranks = {"item": rows["item"].map(places).fillna(len(places))}
+    for keys in (["item", "split"], ["item", "metric"], ["item", "method"], ["item", "method", "home"]):
+        ranks["+".join(keys)] = rows.groupby(keys, sort=False).ngroup()
+    ranks["below"] = rows["paper"].isna()
+    return rows.loc[pd.DataFrame(ranks).sort_values(list(ranks), kind="stable").index].reset_index(drop=True)
