@@ -20,7 +20,8 @@ from calm.paths import RUNS
 from calm.profile import Profile, load_profile
 from calm.storage import load_checkpoint, save_checkpoint
 from calm.training.forecasting import CalMForecaster
-from calm.training.stages import Trained, adapt_transformer, train_quantizer, train_transformer
+from calm.training.stages import Trained, train
+from calm.training.tasks import QuantizerTask, TransformerTask
 
 PARTS = ("quantizer", "transformer")
 
@@ -56,8 +57,10 @@ class CalM:
         """
         profile = load_profile(profile) if isinstance(profile, str) else profile
         check_prepared(sessions, profile)
-        quantizer = train_quantizer(sessions, profile, seed=seed, runs=runs)
-        return cls(profile, quantizer, train_transformer(quantizer, sessions, profile, seed=seed, runs=runs))
+        task = QuantizerTask(sessions, profile.quantizer)
+        quantizer = train(task, profile.quantizer_fit, seed=seed, runs=runs)
+        task = TransformerTask(quantizer, sessions, profile.dat, profile.forecast)
+        return cls(profile, quantizer, train(task, profile.dat_fit, seed=seed, runs=runs))
 
     def adapt(self, sessions: Sequence[Session], *, seed: int = 0, runs: Path = RUNS) -> "CalM":
         """The same model for new sessions: only their neuron and session embeddings are trained (spec 3).
@@ -66,7 +69,8 @@ class CalM:
             CalmError: as `pretrain`.
         """
         check_prepared(sessions, self.profile)
-        adapted = adapt_transformer(self.transformer, self.quantizer, sessions, self.profile, seed=seed, runs=runs)
+        task = TransformerTask(self.quantizer, sessions, self.profile.dat, self.profile.forecast)
+        adapted = train(task, self.profile.dat_fit, seed=seed, runs=runs, pretrained=self.transformer)
         return CalM(self.profile, self.quantizer, adapted)
 
     @property

@@ -43,7 +43,6 @@ from calm.paper.experiments.evaluation import (
     linear_forecasters,
     rival_forecasters,
     search_rivals,
-    search_transformer,
 )
 from calm.training.forecasting import CalMForecaster
 from calm.paths import RUNS, figures_folder
@@ -55,7 +54,8 @@ from calm.paper.results import save_item, summarise
 from calm.paper.experiments.scores import ForecastScores
 from calm.data.session import cut_trials, prepare
 from calm.synthetic.network import forecast_known_rates, forecast_known_state, simulate
-from calm.training.stages import train_quantizer
+from calm.training.stages import search, train
+from calm.training.tasks import QuantizerTask, TransformerTask
 
 started = time.time()
 use_style()
@@ -101,7 +101,10 @@ plt.show()
 # (Eq. 2-9). It is trained on the training trials; the weights are those with the best correlation on validation trials.
 
 # %%
-quantizers = {each.name: train_quantizer([each], settings, seed=seed, runs=RUNS) for each in sessions}
+quantizers = {}
+for each in sessions:
+    task = QuantizerTask([each], settings.quantizer)
+    quantizers[each.name] = train(task, settings.quantizer_fit, seed=seed, runs=RUNS)
 for each in sessions:
     model, trials = quantizers[each.name].model, each.trials_of("test")
     used = len(np.unique(np.concatenate(reconstruct(model, each, trials)[1], axis=1)))
@@ -116,9 +119,10 @@ for each in sessions:
 # forecasts on validation trials: that is what chooses the weights, and, among a few tries, the learning rate.
 
 # %%
-transformers = {
-    each.name: search_transformer(quantizers[each.name], [each], settings, seed=seed, runs=RUNS) for each in sessions
-}
+transformers = {}
+for each in sessions:
+    task = TransformerTask(quantizers[each.name], [each], settings.dat, settings.forecast)
+    transformers[each.name] = search(task, settings.dat_fit, settings.learning_rates, seed=seed, runs=RUNS)
 figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2))
 loss_curves(axes[0], quantizers[session.name].history, "reconstruction, validation (r)")
 loss_curves(axes[1], transformers[session.name].chosen.history, "forecast, validation (r)")

@@ -43,7 +43,8 @@ from calm.paper.claims.reconstruction_claims import judge_claim_1
 from calm.recordings import load_recordings
 from calm.paper.results import save_item, summarise, table
 from calm.data.session import SPLITS
-from calm.training.stages import train_quantizer
+from calm.training.stages import train
+from calm.training.tasks import QuantizerTask
 
 started = time.time()
 use_style()
@@ -62,7 +63,8 @@ for group, sessions in recordings.groups.items():
 # One quantizer is trained for all held-in sessions, on their training trials.
 
 # %%
-quantizer = train_quantizer(recordings.held_in, recordings.profile, seed=seed, runs=RUNS)
+task = QuantizerTask(recordings.held_in, recordings.profile.quantizer)
+quantizer = train(task, recordings.profile.quantizer_fit, seed=seed, runs=RUNS)
 figure, axes = plt.subplots(figsize=(COLUMN, 2))
 loss_curves(axes, quantizer.history, "reconstruction, validation (r)")
 plt.show()

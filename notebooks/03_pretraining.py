@@ -37,7 +37,6 @@ from IPython.display import display
 from calm.baselines.linear import Decay, MeanTrial
 from calm.paper.experiments.comparison import score_methods
 from calm.devices import best_device
-from calm.paper.experiments.evaluation import search_transformer
 from calm.training.forecasting import CalMForecaster
 from calm.paths import RUNS, figures_folder
 from calm.paper.plots import COLUMN, PAGE, bars, loss_curves, use_style
@@ -48,13 +47,15 @@ from calm.recordings import load_recordings
 from calm.paper.results import save_item, summarise, table
 from calm.paper.experiments.sampling_gap import LOSSES, gap_rows, without_sampling
 from calm.paper.experiments.scores import ForecastScores
-from calm.training.stages import adapt_transformer, train_quantizer, train_transformer, with_new_sessions
+from calm.training.stages import initial_model, search, train
+from calm.training.tasks import QuantizerTask, TransformerTask
 
 started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures = recordings.profile, figures_folder(profile, recordings.name)
-quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
+task = QuantizerTask(recordings.held_in, settings.quantizer)
+quantizer = train(task, settings.quantizer_fit, seed=seed, runs=RUNS)
 
 # %% [markdown]
 # ## Pretraining
@@ -65,7 +66,8 @@ quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
 # in a block of the input, and neighbourhood replacement (Eq. 13) swaps tokens for similar ones. A few learning rates are tried.
 
 # %%
-tries = search_transformer(quantizer, recordings.held_in, settings, seed=seed, runs=RUNS)
+task = TransformerTask(quantizer, recordings.held_in, settings.dat, settings.forecast)
+tries = search(task, settings.dat_fit, settings.learning_rates, seed=seed, runs=RUNS)
 print({f"learning rate {rate:.2g}": round(tried.score, 3) for rate, tried in tries.tries.items()})
 transformer = tries.chosen
 figure, axes = plt.subplots(figsize=(COLUMN, 2))
@@ -86,7 +88,8 @@ plt.show()
 
 # %%
 bare = without_sampling(settings, tries.learning_rate)
-unsampled = train_transformer(quantizer, recordings.held_in, bare, seed=seed, runs=RUNS)
+task = TransformerTask(quantizer, recordings.held_in, bare.dat, bare.forecast)
+unsampled = train(task, bare.dat_fit, seed=seed, runs=RUNS)
 models = dict(zip(TRAINED, (transformer.model, unsampled.model), strict=True))
 rows, course = map(table, gap_rows(models, quantizer.model, recordings, item="pretraining_gap", seed=seed))
 
@@ -122,9 +125,9 @@ summarise(rows, ["metric", "variant", "split"]).pivot_table(
 # %%
 if recordings.held_out:
     fit = settings.dat_fit.model_copy(update={"learning_rate": tries.learning_rate})
-    chosen = settings.model_copy(update={"dat_fit": fit})
-    adapted = adapt_transformer(transformer, quantizer, recordings.held_out, chosen, seed=seed, runs=RUNS)
-    untrained = with_new_sessions(transformer.model, quantizer.model, recordings.held_out, chosen, seed)
+    task = TransformerTask(quantizer, recordings.held_out, settings.dat, settings.forecast)
+    adapted = train(task, fit, seed=seed, runs=RUNS, pretrained=transformer)
+    untrained = initial_model(task, seed=seed, pretrained=transformer)
     untrained.to(best_device()).eval()
     figure, axes = plt.subplots(figsize=(COLUMN, 2))
     loss_curves(axes, adapted.history, "forecast, validation (r)")

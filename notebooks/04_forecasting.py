@@ -48,7 +48,8 @@ from calm.paper.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
 from calm.paper.results import save_item, summarise
 from calm.paper.experiments.scores import ForecastScores
-from calm.training.stages import train_quantizer
+from calm.training.stages import train
+from calm.training.tasks import QuantizerTask
 
 started = time.time()
 use_style()
@@ -100,7 +101,8 @@ judge_claim_3(single.trial_table())[["method", "ours", "low", "high", "p", "p_se
 
 # %%
 many, forecasts = ForecastScores("fig3d", recordings.name, seed, config), {}
-quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
+task = QuantizerTask(recordings.held_in, settings.quantizer)
+quantizer = train(task, settings.quantizer_fit, seed=seed, runs=RUNS)
 transformers, pocos = train_many(quantizer, recordings.groups, settings, seed=seed, runs=RUNS)
 for group, sessions in recordings.groups.items():
     for session in sessions:

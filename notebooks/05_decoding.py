@@ -58,7 +58,8 @@ from calm.profile import load_profile
 from calm.paper.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
 from calm.paper.results import save_item, summarise
-from calm.training.stages import train_quantizer
+from calm.training.stages import train
+from calm.training.tasks import QuantizerTask
 from calm.paper.experiments.trial_classification import classify_trials, trial_means, two_kinds
 
 started = time.time()
@@ -80,7 +81,8 @@ print(f"decoded: {', '.join(channels)}; smoothing of the traces: {recordings.smo
 # frame. That would be an unfair lead, so a second GLM gets the same three frames.
 
 # %%
-quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
+task = QuantizerTask(recordings.held_in, settings.quantizer)
+quantizer = train(task, settings.quantizer_fit, seed=seed, runs=RUNS)
 transformers, _ = train_many(quantizer, recordings.groups, settings, seed=seed, runs=RUNS)
 backbones = {group: BackboneFeatures(quantizer, transformer) for group, transformer in transformers.items()}
 group, chosen_sessions = list(recordings.groups.items())[-1]  # held-out ones where there are any

@@ -53,14 +53,16 @@ from calm.paper.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
 from calm.paper.results import save_item
 from calm.paper.embeddings.shuffles import permutation_p
-from calm.training.stages import train_quantizer
+from calm.training.stages import train
+from calm.training.tasks import QuantizerTask
 from calm.paper.embeddings.tuning import find_contrasts, true_tuning, tuning_table
 
 started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures, groups = recordings.profile, figures_folder(profile, recordings.name), recordings.groups
-quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
+task = QuantizerTask(recordings.held_in, settings.quantizer)
+quantizer = train(task, settings.quantizer_fit, seed=seed, runs=RUNS)
 transformers, _ = train_many(quantizer, groups, settings, seed=seed, runs=RUNS)  # those of notebook 04
 
 # %% [markdown]

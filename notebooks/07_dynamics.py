@@ -54,14 +54,16 @@ from calm.recordings import load_recordings
 from calm.paper.results import save_item, summarise
 from calm.paper.experiments.scores import ForecastScores
 from calm.data.session import cut_trials
-from calm.training.stages import train_quantizer
+from calm.training.stages import train
+from calm.training.tasks import QuantizerTask
 
 started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures, groups = recordings.profile, figures_folder(profile, recordings.name), recordings.groups
 config = settings.forecast
-quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
+task = QuantizerTask(recordings.held_in, settings.quantizer)
+quantizer = train(task, settings.quantizer_fit, seed=seed, runs=RUNS)
 transformers, pocos = train_many(quantizer, groups, settings, seed=seed, runs=RUNS)  # those of notebook 04
 
 # %% [markdown]

@@ -39,7 +39,6 @@ import matplotlib.pyplot as plt
 
 from calm.paper.embeddings.embedding_rows import READ_OUT_CORR
 from calm.paper.embeddings.embedding_scale import CHANCE, FORECAST, ITEM, train_scales
-from calm.paper.experiments.evaluation import search_transformer
 from calm.paths import RUNS, figures_folder
 from calm.paper.plots import PAGE, use_style
 from calm.paper.plots.embeddings import scale_lines
@@ -47,15 +46,18 @@ from calm.profile import load_profile
 from calm.paper.provenance import provenance
 from calm.recordings import load_recordings
 from calm.paper.results import save_item
-from calm.training.stages import train_quantizer
+from calm.training.stages import search, train
+from calm.training.tasks import QuantizerTask, TransformerTask
 from calm.paper.embeddings.tuning import find_contrasts
 
 started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures = recordings.profile, figures_folder(profile, recordings.name)
-quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
-tries = search_transformer(quantizer, recordings.held_in, settings, seed=seed, runs=RUNS)  # those of notebook 03
+task = QuantizerTask(recordings.held_in, settings.quantizer)
+quantizer = train(task, settings.quantizer_fit, seed=seed, runs=RUNS)
+task = TransformerTask(quantizer, recordings.held_in, settings.dat, settings.forecast)
+tries = search(task, settings.dat_fit, settings.learning_rates, seed=seed, runs=RUNS)  # those of notebook 03
 fit = settings.dat_fit.model_copy(update={"learning_rate": tries.learning_rate})
 chosen = settings.model_copy(update={"dat_fit": fit})
 

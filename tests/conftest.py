@@ -16,7 +16,7 @@ from calm.models.transformer import DualAxisTransformer, TokenBatch
 from calm.paper.plots import use_style
 from calm.synthetic.network import simulate
 from calm.training.batches import trace_batches
-from calm.training.fit import Task
+from calm.training.fit import Objective
 from calm.training.tokens import token_batches, tokenize
 
 hypothesis.settings.register_profile("calm", deadline=None)  # a busy machine is no mistake
@@ -139,7 +139,7 @@ def nq(quantizer_config, uneven):
     def score(model):
         return -model(traces).reconstruction.sub(traces).square().mean().item()
 
-    return make, Task(lambda epoch: trace_batches([uneven], config, 4, seed=epoch), score), config
+    return make, Objective(lambda epoch: trace_batches([uneven], config, 4, seed=epoch), score), config
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def dat_case(dat_config, quantizer, uneven):
         batches = token_batches([tokens], config, seed=0)
         return -sum(model.next_token_loss(batch, batch.tokens).item() for batch in batches)
 
-    return make, Task(lambda epoch: token_batches([tokens], config, seed=epoch), score), config
+    return make, Objective(lambda epoch: token_batches([tokens], config, seed=epoch), score), config
 
 
 @pytest.fixture(params=["toy", "nq", "dat_case"])

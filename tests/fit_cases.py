@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from calm.config import Config, FitConfig
-from calm.training.fit import Task, fit
+from calm.training.fit import Objective, fit
 
 EPOCHS, STEPS = 3, 3
 
@@ -57,7 +57,7 @@ def toy_score(model):
 def toy_case():
     """Toy, its task and its numbers."""
     config = FitConfig(epochs=EPOCHS, weight_ema=0.5, learning_rate=0.05)
-    return make_toy, Task(toy_batches, lambda model: toy_score(with_noise(model))), config
+    return make_toy, Objective(toy_batches, lambda model: toy_score(with_noise(model))), config
 
 
 def with_noise(model):
@@ -87,7 +87,7 @@ def stopping(task, *, epoch=None, validation=None):
             raise KeyboardInterrupt
         return task.validate(model)
 
-    return Task(batches, validate)
+    return Objective(batches, validate)
 
 
 def assert_same(first, second):

@@ -7,7 +7,7 @@ import torch
 from calm.data.session import Session, cut_trials, prepare
 from calm.metrics import trial_correlation
 from calm.models.interfaces import WindowBatch
-from calm.training.fit import Task
+from calm.training.fit import Objective
 
 SPEEDS = np.array([0.35, 0.55, 0.8])  # radians per frame
 
@@ -57,7 +57,7 @@ def correlation(network, session, context, split="test"):
 
 def task(network, session, context):
     """What `fit` trains a network on: windows of the training trials, judged by the validation trials."""
-    return Task(
+    return Objective(
         lambda epoch: windows(session, network.window, "train", epoch),
         lambda model: correlation(model, session, context, "val"),
     )

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from calm.config import FitConfig
 from calm.data.session import Session
+from calm.errors import CalmError
+from calm.models.interfaces import DecodingBatch, WindowBatch
 
 
 def group_trials(
@@ -111,3 +113,48 @@ def trace_batches(sessions: Sequence[Session], config: FitConfig, window: int, *
         return torch.from_numpy(np.concatenate(rows))
 
     return Epoch(plan_epoch(parts, config, np.random.default_rng(seed)), load)
+
+
+def training_part(session: Session, window: int | None) -> Part:
+    """The training trials of a session that hold a window.
+
+    Raises:
+        CalmError: none is that long.
+    """
+    trials, frames = session.trials_of("train"), session.frames
+    if not (frames[trials] >= (window or 1)).any():
+        raise CalmError(
+            f"Session {session.name}: no training trial has the {window} frames that are trained on at once: shorten"
+            " `context` or `horizon` of a forecast, or a decoder's `window`."
+        )
+    return Part(len(session.neurons), frames, trials[frames[trials] >= (window or 1)], longest=window)
+
+
+def plan_windows(sessions: Sequence[Session], window: int | None, config: FitConfig, *, seed: int) -> list[Planned]:
+    """The batches of one epoch: of every training trial a window that starts anywhere in it, or the whole of it."""
+    parts = [training_part(session, window) for session in sessions]
+    everyone = config.model_copy(update={"neurons": max(part.neurons for part in parts)})  # none is left out
+    return plan_epoch(parts, everyone, np.random.default_rng(seed))
+
+
+def window_batches(sessions: Sequence[Session], window: int | None, config: FitConfig, *, seed: int) -> Epoch:
+    """Training batches of one epoch, each a WindowBatch."""
+
+    def load(planned: Planned) -> WindowBatch:
+        session = sessions[planned.session]
+        traces = [session.traces[trial][:, frames] for trial, frames in planned.stretches]
+        return WindowBatch(session.name, torch.from_numpy(np.stack(traces)))
+
+    return Epoch(plan_windows(sessions, window, config, seed=seed), load)
+
+
+def decoding_batches(sessions: Sequence[Session], window: int | None, config: FitConfig, *, seed: int) -> Epoch:
+    """Training batches of one epoch, each a DecodingBatch: a window of every training trial, or the whole of it."""
+
+    def load(planned: Planned) -> DecodingBatch:
+        session = sessions[planned.session]
+        traces = np.stack([session.traces[trial][:, frames] for trial, frames in planned.stretches])
+        behaviour = np.stack([session.behaviour[trial][frames] for trial, frames in planned.stretches])
+        return DecodingBatch(session.name, torch.from_numpy(traces), torch.from_numpy(behaviour))
+
+    return Epoch(plan_windows(sessions, window, config, seed=seed), load)

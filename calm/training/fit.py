@@ -47,7 +47,7 @@ class Trainable(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class Objective:
     """What a model is trained on.
 
     Attributes:
@@ -115,24 +115,24 @@ class Run:
             "seed": seed,
         }
 
-    def train(self, task: Task) -> None:
+    def train(self, objective: Objective) -> None:
         """Train to the end or until validation stops improving, and leave the best weights in `model`.
 
         Raises:
             CalmError: fewer batches than devices.
         """
         config, progress = self.config, self.progress
-        steps = len(task.batches(progress.epoch))
+        steps = len(objective.batches(progress.epoch))
         if steps < self.fabric.world_size:
             raise CalmError(f"{self.folder.name}: {steps} batches are too few for {self.fabric.world_size} devices.")
         done, total = progress.epoch * steps, config.epochs * steps
         with tqdm(total=total, initial=done, desc=self.folder.name, mininterval=BAR_SECONDS) as bar:
             while progress.epoch < config.epochs and not self.stopped():
                 began = time.perf_counter()
-                row = {"epoch": progress.epoch, **self.train_epoch(task.batches(progress.epoch), bar)}
+                row = {"epoch": progress.epoch, **self.train_epoch(objective.batches(progress.epoch), bar)}
                 progress.epoch += 1
                 if progress.epoch % config.validate_every == 0 or progress.epoch == config.epochs:
-                    row["val"] = self.validate(task)
+                    row["val"] = self.validate(objective)
                 progress.history.append({**row, "seconds": time.perf_counter() - began})
                 bar.set_postfix({name: f"{row[name]:.3f}" for name in ("loss", "val") if name in row}, refresh=False)
                 if progress.epoch % config.checkpoint_every == 0:
@@ -188,14 +188,14 @@ class Run:
         self.averaged.update(self.model.module)
 
     @torch.no_grad()
-    def validate(self, task: Task) -> float:
+    def validate(self, objective: Objective) -> float:
         """Score the averaged weights and keep them if they are the best so far.
 
         Raises:
             CalmError: the score is not a number.
         """
         model = self.averaged.module.eval()
-        score = task.validate(model)
+        score = objective.validate(model)
         if not math.isfinite(score):
             raise CalmError(f"{self.folder.name}: the validation score is {score}: try a lower `learning_rate`.")
         self.progress.since_best += 1
@@ -265,12 +265,12 @@ def alone_in(folder: Path) -> Iterator[None]:
         raise CalmError(f"Another run is training in {folder}: wait until it ends, or stop it.") from None
 
 
-def fit(model: nn.Module, task: Task, config: FitConfig, *, seed: int, folder: Path) -> pd.DataFrame:
+def fit(model: nn.Module, objective: Objective, config: FitConfig, *, seed: int, folder: Path) -> pd.DataFrame:
     """Train a model in place and leave it, on the best device, with the weights that scored best in validation.
 
     Args:
         model: a `Trainable` module.
-        task: its batches and its validation score.
+        objective: its batches and its validation score.
         config: the loop's numbers.
         seed: of everything random.
         folder: where the run lives: an interrupted run found there goes on, a finished one is loaded.
@@ -286,7 +286,7 @@ def fit(model: nn.Module, task: Task, config: FitConfig, *, seed: int, folder: P
             run = Run(model, config, seed, folder)
             with alone_in(folder) if run.fabric.is_global_zero else contextlib.nullcontext():
                 run.resume()
-                run.train(task)
+                run.train(objective)
     tensors, manifest = load_checkpoint(folder / "model")
     model.load_state_dict(tensors)
     model.to(best_device()).eval()

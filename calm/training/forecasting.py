@@ -1,4 +1,4 @@
-"""CalM as a forecaster: context tokens, rollouts to the end of the trial, traces (Sec. 3.3, Fig. 3A)."""
+"""Trained models as forecasters of a session: CalM, by rollouts of tokens (Sec. 3.3, Fig. 3A), and the rivals."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from calm.config import ForecastConfig
 from calm.errors import CalmError
+from calm.models.interfaces import Network
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.rollout import Choice, roll_out
 from calm.models.transformer import DualAxisTransformer, TokenBatch
@@ -85,3 +86,32 @@ class CalMForecaster:
         whole = torch.cat([vectors[codes].expand(samples, -1, -1, -1, -1), future], dim=3)
         traces = self.quantizer.decode(whole.flatten(0, 2).transpose(0, 1))[:, frames : frames + horizon]
         return traces.unflatten(0, (samples, batch, neurons)).cpu().numpy()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NetworkForecaster:
+    """A trained network as a forecaster of one session.
+
+    Attributes:
+        network: that knows the session.
+        session: its name.
+        config: how much is computed at once.
+    """
+
+    network: Network
+    session: str
+    config: ForecastConfig
+
+    @torch.no_grad()
+    def forecast(
+        self, contexts: Sequence[Float[np.ndarray, "neuron _context"]], horizons: Sequence[int]
+    ) -> list[Float[np.ndarray, "neuron _horizon"]]:
+        """Forecast each trial, those with the same horizon together; contexts are all of one length."""
+        device = next(self.network.parameters()).device
+        forecasts: dict[int, Float[np.ndarray, "neuron _horizon"]] = {}
+        size = max(1, self.config.rows // len(contexts[0]))
+        for group in group_trials(np.array(horizons), np.arange(len(contexts)), size):
+            batch = torch.from_numpy(np.stack([contexts[trial] for trial in group])).to(device)
+            predicted = self.network.forecast(self.session, batch, int(horizons[group[0]])).cpu().numpy()
+            forecasts |= dict(zip(group.tolist(), predicted, strict=True))
+        return [forecasts[trial] for trial in range(len(contexts))]

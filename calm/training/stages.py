@@ -1,31 +1,49 @@
-"""The training stages; each is kept under a hash of what it was made from, and found again by any notebook."""
+"""Train or search a model for a task; what was trained once is kept under its key and found by any notebook."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
-import numpy as np
 import pandas as pd
 from torch import nn
 
-from calm.baselines.validation import validation_correlation
-from calm.data.session import Session
-from calm.models.quantizer import NeuralQuantizer
-from calm.models.transformer import DualAxisTransformer
-from calm.paths import file_name
-from calm.profile import Profile
+from calm.config import Config, FitConfig
+from calm.errors import CalmError
 from calm.seeding import epoch_seed, seeded
 from calm.storage import stage_key
-from calm.training.batches import trace_batches
-from calm.training.fit import Task, fit
-from calm.training.forecasting import CalMForecaster
-from calm.training.reconstruction import reconstruction_correlations
-from calm.training.tokens import TokenSession, store_tokens, token_batches
+from calm.training.batches import Epoch
+from calm.training.fit import Objective, fit
 
-VERSION = 1  # of this stage; raised with any change to what it computes
-VALIDATION_FIELDS = ("context", "horizon", "validation_trials")  # of the forecasts, what training depends on
 Model = TypeVar("Model", bound=nn.Module)
+
+
+class Task(Generic[Model]):
+    """What is learned, from which data: a small frozen dataclass for each kind of model (see `calm.training.tasks`).
+
+    Attributes:
+        VERSION: raised by hand with any change to what the training computes.
+        name: begins the key.
+        config: the model's numbers.
+        inputs: all else that the result depends on but the fit, the seed and a pretrained model, as text.
+    """
+
+    VERSION: ClassVar[int]
+    name: str
+    config: Config
+    inputs: list[str]
+
+    def new_model(self) -> Model:
+        """An untrained model that knows the task's sessions."""
+        raise NotImplementedError
+
+    def batches(self, model: Model, fit_config: FitConfig, runs: Path) -> Callable[[int], Epoch]:
+        """The batches of an epoch by the epoch's seed; what has to be computed once for all is kept in `runs`."""
+        raise NotImplementedError
+
+    def validation_score(self, model: Model, fit_config: FitConfig) -> float:
+        """Score of a model on the validation trials, mean over sessions; higher is better."""
+        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,108 +70,94 @@ class Trained(Generic[Model]):
         return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
 
 
-def train_quantizer(
-    sessions: Sequence[Session], profile: Profile, *, seed: int, runs: Path
-) -> Trained[NeuralQuantizer]:
-    """Stage 1: one quantizer for all given sessions, on their training trials; chosen on validation trials."""
-    configs = [profile.quantizer, profile.quantizer_fit]
-    key = stage_key("quantizer", configs, [session.fingerprint() for session in sessions], seed, VERSION)
-    with seeded(seed):
-        model = NeuralQuantizer(profile.quantizer)
-    window = profile.quantizer.window
-    task = Task(
-        batches=lambda epoch: trace_batches(sessions, profile.quantizer_fit, window, seed=epoch_seed(seed, epoch)),
-        validate=lambda candidate: float(
-            np.mean([reconstruction_correlations(candidate, each, each.trials_of("val")).mean() for each in sessions])
-        ),
-    )
-    return Trained(model, fit(model, task, profile.quantizer_fit, seed=seed, folder=runs / key), key)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Search(Generic[Model]):
+    """The small search that every trained method gets: trainings that differ in their learning rate.
 
-
-def new_transformer(
-    quantizer: NeuralQuantizer, sessions: Sequence[Session], profile: Profile, seed: int
-) -> DualAxisTransformer:
-    """An untrained transformer that knows the given sessions."""
-    with seeded(seed):
-        vectors = quantizer.codebook.vectors.detach().cpu()
-        return DualAxisTransformer(profile.dat, vectors, {each.name: len(each.neurons) for each in sessions})
-
-
-def train_transformer(
-    quantizer: Trained[NeuralQuantizer], sessions: Sequence[Session], profile: Profile, *, seed: int, runs: Path
-) -> Trained[DualAxisTransformer]:
-    """Stage 2: one transformer for all given sessions, on the tokens of their training trials.
-
-    The weights are chosen by the correlation of rollouts on validation trials, not by the loss: coupling between
-    neurons is learned late, and the loss hardly shows it.
+    Attributes:
+        tries: by learning rate.
     """
-    key = forecast_key("dat", quantizer.key, sessions, profile, seed)
-    model = new_transformer(quantizer.model, sessions, profile, seed)
-    task = forecast_task(quantizer, sessions, profile, seed, runs)
-    return Trained(model, fit(model, task, profile.dat_fit, seed=seed, folder=runs / key), key)
+
+    tries: dict[float, Trained[Model]]
+
+    @property
+    def learning_rate(self) -> float:
+        """The one with the best validation score."""
+        return max(self.tries, key=lambda rate: self.tries[rate].score)
+
+    @property
+    def chosen(self) -> Trained[Model]:
+        """The training with the best validation score."""
+        return self.tries[self.learning_rate]
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all tries together."""
+        return sum(tried.seconds for tried in self.tries.values())
 
 
-def adapt_transformer(
-    pretrained: Trained[DualAxisTransformer],
-    quantizer: Trained[NeuralQuantizer],
-    sessions: Sequence[Session],
-    profile: Profile,
+def train(
+    task: Task[Model], fit_config: FitConfig, *, seed: int, runs: Path, pretrained: Trained[Model] | None = None
+) -> Trained[Model]:
+    """Train a model, or find it again: the weights are those that scored best on the validation trials.
+
+    Args:
+        task: what is learned, on the training trials of which sessions.
+        fit_config: the loop's numbers.
+        seed: of the weights and the batches.
+        runs: folder of all trainings; an interrupted one goes on.
+        pretrained: model of other sessions: all is frozen but what belongs to sessions and their neurons (Sec. 3.2).
+
+    Raises:
+        CalmError: data that the task cannot learn from, or a pretrained model that does not fit the task.
+    """
+    model = initial_model(task, seed=seed, pretrained=pretrained)
+    inputs = [pretrained.key if pretrained else "", *task.inputs]
+    key = stage_key(task.name, [task.config, fit_config], inputs, seed, task.VERSION)
+    batches = task.batches(model, fit_config, runs)
+    objective = Objective(
+        batches=lambda epoch: batches(epoch_seed(seed, epoch)),
+        validate=lambda candidate: task.validation_score(candidate, fit_config),
+    )
+    return Trained(model, fit(model, objective, fit_config, seed=seed, folder=runs / key), key)
+
+
+def search(
+    task: Task[Model],
+    fit_config: FitConfig,
+    factors: Sequence[float],
     *,
     seed: int,
     runs: Path,
-) -> Trained[DualAxisTransformer]:
-    """New sessions for a pretrained transformer: all is frozen but their neuron and session embeddings (spec 3)."""
-    key = forecast_key("adapted", pretrained.key, sessions, profile, seed)
-    model = with_new_sessions(pretrained.model, quantizer.model, sessions, profile, seed)
-    task = forecast_task(quantizer, sessions, profile, seed, runs)
-    return Trained(model, fit(model, task, profile.dat_fit, seed=seed, folder=runs / key), key)
+    pretrained: Trained[Model] | None = None,
+) -> Search[Model]:
+    """`train` with each multiple of the configured learning rate."""
+    configs = [fit_config.changed(learning_rate=fit_config.learning_rate * each) for each in factors]
+    return Search(
+        {each.learning_rate: train(task, each, seed=seed, runs=runs, pretrained=pretrained) for each in configs}
+    )
 
 
-def with_new_sessions(
-    pretrained: DualAxisTransformer,
-    quantizer: NeuralQuantizer,
-    sessions: Sequence[Session],
-    profile: Profile,
-    seed: int,
-) -> DualAxisTransformer:
-    """The pretrained transformer, frozen, with untrained embeddings of other sessions: where adaptation begins."""
-    model = new_transformer(quantizer, sessions, profile, seed)
-    take_over(model, pretrained, pretrained.of_sessions)
-    return model
+def initial_model(task: Task[Model], *, seed: int, pretrained: Trained[Model] | None = None) -> Model:
+    """The model that a training begins with: as drawn, but for the frozen weights of a pretrained one.
 
-
-def take_over(model: nn.Module, pretrained: nn.Module, own: tuple[str, ...]) -> None:
-    """Give a model the weights of a pretrained one, frozen; those whose names begin with one of `own` stay its own."""
-    shared = {name: value for name, value in pretrained.state_dict().items() if not name.startswith(own)}
+    Raises:
+        CalmError: nothing of the model belongs to sessions, or its weights have other shapes than the pretrained ones.
+    """
+    with seeded(seed):
+        model = task.new_model()
+    if pretrained is None:
+        return model
+    if not model.of_sessions:
+        raise CalmError(f"{type(model).__name__} has no part of its own for a session: train it on the new sessions.")
+    state, kept = model.state_dict(), pretrained.model.state_dict()
+    shared = {name: value for name, value in kept.items() if not name.startswith(model.of_sessions)}
+    if any(state[name].shape != value.shape for name, value in shared.items()):
+        raise CalmError(
+            f"{pretrained.key} was trained on other features or behaviours than those of the new sessions: adapt a"
+            " model that was trained on the same."
+        )
     model.load_state_dict(shared, strict=False)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith(own))
-
-
-def forecast_key(name: str, earlier: str, sessions: Sequence[Session], profile: Profile, seed: int) -> str:
-    """Key of a transformer; of the forecasts only what validation uses matters, not how many samples come later."""
-    used = [f"{field}={getattr(profile.forecast, field)}" for field in VALIDATION_FIELDS]
-    inputs = [earlier, *used, *(session.fingerprint() for session in sessions)]
-    return stage_key(name, [profile.dat, profile.dat_fit], inputs, seed, VERSION)
-
-
-def forecast_task(
-    quantizer: Trained[NeuralQuantizer], sessions: Sequence[Session], profile: Profile, seed: int, runs: Path
-) -> Task:
-    """Next-token prediction, validated by forecasts; the tokens are kept beside the quantizer."""
-    folders = [
-        runs / f"{quantizer.key}-tokens" / f"{file_name(each.name)}-{each.fingerprint()[:12]}" for each in sessions
-    ]
-    pairs = zip(sessions, folders, strict=True)
-    tokens: list[TokenSession] = [store_tokens(quantizer.model, *pair) for pair in pairs]
-
-    def validate(candidate: DualAxisTransformer) -> float:
-        # By the choice that is both cheap and free of noise.
-        given = {"config": profile.forecast, "choice": "expected"}
-        forecasters = [CalMForecaster(candidate, quantizer.model, session.name, **given) for session in sessions]
-        pairs = zip(forecasters, sessions, strict=True)
-        return float(np.mean([validation_correlation(*pair, profile.forecast) for pair in pairs]))
-
-    return Task(
-        batches=lambda epoch: token_batches(tokens, profile.dat_fit, seed=epoch_seed(seed, epoch)), validate=validate
-    )
+        parameter.requires_grad_(name.startswith(model.of_sessions))
+    return model

@@ -18,14 +18,14 @@ from calm.models.quantizer import NeuralQuantizer
 from calm.training.reconstruction import reconstruction_correlations
 from calm.data.session import prepare
 from calm.synthetic.network import simulate
-from calm.training.fit import Run, Task
+from calm.training.fit import Objective, Run
 
 torch.set_num_threads(1)
 session = prepare(simulate(SimulationConfig(trials=20, neurons=4, frames=32), seed=0).session, seed=0)
 config = FitConfig(epochs=4, rows=8, devices=2, learning_rate=1e-2)
 sizes = dict(width=8, codes=8, encoder_layers=1, decoder_layers=1, predictor_layers=1, heads=2, revive_every=1)
 torch.manual_seed(0)
-task = Task(
+task = Objective(
     batches=lambda epoch: trace_batches([session], config, 4, seed=epoch),
     validate=lambda model: float(reconstruction_correlations(model, session, session.trials_of("val")).mean()),
 )

@@ -12,7 +12,7 @@ from calm.baselines.poco import POCO
 from calm.config import FitConfig, POCOConfig
 from calm.errors import CalmError
 from calm.models.interfaces import WindowBatch
-from calm.training.fit import Task, fit
+from calm.training.fit import Objective, fit
 
 NEURONS = {"first": 3, "second": 4}
 
@@ -237,5 +237,5 @@ def test_it_learns_two_linear_systems_at_once(tmp_path):
 
     before = score(model, "test")
     config = FitConfig(epochs=20, learning_rate=1e-2, validate_every=5)
-    fit(model, Task(batches, lambda network: score(network, "val")), config, seed=0, folder=tmp_path)
+    fit(model, Objective(batches, lambda network: score(network, "val")), config, seed=0, folder=tmp_path)
     assert before < 0.5 and min(correlation(model, session, 20) for session in sessions) >= 0.95

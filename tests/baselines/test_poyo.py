@@ -18,7 +18,7 @@ from calm.config import FitConfig, POYOConfig
 from calm.errors import CalmError
 from calm.metrics import channel_scores
 from calm.models.interfaces import DecodingBatch
-from calm.training.fit import Task, fit
+from calm.training.fit import Objective, fit
 
 NEURONS = {"first": 7, "second": 5}
 SMALL = POYOConfig(width=16, head_width=8, latents=3, latent_step=0.25, depth=2, heads=2)
@@ -280,7 +280,7 @@ def new_toy(config):
 
 def train(toy, folder, config=TOY_CONFIG, **changes):
     model = new_toy(config)
-    task = Task(lambda epoch: toy_batches(toy, epoch), lambda candidate: toy_r2(candidate, toy, slice(40, 50)))
+    task = Objective(lambda epoch: toy_batches(toy, epoch), lambda candidate: toy_r2(candidate, toy, slice(40, 50)))
     fit(model, task, TOY_FIT.model_copy(update=changes), seed=0, folder=folder)
     return model
 

@@ -10,7 +10,9 @@ from calm.config import FitConfig, TCNDecoderConfig
 from calm.errors import CalmError
 from calm.metrics import channel_scores
 from calm.models.interfaces import DecodingBatch
-from calm.training.decoders import NetworkDecoder, train_decoder
+from calm.training.decoding import NetworkDecoder
+from calm.training.stages import train
+from calm.training.tasks import DecoderTask
 
 NEURONS, FRAMES = 3, 40
 SMALL = TCNDecoderConfig(width=6, layers=3, kernel=3)
@@ -80,7 +82,7 @@ def test_it_learns_lagged_linear_behaviour(tmp_path):
     session = decodable_session()
     config = FitConfig(epochs=30, rows=48, learning_rate=1e-2, weight_decay=0, validate_every=5)
     sizes = TCNDecoderConfig(width=32, layers=2, kernel=3, dropout=0.0)
-    trained = train_decoder(TCNDecoder, sizes, config, [session], seed=0, runs=tmp_path)
+    trained = train(DecoderTask(TCNDecoder, sizes, [session]), config, seed=0, runs=tmp_path)
     trials = session.trials_of("test")
     decoded = NetworkDecoder(trained.model, session.name).decode([session.traces[trial] for trial in trials])
     pairs = zip(trials, decoded, strict=True)

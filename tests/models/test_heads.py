@@ -9,7 +9,7 @@ from torch import nn
 
 from calm.config import FitConfig, HeadConfig
 from calm.models.heads import START, FeatureBatch, GLUHead, LinearHead, TemporalConvolution
-from calm.training.fit import Task, fit
+from calm.training.fit import Objective, fit
 
 TOKENS, TRIALS, NEURONS, CHANNELS, WINDOW, BEHAVIOURS = 6, 3, 4, 5, 3, 2
 OUTPUTS = WINDOW * BEHAVIOURS
@@ -155,7 +155,7 @@ def test_rows_of_other_sessions_have_no_gradient(head, batch):
 
 def test_a_training_on_one_session_leaves_the_rows_of_the_others_as_they_are(head, batch, tmp_path):
     before = {name: value.clone() for name, value in head.state_dict().items()}
-    task = Task(lambda epoch: [batch] * 3, lambda model: -model.training_loss(batch)["loss"].item())
+    task = Objective(lambda epoch: [batch] * 3, lambda model: -model.training_loss(batch)["loss"].item())
     config = FitConfig(epochs=4, learning_rate=0.05, weight_decay=0.5, weight_ema=0.5, precision="64-true")
     history = fit(head, task, config, seed=0, folder=tmp_path)
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]

@@ -14,8 +14,7 @@ from calm.paper.experiments.decoding_scores import ALL_SESSIONS, DECODING_TRY, D
 from calm.paper.experiments.evaluation import Cost
 from calm.paper.experiments.trial_classification import Classified
 from calm.paper.results import read_item, save_item, summarise
-from calm.training.search import Search
-from calm.training.stages import Trained
+from calm.training.stages import Search, Trained
 
 WINDOW = 4
 

@@ -21,7 +21,8 @@ from calm.paper.embeddings.embedding_scale import (
 from calm.profile import load_profile
 from calm.recordings import Recordings
 from calm.synthetic.network import simulate
-from calm.training.stages import train_quantizer, train_transformer
+from calm.training.stages import train
+from calm.training.tasks import QuantizerTask, TransformerTask
 
 NEURONS = 24
 
@@ -82,8 +83,10 @@ def test_all_of_it_changes_neither_input_nor_numbers(sessions, profile, part):
 
 def test_every_scale_is_trained_once_and_the_full_one_is_the_known_training(sessions, profile, tmp_path):
     recordings = Recordings("mine", sessions, [], profile)
-    quantizer = train_quantizer(sessions, profile, seed=0, runs=tmp_path)
-    known = train_transformer(quantizer, sessions, profile, seed=0, runs=tmp_path)
+    quantizer = train(QuantizerTask(sessions, profile.quantizer), profile.quantizer_fit, seed=0, runs=tmp_path)
+    known = train(
+        TransformerTask(quantizer, sessions, profile.dat, profile.forecast), profile.dat_fit, seed=0, runs=tmp_path
+    )
     rows = train_scales(quantizer, recordings, profile, [0.5], seed=0, runs=tmp_path, draws=9)
     trained = [folder for folder in tmp_path.glob("dat-*") if folder.is_dir()]
     assert len(trained) == 1 + len(SCALES)
@@ -99,7 +102,7 @@ def test_every_scale_is_trained_once_and_the_full_one_is_the_known_training(sess
 
 def test_a_scale_with_too_few_neurons_keeps_its_forecasts(sessions, profile, tmp_path):
     recordings = Recordings("mine", sessions[:1], [], profile)
-    quantizer = train_quantizer(sessions[:1], profile, seed=0, runs=tmp_path)
+    quantizer = train(QuantizerTask(sessions[:1], profile.quantizer), profile.quantizer_fit, seed=0, runs=tmp_path)
     rows = train_scales(quantizer, recordings, profile, [0.25], seed=0, runs=tmp_path, draws=9)
     few = rows[(rows["part"] == "neurons") & (rows["share"] == 0.25)]
     assert list(few["metric"]) == [FORECAST] and READ_OUT_CORR in set(rows["metric"])

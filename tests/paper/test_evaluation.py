@@ -14,13 +14,13 @@ from calm.paper.experiments.evaluation import (
     linear_forecasters,
     rival_forecasters,
     search_rivals,
-    search_transformer,
 )
 from calm.paper.experiments.scores import ForecastScores
 from calm.paper.results import TRY
 from calm.profile import load_profile
 from calm.synthetic.network import simulate
-from calm.training.stages import train_quantizer
+from calm.training.stages import search, train
+from calm.training.tasks import QuantizerTask, TransformerTask
 
 CONTEXT = 40
 
@@ -43,8 +43,9 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def stages(session, smoke, runs):
     """Quantizer, and the searches of the transformer and of the rivals."""
-    quantizer = train_quantizer([session], smoke, seed=0, runs=runs)
-    transformers = search_transformer(quantizer, [session], smoke, seed=0, runs=runs)
+    quantizer = train(QuantizerTask([session], smoke.quantizer), smoke.quantizer_fit, seed=0, runs=runs)
+    task = TransformerTask(quantizer, [session], smoke.dat, smoke.forecast)
+    transformers = search(task, smoke.dat_fit, smoke.learning_rates, seed=0, runs=runs)
     return quantizer, transformers, search_rivals(session, smoke, seed=0, runs=runs)
 
 

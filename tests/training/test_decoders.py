@@ -13,9 +13,10 @@ from calm.config import FitConfig, TCNDecoderConfig
 from calm.data.behaviour import shared_behaviours
 from calm.errors import CalmError
 from calm.models.interfaces import Decoder, DecoderNetwork
-from calm.training.decoders import NetworkDecoder, adapt_decoder, decoding_batches, train_decoder
-from calm.training.decoding import with_share
-from calm.training.search import search
+from calm.training.batches import decoding_batches
+from calm.training.decoding import NetworkDecoder, with_share
+from calm.training.stages import search, train
+from calm.training.tasks import DecoderTask
 
 SMALL = TCNDecoderConfig(width=4, layers=1, kernel=2)
 FIT = FitConfig(epochs=2, rows=60, learning_rate=1e-2)
@@ -24,7 +25,6 @@ FIT = FitConfig(epochs=2, rows=60, learning_rate=1e-2)
 class Shared(DecoderNetwork):
     """Each session's neurons are mixed to two signals, from which one map reads behaviour for all sessions."""
 
-    __module__ = "calm.training.decoders"  # where its key looks for the code
     of_sessions = ("mixing.",)
 
     def __init__(self, config, sessions, behaviours, rate):
@@ -91,7 +91,7 @@ def test_windows_start_elsewhere_in_each_epoch_and_alike_in_the_same(session):
 
 
 def test_trials_are_decoded_in_their_order_those_of_a_length_together(session, monkeypatch):
-    monkeypatch.setattr("calm.baselines.decoders.ROWS", 2 * 6)
+    monkeypatch.setattr("calm.training.decoding.ROWS", 2 * 6)
     network = Echo()
     decoder = NetworkDecoder(network, session.name)
     decoded = decoder.decode(list(session.traces))
@@ -121,32 +121,33 @@ def test_validation_error_is_the_mean_over_recorded_values_of_validation_trials(
 
 
 def test_the_score_of_a_training_is_minus_the_error_of_its_weights(session, other, tmp_path):
-    trained = train_decoder(Shared, SMALL, FIT, [session, other], seed=0, runs=tmp_path)
+    trained = train(DecoderTask(Shared, SMALL, [session, other]), FIT, seed=0, runs=tmp_path)
     errors = [validation_error(NetworkDecoder(trained.model, each.name), each) for each in (session, other)]
     assert trained.score == pytest.approx(-np.mean(errors))
 
 
 def test_a_trained_decoder_is_found_again_and_another_config_or_input_is_trained_anew(session, tmp_path, monkeypatch):
-    def train(config=SMALL, session=session, seed=0):
-        return train_decoder(TCNDecoder, config, FIT, [session], seed=seed, runs=tmp_path)
+    def train_with(config=SMALL, session=session, seed=0):
+        return train(DecoderTask(TCNDecoder, config, [session]), FIT, seed=seed, runs=tmp_path)
 
-    first = train()
+    first = train_with()
     assert first.key.startswith("tcndecoder-") and (tmp_path / first.key / "model").is_dir()
     with monkeypatch.context() as patched:
         patched.setattr("calm.training.fit.Run.train", lambda *_: pytest.fail("trained again"))
-        again = train()
+        again = train_with()
     assert all(torch.equal(*pair) for pair in zip(first.model.parameters(), again.model.parameters(), strict=True))
-    others = [train(SMALL.model_copy(update={"dropout": 0.0})), train(seed=1)]
-    others += [train(session=dataclasses.replace(session, rate=7.0)), train(session=with_share(session, 0.5, seed=0))]
+    others = [train_with(SMALL.model_copy(update={"dropout": 0.0})), train_with(seed=1)]
+    others += [
+        train_with(session=dataclasses.replace(session, rate=7.0)),
+        train_with(session=with_share(session, 0.5, seed=0)),
+    ]
     assert len({first.key, *(each.key for each in others)}) == 5
 
 
 def test_a_search_keeps_the_learning_rate_with_the_least_validation_error(session, tmp_path):
-    def train(config):
-        return train_decoder(TCNDecoder, SMALL, config, [session], seed=0, runs=tmp_path)
-
-    found = search(train, FIT, (1.0, 1e-6))
-    assert found.learning_rate == 1e-2
+    found = search(DecoderTask(TCNDecoder, SMALL, [session]), FIT, (1.0, 1e-6), seed=0, runs=tmp_path)
+    assert list(found.tries) == [1e-2, 1e-8] and found.learning_rate == 1e-2
+    assert found.seconds == sum(tried.seconds for tried in found.tries.values()) > found.chosen.seconds
     assert found.chosen.score > found.tries[1e-8].score
 
 
@@ -156,36 +157,37 @@ def test_test_trials_are_never_read(session, tmp_path):
         traces[trial][:] = behaviour[trial][:] = np.nan
     blinded = dataclasses.replace(session, traces=tuple(traces), behaviour=tuple(behaviour))
     models = [
-        train_decoder(TCNDecoder, SMALL, FIT, [each], seed=0, runs=tmp_path / name).model
+        train(DecoderTask(TCNDecoder, SMALL, [each]), FIT, seed=0, runs=tmp_path / name).model
         for name, each in (("open", session), ("blinded", blinded))
     ]
     assert all(torch.equal(*pair) for pair in zip(*(model.parameters() for model in models), strict=True))
 
 
 def test_adapting_changes_what_belongs_to_sessions_only(session, other, tmp_path):
-    first = train_decoder(Shared, SMALL, FIT, [session], seed=0, runs=tmp_path)
-    adapted = adapt_decoder(first, FIT, [other], seed=0, runs=tmp_path)
+    first = train(DecoderTask(Shared, SMALL, [session]), FIT, seed=0, runs=tmp_path)
+    adapted = train(DecoderTask(Shared, SMALL, [other]), FIT, seed=0, runs=tmp_path, pretrained=first)
     before, after = first.model.state_dict(), adapted.model.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in ("head.weight", "head.bias"))
-    fresh = adapt_decoder(first, FIT.model_copy(update={"learning_rate": 1e-9}), [other], seed=0, runs=tmp_path)
+    still = FIT.model_copy(update={"learning_rate": 1e-9})
+    fresh = train(DecoderTask(Shared, SMALL, [other]), still, seed=0, runs=tmp_path, pretrained=first)
     assert not torch.equal(after["mixing.other.weight"], fresh.model.state_dict()["mixing.other.weight"])
     assert after["mixing.other.weight"].shape == (2, 4) and adapted.parameters == 4 * 2 + 2
-    assert adapted.key != train_decoder(Shared, SMALL, FIT, [other], seed=0, runs=tmp_path).key
+    assert adapted.key != train(DecoderTask(Shared, SMALL, [other]), FIT, seed=0, runs=tmp_path).key
 
 
 def test_a_network_that_knows_no_sessions_cannot_be_adapted(session, tmp_path):
-    first = train_decoder(TCNDecoder, SMALL, FIT, [session], seed=0, runs=tmp_path)
+    first = train(DecoderTask(TCNDecoder, SMALL, [session]), FIT, seed=0, runs=tmp_path)
     with pytest.raises(CalmError, match="TCNDecoder has no part of its own for a session"):
-        adapt_decoder(first, FIT, [session], seed=0, runs=tmp_path)
+        train(DecoderTask(TCNDecoder, SMALL, [session]), FIT, seed=0, runs=tmp_path, pretrained=first)
 
 
 def test_sessions_that_differ_in_behaviour_or_rate_are_refused(session, other, tmp_path):
     assert shared_behaviours([session, other]) == ("pitch", "roll", "yaw")
     renamed = dataclasses.replace(other, behaviour_names=("pitch", "yaw", "roll"))
     with pytest.raises(CalmError, match="Session made has the behaviour pitch, roll, yaw, but session other"):
-        train_decoder(Shared, SMALL, FIT, [session, renamed], seed=0, runs=tmp_path)
+        train(DecoderTask(Shared, SMALL, [session, renamed]), FIT, seed=0, runs=tmp_path)
     with pytest.raises(CalmError, match="6 to 30 frames per second"):
-        train_decoder(Shared, SMALL, FIT, [session, dataclasses.replace(other, rate=30.0)], seed=0, runs=tmp_path)
+        train(DecoderTask(Shared, SMALL, [session, dataclasses.replace(other, rate=30.0)]), FIT, seed=0, runs=tmp_path)
     behaviour = tuple(channels[:, :0] for channels in session.behaviour)
     with pytest.raises(CalmError, match="Session made has no behaviour to decode"):
         shared_behaviours([dataclasses.replace(session, behaviour=behaviour, behaviour_names=())])

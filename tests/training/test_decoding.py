@@ -16,18 +16,10 @@ from calm.metrics import channel_scores
 from calm.models.heads import GLUHead, LinearHead
 from calm.models.interfaces import Decoder
 from calm.profile import load_profile
-from calm.training.decoding import (
-    HEADS,
-    HeadDecoder,
-    adapt_head,
-    feature_batches,
-    search_bank,
-    search_head,
-    train_head,
-    validation_error,
-    with_share,
-)
+from calm.training.decoding import HEADS, HeadDecoder, feature_batches, feature_error, with_share
 from calm.training.features import RawFeatures, on_whole_tokens, store_features
+from calm.training.stages import search, train
+from calm.training.tasks import HeadTask
 
 RAW = RawFeatures(window=4, tokens=2)
 SMALL = HeadConfig(rank=8, taps=3, dropout=0.0)
@@ -81,21 +73,22 @@ def r2_of(head, session):
 
 @pytest.mark.parametrize("kind", [LinearHead, GLUHead])
 def test_a_head_learns_a_linear_map_of_the_traces(kind, session, stored, tmp_path):
-    trained = train_head(kind, SMALL, FIT, [stored], seed=0, runs=tmp_path)
+    trained = train(HeadTask(kind, SMALL, [stored]), FIT, seed=0, runs=tmp_path)
     assert trained.key.startswith(kind.__name__.lower()) and r2_of(trained.model, session) > 0.9
 
 
 def test_one_head_learns_two_sessions_with_shared_weights(session, other, tmp_path):
     both = [store_features(RAW, each, tmp_path) for each in (session, other)]
-    head = train_head(LinearHead, SMALL, FIT, both, seed=0, runs=tmp_path).model
+    head = train(HeadTask(LinearHead, SMALL, both), FIT, seed=0, runs=tmp_path).model
     assert [len(rows) for rows in head.bank] == [6, 4]
     assert min(r2_of(head, each) for each in (session, other)) > 0.9
 
 
 def test_adaptation_changes_the_new_rows_alone_and_learns(session, other, tmp_path):
     new = store_features(RAW, other, tmp_path)
-    first = train_head(LinearHead, SMALL, FIT, [store_features(RAW, session, tmp_path)], seed=0, runs=tmp_path)
-    adapted = adapt_head(first, FIT, [new], seed=0, runs=tmp_path)
+    old = store_features(RAW, session, tmp_path)
+    first = train(HeadTask(LinearHead, SMALL, [old]), FIT, seed=0, runs=tmp_path)
+    adapted = train(HeadTask(LinearHead, SMALL, [new]), FIT, seed=0, runs=tmp_path, pretrained=first)
     before, after = first.model.state_dict(), adapted.model.state_dict()
     assert [name for name in after if not torch.equal(after[name], before[name])] == ["bank.0"]
     assert adapted.parameters == adapted.model.bank[0].numel() == 4 * 8 * SMALL.rank
@@ -104,9 +97,11 @@ def test_adaptation_changes_the_new_rows_alone_and_learns(session, other, tmp_pa
 
 
 def test_adaptation_to_other_features_is_refused(session, other, tmp_path):
-    first = train_head(LinearHead, SMALL, SHORT, [store_features(RAW, session, tmp_path)], seed=0, runs=tmp_path)
-    with pytest.raises(CalmError, match="trained on other features or behaviours than those of session other"):
-        adapt_head(first, SHORT, [store_features(RawFeatures(4, 3), other, tmp_path)], seed=0, runs=tmp_path)
+    old = store_features(RAW, session, tmp_path)
+    first = train(HeadTask(LinearHead, SMALL, [old]), SHORT, seed=0, runs=tmp_path)
+    task = HeadTask(LinearHead, SMALL, [store_features(RawFeatures(4, 3), other, tmp_path)])
+    with pytest.raises(CalmError, match=r"linearhead-.* was trained on other features or behaviours than those of"):
+        train(task, SHORT, seed=0, runs=tmp_path, pretrained=first)
 
 
 def test_an_epoch_has_all_neurons_of_every_training_trial_once(stored, session):
@@ -137,7 +132,7 @@ def states(sessions, runs):
     """Weights of a head trained on each session by itself."""
     for number, each in enumerate(sessions):
         features = store_features(RAW, each, runs)
-        trained = train_head(LinearHead, SMALL, SHORT, [features], seed=0, runs=runs / str(number))
+        trained = train(HeadTask(LinearHead, SMALL, [features]), SHORT, seed=0, runs=runs / str(number))
         yield trained.model.state_dict()
 
 
@@ -156,33 +151,35 @@ def test_what_was_not_recorded_and_test_trials_take_no_part(session, tmp_path):
 def test_the_score_is_the_validation_error_on_whole_tokens(session, tmp_path):
     partly = hide(session, session.trials_of("val")[:1])
     stored = store_features(RAW, partly, tmp_path)
-    trained = train_head(LinearHead, SMALL, SHORT, [stored], seed=0, runs=tmp_path)
+    trained = train(HeadTask(LinearHead, SMALL, [stored]), SHORT, seed=0, runs=tmp_path)
     trials = partly.trials_of("val")[1:]
     decoded = HeadDecoder(trained.model, RAW, "linear").decode([partly.traces[trial] for trial in trials])
     pairs = (on_whole_tokens(each, 4) for each in ([partly.behaviour[trial] for trial in trials], decoded))
     error = np.square(np.subtract(*map(np.concatenate, pairs))).mean()
     assert trained.score == pytest.approx(-error, rel=1e-5)
-    assert validation_error(trained.model, stored, rows=1) == pytest.approx(error, rel=1e-5)
+    assert feature_error(trained.model, stored, rows=1) == pytest.approx(error, rel=1e-5)
 
 
 def test_a_trained_head_is_found_again_and_other_inputs_are_trained_anew(session, stored, tmp_path, monkeypatch):
-    first = train_head(LinearHead, SMALL, SHORT, [stored], seed=0, runs=tmp_path)
+    first = train(HeadTask(LinearHead, SMALL, [stored]), SHORT, seed=0, runs=tmp_path)
     shared = dataclasses.replace(stored, session=with_share(session, 0.5, seed=0))
     others = [(LinearHead, SMALL, shared, 0), (LinearHead, SMALL, stored, 1), (GLUHead, SMALL, stored, 0)]
     monkeypatch.setattr("calm.training.fit.Run.train", lambda *_: pytest.fail("trained again"))
-    again = train_head(LinearHead, SMALL, SHORT, [stored], seed=0, runs=tmp_path)
+    again = train(HeadTask(LinearHead, SMALL, [stored]), SHORT, seed=0, runs=tmp_path)
     assert torch.equal(again.model.bank[0], first.model.bank[0]) and again.score == first.score
     for kind, config, features, seed in others:
         with pytest.raises(pytest.fail.Exception, match="trained again"):
-            train_head(kind, config, SHORT, [features], seed=seed, runs=tmp_path)
+            train(HeadTask(kind, config, [features]), SHORT, seed=seed, runs=tmp_path)
 
 
 def test_heads_get_as_many_tries_as_every_other_method(stored, other, tmp_path):
     smoke = load_profile("smoke")
-    found = search_head(HEADS["GLU head"], [stored], smoke, seed=0, runs=tmp_path)
+    task, rates = HeadTask(HEADS["GLU head"], smoke.head, [stored]), smoke.learning_rates
+    found = search(task, smoke.head_fit, rates, seed=0, runs=tmp_path)
     assert len({tried.key for tried in found.tries.values()}) == len(smoke.learning_rates)
     assert found.chosen.score == max(tried.score for tried in found.tries.values())
-    adapted = search_bank(found.chosen, [store_features(RAW, other, tmp_path)], smoke, seed=0, runs=tmp_path)
+    task = dataclasses.replace(task, features=[store_features(RAW, other, tmp_path)])
+    adapted = search(task, smoke.bank_fit, rates, seed=0, runs=tmp_path, pretrained=found.chosen)
     assert len({tried.key for tried in adapted.tries.values()}) == len(smoke.learning_rates)
 
 
@@ -253,11 +250,11 @@ def without_behaviour(session):
 def test_a_session_that_has_nothing_to_decode_is_refused(session, tmp_path, change, sentence):
     features = store_features(RAW, change(session), tmp_path)
     with pytest.raises(CalmError, match=sentence):
-        train_head(LinearHead, SMALL, SHORT, [features], seed=0, runs=tmp_path)
+        train(HeadTask(LinearHead, SMALL, [features]), SHORT, seed=0, runs=tmp_path)
 
 
 def test_sessions_with_other_behaviours_need_heads_of_their_own(session, other, tmp_path):
     renamed = dataclasses.replace(other, behaviour_names=("pitch", "lick"))
     both = [store_features(RAW, each, tmp_path) for each in (session, renamed)]
     with pytest.raises(CalmError, match=r"has the behaviour pitch, yaw, but session \w+ has pitch, lick: train a"):
-        train_head(LinearHead, SMALL, SHORT, both, seed=0, runs=tmp_path)
+        train(HeadTask(LinearHead, SMALL, both), SHORT, seed=0, runs=tmp_path)

@@ -3,7 +3,6 @@
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from linear_systems import noise_free_session
@@ -16,9 +15,10 @@ from calm.config import FitConfig, ForecastConfig, ITransformerConfig, POCOConfi
 from calm.data.session import cut_trials
 from calm.errors import CalmError
 from calm.models.interfaces import BlockNetwork
-from calm.training.networks import NetworkForecaster, adapt_network, train_network, window_batches
-from calm.training.search import search
-from calm.training.stages import Trained
+from calm.training.batches import window_batches
+from calm.training.forecasting import NetworkForecaster
+from calm.training.stages import train
+from calm.training.tasks import ForecasterTask
 
 FORECAST = ForecastConfig(context=12, rows=20)
 SMALL = ITransformerConfig(width=8, layers=1, heads=2, ffn=16, horizon=6)
@@ -109,17 +109,17 @@ def test_forecasts_come_in_the_order_of_the_trials_whatever_their_horizons():
 
 
 def test_a_trained_network_is_found_again_and_another_config_is_trained_anew(session, tmp_path, monkeypatch):
-    def train(config):
-        return train_network(ITransformer, config, FIT, [session], FORECAST, seed=0, runs=tmp_path)
+    def train_with(config):
+        return train(ForecasterTask(ITransformer, config, [session], FORECAST), FIT, seed=0, runs=tmp_path)
 
-    first = train(SMALL)
+    first = train_with(SMALL)
     assert first.key.startswith("itransformer-")
     with monkeypatch.context() as patched:
         patched.setattr("calm.training.fit.Run.train", lambda *_: pytest.fail("trained again"))
-        again = train(SMALL)
+        again = train_with(SMALL)
     assert all(torch.equal(*pair) for pair in zip(first.model.parameters(), again.model.parameters(), strict=True))
     assert (again.score, again.seconds, again.parameters) == (first.score, first.seconds, first.parameters)
-    assert train(SMALL.model_copy(update={"dropout": 0.5})).key != first.key
+    assert train_with(SMALL.model_copy(update={"dropout": 0.5})).key != first.key
 
 
 def test_test_trials_are_never_read(session, tmp_path):
@@ -129,7 +129,7 @@ def test_test_trials_are_never_read(session, tmp_path):
     blinded = dataclasses.replace(session, traces=tuple(hidden))
     config = TCNConfig(width=8, layers=2, kernel=2)
     models = [
-        train_network(TCN, config, FIT, [each], FORECAST, seed=0, runs=tmp_path / name).model
+        train(ForecasterTask(TCN, config, [each], FORECAST), FIT, seed=0, runs=tmp_path / name).model
         for name, each in (("open", session), ("blinded", blinded))
     ]
     assert all(torch.equal(*pair) for pair in zip(*(model.parameters() for model in models), strict=True))
@@ -137,23 +137,9 @@ def test_test_trials_are_never_read(session, tmp_path):
 
 def test_the_score_of_a_training_is_that_of_its_weights(session, tmp_path):
 
-    trained = train_network(ITransformer, SMALL, FIT, [session], FORECAST, seed=0, runs=tmp_path)
+    trained = train(ForecasterTask(ITransformer, SMALL, [session], FORECAST), FIT, seed=0, runs=tmp_path)
     forecaster = NetworkForecaster(trained.model, session.name, FORECAST)
     assert trained.score == pytest.approx(validation_correlation(forecaster, session, FORECAST))
-
-
-def test_a_search_tries_every_rate_and_keeps_the_best_on_validation():
-
-    scores = {1e-3: 0.2, 3e-3: 0.5, 1e-2: 0.4}
-
-    def train(config):
-        history = pd.DataFrame({"val": [0.0, scores[config.learning_rate]], "seconds": [1.0, 2.0]})
-        return Trained(torch.nn.Linear(2, 3), history, f"{config.learning_rate}")
-
-    found = search(train, FIT, (1.0, 3.0, 10.0))
-    assert list(found.tries) == list(scores)
-    assert found.learning_rate == 3e-3 and found.chosen.key == "0.003" and found.chosen.score == 0.5
-    assert found.seconds == 9 and found.chosen.seconds == 3 and found.chosen.parameters == 9
 
 
 POPULATION = POCOConfig(width=8, latents=2, heads=2, head_width=8, hidden=16, compression=4, horizon=8)
@@ -163,8 +149,8 @@ def test_adapting_changes_what_belongs_to_sessions_only(session, tmp_path):
     other = noise_free_session(neurons=3, trials=30, frames=20, seed=1)
     other = dataclasses.replace(other, name="other")
     config = FORECAST.model_copy(update={"horizon": 8})
-    first = train_network(POCO, POPULATION, FIT, [session], config, seed=0, runs=tmp_path)
-    adapted = adapt_network(first, FIT, [other], config, seed=0, runs=tmp_path)
+    first = train(ForecasterTask(POCO, POPULATION, [session], config), FIT, seed=0, runs=tmp_path)
+    adapted = train(ForecasterTask(POCO, POPULATION, [other], config), FIT, seed=0, runs=tmp_path, pretrained=first)
     before, after = first.model.state_dict(), adapted.model.state_dict()
     assert [name for name in after if not torch.equal(after[name], before[name])] == list(POCO.of_sessions)
     assert after["decoder.unit_emb.weight"].shape == (3, 8) and adapted.parameters == 3 * 8 + 8
@@ -173,9 +159,9 @@ def test_adapting_changes_what_belongs_to_sessions_only(session, tmp_path):
 
 
 def test_a_network_that_knows_no_sessions_cannot_be_adapted(session, tmp_path):
-    first = train_network(ITransformer, SMALL, FIT, [session], FORECAST, seed=0, runs=tmp_path)
+    first = train(ForecasterTask(ITransformer, SMALL, [session], FORECAST), FIT, seed=0, runs=tmp_path)
     with pytest.raises(CalmError, match="ITransformer has no part of its own for a session"):
-        adapt_network(first, FIT, [session], FORECAST, seed=0, runs=tmp_path)
+        train(ForecasterTask(ITransformer, SMALL, [session], FORECAST), FIT, seed=0, runs=tmp_path, pretrained=first)
 
 
 def test_forecasts_are_compared_up_to_the_horizon_on_trials_that_reach_it(uneven):

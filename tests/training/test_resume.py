@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 from fit_cases import assert_same, run, stopping, toy_case
 
-from calm.training.fit import Task, fit
+from calm.training.fit import Objective, fit
 
 SHORT = 2  # epochs of the runs that are killed
 FATAL = {  # what saving a checkpoint calls, and where a kill may hit it
@@ -36,7 +36,7 @@ def test_resumed_run_is_the_straight_one_with_fewer_checkpoints(toy, tmp_path, e
     for stop in (1, 2):
         with pytest.raises(KeyboardInterrupt):
             run(toy, tmp_path / "stopped", task=stopping(toy[1], epoch=stop), checkpoint_every=every)
-    task = Task(lambda epoch: begun.append(epoch) or toy[1].batches(epoch), toy[1].validate)
+    task = Objective(lambda epoch: begun.append(epoch) or toy[1].batches(epoch), toy[1].validate)
     assert_same(straight, run(toy, tmp_path / "stopped", task=task, checkpoint_every=every))
     assert begun[0] == 2 // every * every
 
@@ -54,7 +54,7 @@ def die_at(number, name, folder):
     setattr(owner, attribute, deadly)
     make, task, config = toy_case()
     log = folder.with_suffix(".epoch")
-    logged = Task(lambda epoch: log.write_text(str(epoch)) and task.batches(epoch), task.validate)
+    logged = Objective(lambda epoch: log.write_text(str(epoch)) and task.batches(epoch), task.validate)
     fit(make(), logged, config.model_copy(update={"epochs": SHORT}), seed=0, folder=folder)
 
 
@@ -94,7 +94,7 @@ def test_run_killed_at_any_moment_of_any_save_goes_on_to_the_same_end(toy, tmp_p
     assert len(logs) > SHORT
     for log in logs:
         begun = []
-        task = Task(lambda epoch, begun=begun: begun.append(epoch) or toy[1].batches(epoch), toy[1].validate)
+        task = Objective(lambda epoch, begun=begun: begun.append(epoch) or toy[1].batches(epoch), toy[1].validate)
         assert_same(straight, run(toy, log.with_suffix(""), task=task, epochs=SHORT))
         assert not begun or begun[0] >= int(log.read_text())  # nothing before the last checkpoint is done again
 

@@ -12,8 +12,9 @@ from calm.profile import load_profile
 from calm.recordings import load_recordings
 from calm.storage import stage_key
 from calm.synthetic.network import simulate
-from calm.training import stages
 from calm.training.reconstruction import reconstruct
+from calm.training.stages import initial_model, train
+from calm.training.tasks import QuantizerTask, TransformerTask
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +34,13 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def quantizer(recordings, smoke, runs):
-    return stages.train_quantizer(recordings.held_in, smoke, seed=0, runs=runs)
+    return train(QuantizerTask(recordings.held_in, smoke.quantizer), smoke.quantizer_fit, seed=0, runs=runs)
 
 
 @pytest.fixture(scope="module")
 def transformer(quantizer, recordings, smoke, runs):
-    return stages.train_transformer(quantizer, recordings.held_in, smoke, seed=0, runs=runs)
+    task = TransformerTask(quantizer, recordings.held_in, smoke.dat, smoke.forecast)
+    return train(task, smoke.dat_fit, seed=0, runs=runs)
 
 
 def weights(model):
@@ -47,7 +49,7 @@ def weights(model):
 
 def test_a_finished_stage_is_loaded_not_trained(quantizer, recordings, smoke, runs, monkeypatch):
     monkeypatch.setattr("calm.training.fit.Run.train", lambda *_: pytest.fail("trained again"))
-    again = stages.train_quantizer(recordings.held_in, smoke, seed=0, runs=runs)
+    again = train(QuantizerTask(recordings.held_in, smoke.quantizer), smoke.quantizer_fit, seed=0, runs=runs)
     assert again.key == quantizer.key
     assert torch.equal(weights(again.model), weights(quantizer.model))
     assert again.history.equals(quantizer.history)
@@ -70,7 +72,8 @@ def test_training_improves_both_stages(quantizer, transformer):
 
 
 def test_adaptation_changes_embeddings_of_new_sessions_only(transformer, quantizer, recordings, smoke, runs):
-    adapted = stages.adapt_transformer(transformer, quantizer, recordings.held_out, smoke, seed=0, runs=runs)
+    task = TransformerTask(quantizer, recordings.held_out, smoke.dat, smoke.forecast)
+    adapted = train(task, smoke.dat_fit, seed=0, runs=runs, pretrained=transformer)
     before = transformer.model.state_dict()
     for name, value in adapted.model.state_dict().items():
         if "embeddings" not in name:
@@ -82,8 +85,8 @@ def test_adaptation_changes_embeddings_of_new_sessions_only(transformer, quantiz
 def test_adaptation_begins_with_the_pretrained_weights_and_embeddings_as_drawn(
     transformer, quantizer, recordings, smoke
 ):
-    given = (quantizer.model, recordings.held_out, smoke, 0)
-    start, drawn = stages.with_new_sessions(transformer.model, *given), stages.new_transformer(*given).state_dict()
+    task = TransformerTask(quantizer, recordings.held_out, smoke.dat, smoke.forecast)
+    start, drawn = initial_model(task, seed=0, pretrained=transformer), initial_model(task, seed=0).state_dict()
     for name, value in start.state_dict().items():
         expected = drawn[name] if "embeddings" in name else transformer.model.state_dict()[name].cpu()
         assert torch.equal(value, expected), name

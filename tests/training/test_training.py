@@ -12,7 +12,7 @@ from calm.config import FitConfig
 from calm.errors import CalmError
 from calm.storage import load_checkpoint
 from calm.training import fit as training
-from calm.training.fit import Task, fit, make_optimizer, schedule
+from calm.training.fit import Objective, fit, make_optimizer, schedule
 
 
 def test_equal_seeds_give_equal_runs_whatever_the_callers_random_state(case, tmp_path):
@@ -56,7 +56,7 @@ def scripted(scores, seen):
         seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         return float(scores[len(seen) - 1])
 
-    return Task(toy_batches, validate)
+    return Objective(toy_batches, validate)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_saved_model_carries_the_history(toy, tmp_path):
 
 def test_training_in_double_precision_runs(nq, tmp_path):
     make, task, config = nq
-    double = Task(lambda epoch: [batch.double() for batch in task.batches(epoch)], lambda model: 0.0)
+    double = Objective(lambda epoch: [batch.double() for batch in task.batches(epoch)], lambda model: 0.0)
     _, history = run((make, double, config), tmp_path, precision="64-true")
     assert history["loss"].notna().all()
 
@@ -219,6 +219,6 @@ def test_two_runs_at_once_in_a_folder_are_refused(toy, tmp_path):
         inner.append(epoch)
         return toy_batches(epoch)
 
-    run(toy, tmp_path / "run", task=Task(batches, toy[1].validate))
+    run(toy, tmp_path / "run", task=Objective(batches, toy[1].validate))
     assert inner
     run(toy, tmp_path / "run")

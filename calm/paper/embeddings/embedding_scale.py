@@ -21,7 +21,8 @@ from calm.paper.results import Row, table
 from calm.profile import Profile
 from calm.recordings import Recordings
 from calm.training.decoding import with_share
-from calm.training.stages import Trained, train_transformer
+from calm.training.stages import Trained, train
+from calm.training.tasks import TransformerTask
 
 ITEM = "fig5_scale"
 FORECAST, CHANCE = "validation corr of forecasts", f"{READ_OUT_CORR}, shuffled (97.5 %)"
@@ -105,7 +106,8 @@ def train_scales(
     scales = list(itertools.product(SCALES, sorted({*shares, 1.0})))
     for part, share in tqdm(scales, desc="Scales", unit="training"):
         sessions, scaled = SCALES[part](recordings.held_in, profile, share, seed)
-        trained = train_transformer(quantizer, sessions, scaled, seed=seed, runs=runs)
+        task = TransformerTask(quantizer, sessions, scaled.dat, scaled.forecast)
+        trained = train(task, scaled.dat_fit, seed=seed, runs=runs)
         found = [("", FORECAST, trained.score)]
         try:
             found += read_outs_of(trained.model, sessions, recordings, draws, seed)

@@ -23,7 +23,8 @@ from calm.profile import Profile
 from calm.recordings import Recordings
 from calm.training.forecasting import CalMForecaster
 from calm.training.reconstruction import reconstruction_correlations
-from calm.training.stages import Trained, train_quantizer, train_transformer
+from calm.training.stages import Trained, train
+from calm.training.tasks import QuantizerTask, TransformerTask
 
 BASELINE, NO_SAMPLING, NO_REPLACEMENT = "baseline", "without scheduled sampling", "without neighbourhood replacement"
 # A strategy is a probability where the input is corrupted, and a weight where it has a loss of its own (Eq. 14).
@@ -90,8 +91,10 @@ def train_variants(sessions: Sequence[Session], profile: Profile, *, runs: Path)
     pairs = list(itertools.product(profile.ablation.seeds, VARIANTS))
     for seed, variant in tqdm(pairs, desc="Ablations", unit="variant"):
         changed = ablate(profile, variant)
-        quantizer = train_quantizer(sessions, changed, seed=seed, runs=runs)
-        transformer = train_transformer(quantizer, sessions, changed, seed=seed, runs=runs)
+        task = QuantizerTask(sessions, changed.quantizer)
+        quantizer = train(task, changed.quantizer_fit, seed=seed, runs=runs)
+        task = TransformerTask(quantizer, sessions, changed.dat, changed.forecast)
+        transformer = train(task, changed.dat_fit, seed=seed, runs=runs)
         yield Training(variant, seed, quantizer, transformer)
 
 

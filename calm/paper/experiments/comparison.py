@@ -17,17 +17,16 @@ from calm.paper.experiments.evaluation import (
     forecast_trials,
     linear_forecasters,
     rival_forecasters,
-    search_rival,
+    rival_tasks,
     search_rivals,
-    search_transformer,
 )
 from calm.paper.experiments.scores import ForecastScores
 from calm.profile import Profile
 from calm.recordings import Recordings
 from calm.synthetic.ceilings import cohort_ceilings
-from calm.training.networks import NetworkForecaster, adapt_network
-from calm.training.search import Search
-from calm.training.stages import Trained, adapt_transformer, train_quantizer
+from calm.training.forecasting import NetworkForecaster
+from calm.training.stages import Search, Trained, search, train
+from calm.training.tasks import QuantizerTask, TransformerTask
 
 Methods = dict[Label, Forecaster]
 
@@ -37,8 +36,9 @@ def train_single(
 ) -> tuple[Methods, dict[str, Cost], dict[str, Search]]:
     """Every method trained on one session from nothing, CalM's quantizer included; with its cost and its tries."""
     profile = profile.of_one_recording()
-    quantizer = train_quantizer([session], profile, seed=seed, runs=runs)
-    transformers = search_transformer(quantizer, [session], profile, seed=seed, runs=runs)
+    quantizer = train(QuantizerTask([session], profile.quantizer), profile.quantizer_fit, seed=seed, runs=runs)
+    task = TransformerTask(quantizer, [session], profile.dat, profile.forecast)
+    transformers = search(task, profile.dat_fit, profile.learning_rates, seed=seed, runs=runs)
     rivals = search_rivals(session, profile, seed=seed, runs=runs)
     methods, costs = linear_forecasters(session, profile)
     networks, network_costs = rival_forecasters(rivals, session, profile)
@@ -73,17 +73,20 @@ def train_many(
     runs: Path,
 ) -> tuple[dict[str, Trained[DualAxisTransformer]], dict[str, Network]]:
     """CalM and POCO of many sessions, for each group: trained on the held-in sessions, adapted to the held-out ones."""
-    transformers = search_transformer(quantizer, groups["held-in"], profile, seed=seed, runs=runs)
-    poco = search_rival("POCO", groups["held-in"], profile, seed=seed, runs=runs)
+
+    def task_of(sessions: Sequence[Session]) -> TransformerTask:
+        return TransformerTask(quantizer, sessions, profile.dat, profile.forecast)
+
+    held_in, rates, kept = groups["held-in"], profile.learning_rates, {"seed": seed, "runs": runs}
+    transformers = search(task_of(held_in), profile.dat_fit, rates, **kept)
+    poco = search(*rival_tasks(held_in, profile)["POCO"], rates, **kept)
     models, networks = {"held-in": transformers.chosen}, {"held-in": poco.chosen.model}
     if held_out := groups.get("held-out"):
-        tried = profile.model_copy(
-            update={"dat_fit": profile.dat_fit.model_copy(update={"learning_rate": transformers.learning_rate})}
-        )
-        adapted = adapt_transformer(transformers.chosen, quantizer, held_out, tried, seed=seed, runs=runs)
-        fit_config = profile.poco_fit.model_copy(update={"learning_rate": poco.learning_rate})
-        other = adapt_network(poco.chosen, fit_config, held_out, profile.forecast, seed=seed, runs=runs)
-        models["held-out"], networks["held-out"] = adapted, other.model
+        fit_config = profile.dat_fit.model_copy(update={"learning_rate": transformers.learning_rate})
+        models["held-out"] = train(task_of(held_out), fit_config, **kept, pretrained=transformers.chosen)
+        task, fit_config = rival_tasks(held_out, profile)["POCO"]
+        fit_config = fit_config.model_copy(update={"learning_rate": poco.learning_rate})
+        networks["held-out"] = train(task, fit_config, **kept, pretrained=poco.chosen).model
     return models, networks
 
 

@@ -11,21 +11,20 @@ from jaxtyping import Float, Int
 from calm.baselines.linear_decoders import GLM, RRR
 from calm.baselines.poyo import POYO
 from calm.baselines.tcn_decoder import TCNDecoder
-from calm.config import Config, FitConfig, RidgeDecoderConfig
+from calm.config import FitConfig, RidgeDecoderConfig
 from calm.data.session import Session
 from calm.models.heads import BehaviourHead
-from calm.models.interfaces import Decoder, DecoderNetwork
+from calm.models.interfaces import Decoder
 from calm.paper.experiments.decoding_scores import DecodingScores
 from calm.paper.experiments.evaluation import Cost, Label
 from calm.profile import Profile
 from calm.recordings import Recordings
 from calm.synthetic.hidden import under_trials
 from calm.synthetic.truth import Truth
-from calm.training.decoders import NetworkDecoder, adapt_decoder, train_decoder
-from calm.training.decoding import HEADS, HeadDecoder, search_bank, search_head, train_head, with_share
+from calm.training.decoding import HEADS, HeadDecoder, NetworkDecoder, with_share
 from calm.training.features import BackboneFeatures, Extractor, FeatureSession, RawFeatures, store_features
-from calm.training.search import Search, search
-from calm.training.stages import Trained
+from calm.training.stages import Search, Task, search, train
+from calm.training.tasks import DecoderTask, HeadTask
 
 Decoders = dict[Label, Decoder]
 Decoded = list[Float[np.ndarray, "_frame behaviour"]]
@@ -47,30 +46,12 @@ class DecoderSet:
         self.costs[label] = Cost(found.chosen.parameters, found.chosen.seconds, found.seconds)
 
 
-def decoder_networks(profile: Profile) -> dict[str, tuple[type[DecoderNetwork], Config, FitConfig]]:
-    """The networks that Figure 4B compares CalM with."""
+def network_tasks(session: Session, profile: Profile) -> dict[str, tuple[DecoderTask, FitConfig]]:
+    """The networks that Figure 4B compares CalM with, on one session."""
     return {
-        "TCN": (TCNDecoder, profile.tcn_decoder, profile.tcn_decoder_fit),
-        "POYO+": (POYO, profile.poyo_single, profile.poyo_single_fit),
+        "TCN": (DecoderTask(TCNDecoder, profile.tcn_decoder, [session]), profile.tcn_decoder_fit),
+        "POYO+": (DecoderTask(POYO, profile.poyo_single, [session]), profile.poyo_single_fit),
     }
-
-
-def search_network(
-    kind: type[DecoderNetwork],
-    config: Config,
-    fit_config: FitConfig,
-    sessions: Sequence[Session],
-    profile: Profile,
-    *,
-    seed: int,
-    runs: Path,
-) -> Search[DecoderNetwork]:
-    """A decoder network with each learning rate of the search."""
-
-    def train(tried: FitConfig) -> Trained[DecoderNetwork]:
-        return train_decoder(kind, config, tried, sessions, seed=seed, runs=runs)
-
-    return search(train, fit_config, profile.learning_rates)
 
 
 def linear_decoders(session: Session, config: RidgeDecoderConfig, window: int) -> tuple[Decoders, dict[Label, Cost]]:
@@ -94,10 +75,11 @@ def train_single_decoders(
     found = DecoderSet(*linear_decoders(session, profile.ridge_decoder, profile.quantizer.window))
     for method, given in features.items():
         for name, kind in HEADS.items():
-            heads = search_head(kind, [given], profile, seed=seed, runs=runs)
+            task = HeadTask(kind, profile.head, [given])
+            heads = search(task, profile.head_fit, profile.learning_rates, seed=seed, runs=runs)
             found.add((method, name), HeadDecoder(heads.chosen.model, given.extractor, session.name), heads)
-    for name, (kind, config, fit_config) in decoder_networks(profile).items():
-        networks = search_network(kind, config, fit_config, [session], profile, seed=seed, runs=runs)
+    for name, network_task in network_tasks(session, profile).items():
+        networks = search(*network_task, profile.learning_rates, seed=seed, runs=runs)
         found.add((name, ""), NetworkDecoder(networks.chosen.model, session.name), networks)
     return found
 
@@ -117,7 +99,7 @@ def train_share(
     for method, everything in features.items():
         given = dataclasses.replace(everything, session=labelled)
         for name, kind in HEADS.items():
-            head = train_head(kind, profile.head, profile.head_fit, [given], seed=seed, runs=runs)
+            head = train(HeadTask(kind, profile.head, [given]), profile.head_fit, seed=seed, runs=runs)
             decoders[method, name] = HeadDecoder(head.model, given.extractor, session.name)
     return decoders
 
@@ -138,47 +120,19 @@ def train_many_decoders(
     sets: dict[str, dict[str, DecoderSet]] = {}
     for group, sessions in groups.items():
         features = [store_features(backbones[group], session, runs) for session in sessions]
-        found: dict[Label, Search] = {
-            ("CalM", name): heads_of(kind, features, held_in.get(("CalM", name)), profile, seed=seed, runs=runs)
-            for name, kind in HEADS.items()
+        tasks: dict[Label, Task] = {
+            ("CalM", name): HeadTask(kind, profile.head, features) for name, kind in HEADS.items()
         }
-        found["POYO+", ""] = poyo_of(sessions, held_in.get(("POYO+", "")), profile, seed=seed, runs=runs)
+        tasks["POYO+", ""] = DecoderTask(POYO, profile.poyo, sessions)
+        found: dict[Label, Search] = {}
+        for label, task in tasks.items():
+            pretrained = held_in[label].chosen if held_in else None
+            head_fit = profile.bank_fit if held_in else profile.head_fit
+            fit_config = head_fit if isinstance(task, HeadTask) else profile.poyo_fit
+            found[label] = search(task, fit_config, profile.learning_rates, seed=seed, runs=runs, pretrained=pretrained)
         held_in = held_in or found
         sets[group] = {session.name: set_of(found, backbones[group], session) for session in sessions}
     return sets
-
-
-def heads_of(
-    kind: type[BehaviourHead],
-    features: Sequence[FeatureSession],
-    pretrained: Search[BehaviourHead] | None,
-    profile: Profile,
-    *,
-    seed: int,
-    runs: Path,
-) -> Search[BehaviourHead]:
-    """A head of many sessions; of one that is trained already, only the bank rows of these sessions are."""
-    if pretrained is None:
-        return search_head(kind, features, profile, seed=seed, runs=runs)
-    return search_bank(pretrained.chosen, features, profile, seed=seed, runs=runs)
-
-
-def poyo_of(
-    sessions: Sequence[Session],
-    pretrained: Search[DecoderNetwork] | None,
-    profile: Profile,
-    *,
-    seed: int,
-    runs: Path,
-) -> Search[DecoderNetwork]:
-    """POYO+ of many sessions; of one that is trained already, only the embeddings of these sessions are."""
-    if pretrained is None:
-        return search_network(POYO, profile.poyo, profile.poyo_fit, sessions, profile, seed=seed, runs=runs)
-
-    def adapt(tried: FitConfig) -> Trained[DecoderNetwork]:
-        return adapt_decoder(pretrained.chosen, tried, sessions, seed=seed, runs=runs)
-
-    return search(adapt, profile.poyo_fit, profile.learning_rates)
 
 
 def set_of(found: Mapping[Label, Search], backbone: BackboneFeatures, session: Session) -> DecoderSet:

@@ -20,10 +20,9 @@ from calm.models.quantizer import NeuralQuantizer
 from calm.models.rollout import Choice
 from calm.models.transformer import DualAxisTransformer
 from calm.profile import Profile
-from calm.training.forecasting import CalMForecaster
-from calm.training.networks import NetworkForecaster, train_network
-from calm.training.search import Search, search
-from calm.training.stages import Trained, train_transformer
+from calm.training.forecasting import CalMForecaster, NetworkForecaster
+from calm.training.stages import Search, Trained, search
+from calm.training.tasks import ForecasterTask
 
 Forecasts = list[Float[np.ndarray, "neuron _horizon"]]
 Label = tuple[str, str]  # method and variant
@@ -74,18 +73,6 @@ def calm_forecasters(
     }
 
 
-def search_transformer(
-    quantizer: Trained[NeuralQuantizer], sessions: Sequence[Session], profile: Profile, *, seed: int, runs: Path
-) -> Search[DualAxisTransformer]:
-    """Stage 2 with each learning rate of the search."""
-
-    def train(config: FitConfig) -> Trained[DualAxisTransformer]:
-        tried = profile.model_copy(update={"dat_fit": config})
-        return train_transformer(quantizer, sessions, tried, seed=seed, runs=runs)
-
-    return search(train, profile.dat_fit, profile.learning_rates)
-
-
 def calm_cost(quantizer: Trained[NeuralQuantizer], transformers: Search[DualAxisTransformer]) -> Cost:
     """Both stages together; only the second one is searched."""
     return Cost(
@@ -95,29 +82,24 @@ def calm_cost(quantizer: Trained[NeuralQuantizer], transformers: Search[DualAxis
     )
 
 
-def rivals(profile: Profile) -> dict[str, tuple[type[Network], Config, FitConfig]]:
-    """The networks that the paper's Figure 3 compares CalM with."""
-    return {
+def rival_tasks(sessions: Sequence[Session], profile: Profile) -> dict[str, tuple[ForecasterTask, FitConfig]]:
+    """The networks that the paper's Figure 3 compares CalM with, on the given sessions."""
+    kinds: dict[str, tuple[type[Network], Config, FitConfig]] = {
         "TCN": (TCN, profile.tcn, profile.tcn_fit),
         "PatchTST": (PatchTST, profile.patchtst, profile.patchtst_fit),
         "iTransformer": (ITransformer, profile.itransformer, profile.itransformer_fit),
         "POCO": (POCO, profile.poco, profile.poco_fit),
     }
-
-
-def search_rival(name: str, sessions: Sequence[Session], profile: Profile, *, seed: int, runs: Path) -> Search[Network]:
-    """One rival trained on the given sessions, with each learning rate of the search."""
-    kind, config, fit_config = rivals(profile)[name]
-
-    def train(tried: FitConfig) -> Trained[Network]:
-        return train_network(kind, config, tried, sessions, profile.forecast, seed=seed, runs=runs)
-
-    return search(train, fit_config, profile.learning_rates)
+    return {
+        name: (ForecasterTask(kind, config, sessions, profile.forecast), fit_config)
+        for name, (kind, config, fit_config) in kinds.items()
+    }
 
 
 def search_rivals(session: Session, profile: Profile, *, seed: int, runs: Path) -> dict[str, Search[Network]]:
     """Every rival trained on this session alone."""
-    return {name: search_rival(name, [session], profile, seed=seed, runs=runs) for name in rivals(profile)}
+    tasks = rival_tasks([session], profile)
+    return {name: search(*task, profile.learning_rates, seed=seed, runs=runs) for name, task in tasks.items()}
 
 
 def rival_forecasters(

@@ -12,7 +12,7 @@ from calm.data.session import Session, cut_trials
 from calm.metrics import correlation_over_time, trial_correlation, trial_mse
 from calm.paper.experiments.evaluation import Cost, Label
 from calm.paper.results import TRY, LagRow, Row, TrialRow, table
-from calm.training.search import Search
+from calm.training.stages import Search
 
 
 def labelled(found: Mapping[str | Label, Any]) -> list[tuple[Label, Any]]:

@@ -1,0 +1,245 @@
+"""The tasks: what each kind of model learns, from which trials, and the score that chooses its weights."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from calm.baselines.validation import validation_correlation, validation_error
+from calm.config import Config, DATConfig, FitConfig, ForecastConfig, HeadConfig, QuantizerConfig
+from calm.data.behaviour import shared_behaviours
+from calm.data.session import Session
+from calm.errors import CalmError
+from calm.models.heads import BehaviourHead
+from calm.models.interfaces import DecoderNetwork, Network
+from calm.models.quantizer import NeuralQuantizer
+from calm.models.transformer import DualAxisTransformer
+from calm.paths import file_name
+from calm.training.batches import Epoch, decoding_batches, trace_batches, window_batches
+from calm.training.decoding import NetworkDecoder, feature_batches, feature_error
+from calm.training.features import FeatureSession
+from calm.training.forecasting import CalMForecaster, NetworkForecaster
+from calm.training.reconstruction import reconstruction_correlations
+from calm.training.stages import Task, Trained
+from calm.training.tokens import store_tokens, token_batches
+
+SAME_RATE = 0.01  # relative difference in frames per second that sessions of one network may have
+
+
+def fingerprints(sessions: Sequence[Session]) -> list[str]:
+    """Hash of each session."""
+    return [session.fingerprint() for session in sessions]
+
+
+def neuron_counts(sessions: Sequence[Session]) -> dict[str, int]:
+    """Number of neurons of each session."""
+    return {session.name: len(session.neurons) for session in sessions}
+
+
+def validation_settings(forecast: ForecastConfig) -> list[str]:
+    """Of the forecasts, what validation depends on; not how many samples come later."""
+    return [f"{field}={getattr(forecast, field)}" for field in ("context", "horizon", "validation_trials")]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class QuantizerTask(Task[NeuralQuantizer]):
+    """Stage 1: one quantizer for all sessions; its weights are chosen by the correlation of reconstructions."""
+
+    VERSION: ClassVar[int] = 1
+    name: ClassVar[str] = "quantizer"
+    sessions: Sequence[Session]
+    config: QuantizerConfig
+
+    @property
+    def inputs(self) -> list[str]:
+        """What the training depends on besides its numbers."""
+        return fingerprints(self.sessions)
+
+    def new_model(self) -> NeuralQuantizer:
+        """An untrained quantizer."""
+        return NeuralQuantizer(self.config)
+
+    def batches(self, model: NeuralQuantizer, fit_config: FitConfig, runs: Path) -> Callable[[int], Epoch]:
+        """Stretches of traces of single neurons."""
+        return lambda seed: trace_batches(self.sessions, fit_config, self.config.window, seed=seed)
+
+    def validation_score(self, model: NeuralQuantizer, fit_config: FitConfig) -> float:
+        """Mean correlation of trace and reconstruction."""
+        scores = [reconstruction_correlations(model, each, each.trials_of("val")).mean() for each in self.sessions]
+        return float(np.mean(scores))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TransformerTask(Task[DualAxisTransformer]):
+    """Stage 2: one transformer for all sessions learns to predict the next token.
+
+    The weights are chosen by the correlation of rollouts on validation trials, not by the loss: coupling between
+    neurons is learned late, and the loss hardly shows it.
+    """
+
+    VERSION: ClassVar[int] = 1
+    name: ClassVar[str] = "transformer"
+    quantizer: Trained[NeuralQuantizer]
+    sessions: Sequence[Session]
+    config: DATConfig
+    forecast: ForecastConfig
+
+    @property
+    def inputs(self) -> list[str]:
+        """What the training depends on besides its numbers."""
+        return [self.quantizer.key, *validation_settings(self.forecast), *fingerprints(self.sessions)]
+
+    def new_model(self) -> DualAxisTransformer:
+        """An untrained transformer, whose token table starts from the quantizer's codes."""
+        vectors = self.quantizer.model.codebook.vectors.detach().cpu()
+        return DualAxisTransformer(self.config, vectors, neuron_counts(self.sessions))
+
+    def batches(self, model: DualAxisTransformer, fit_config: FitConfig, runs: Path) -> Callable[[int], Epoch]:
+        """Tokens, which are kept beside the quantizer."""
+        folder = runs / f"{self.quantizer.key}-tokens"
+        tokens = [
+            store_tokens(
+                self.quantizer.model, session, folder / f"{file_name(session.name)}-{session.fingerprint()[:12]}"
+            )
+            for session in self.sessions
+        ]
+        return lambda seed: token_batches(tokens, fit_config, seed=seed)
+
+    def validation_score(self, model: DualAxisTransformer, fit_config: FitConfig) -> float:
+        """Mean correlation of forecasts, by the choice of tokens that is both cheap and free of noise."""
+        scores = []
+        for session in self.sessions:
+            models = model, self.quantizer.model
+            forecaster = CalMForecaster(*models, session.name, self.forecast, choice="expected")
+            scores.append(validation_correlation(forecaster, session, self.forecast))
+        return float(np.mean(scores))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ForecasterTask(Task[Network]):
+    """A rival learns to forecast, from windows of all neurons; its weights are chosen as the transformer's are."""
+
+    VERSION: ClassVar[int] = 1
+    kind: type[Network]
+    config: Config
+    sessions: Sequence[Session]
+    forecast: ForecastConfig
+
+    @property
+    def name(self) -> str:
+        """That of the network."""
+        return self.kind.__name__.lower()
+
+    @property
+    def inputs(self) -> list[str]:
+        """What the training depends on besides its numbers."""
+        return [*validation_settings(self.forecast), *fingerprints(self.sessions)]
+
+    def new_model(self) -> Network:
+        """An untrained network."""
+        return self.kind(self.config, self.forecast.context, neuron_counts(self.sessions))
+
+    def batches(self, model: Network, fit_config: FitConfig, runs: Path) -> Callable[[int], Epoch]:
+        """Windows of traces, as long as the network asks for."""
+        return lambda seed: window_batches(self.sessions, model.window, fit_config, seed=seed)
+
+    def validation_score(self, model: Network, fit_config: FitConfig) -> float:
+        """Mean correlation of forecasts."""
+        pairs = [(NetworkForecaster(model, each.name, self.forecast), each) for each in self.sessions]
+        return float(np.mean([validation_correlation(*pair, self.forecast) for pair in pairs]))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DecoderTask(Task[DecoderNetwork]):
+    """A rival learns to decode behaviour, from windows of all neurons; chosen by the squared error, negative."""
+
+    VERSION: ClassVar[int] = 1
+    kind: type[DecoderNetwork]
+    config: Config
+    sessions: Sequence[Session]
+
+    @property
+    def name(self) -> str:
+        """That of the network."""
+        return self.kind.__name__.lower()
+
+    @property
+    def inputs(self) -> list[str]:
+        """What the training depends on besides its numbers."""
+        return [f"rate={shared_rate(self.sessions)}", *fingerprints(self.sessions)]
+
+    def new_model(self) -> DecoderNetwork:
+        """An untrained network.
+
+        Raises:
+            CalmError: sessions without behaviour, or that differ in it or in their rate.
+        """
+        behaviours = len(shared_behaviours(self.sessions))
+        return self.kind(self.config, neuron_counts(self.sessions), behaviours, shared_rate(self.sessions))
+
+    def batches(self, model: DecoderNetwork, fit_config: FitConfig, runs: Path) -> Callable[[int], Epoch]:
+        """Windows of traces and behaviour, as long as the network asks for."""
+        return lambda seed: decoding_batches(self.sessions, model.window, fit_config, seed=seed)
+
+    def validation_score(self, model: DecoderNetwork, fit_config: FitConfig) -> float:
+        """Mean squared error, negative."""
+        return -float(np.mean([validation_error(NetworkDecoder(model, each.name), each) for each in self.sessions]))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HeadTask(Task[BehaviourHead]):
+    """A head learns to decode behaviour from features that stay as they are (Sec. 3.4).
+
+    The weights are chosen by the mean squared error on validation trials, negative. The paper chooses its baselines so,
+    and does not say how it chooses the heads.
+    """
+
+    VERSION: ClassVar[int] = 1
+    kind: type[BehaviourHead]
+    config: HeadConfig
+    features: Sequence[FeatureSession]
+
+    @property
+    def name(self) -> str:
+        """That of the head."""
+        return self.kind.__name__.lower()
+
+    @property
+    def inputs(self) -> list[str]:
+        """What the training depends on besides its numbers."""
+        return [text for each in self.features for text in (each.extractor.key, each.session.fingerprint())]
+
+    def new_model(self) -> BehaviourHead:
+        """An untrained head.
+
+        Raises:
+            CalmError: see `calm.data.behaviour.shared_behaviours`.
+        """
+        sessions, extractor = [each.session for each in self.features], self.features[0].extractor
+        behaviours = len(shared_behaviours(sessions))
+        return self.kind(self.config, extractor.channels, extractor.window, behaviours, neuron_counts(sessions))
+
+    def batches(self, model: BehaviourHead, fit_config: FitConfig, runs: Path) -> Callable[[int], Epoch]:
+        """Features and behaviour of all neurons of a session."""
+        return lambda seed: feature_batches(self.features, fit_config, seed=seed)
+
+    def validation_score(self, model: BehaviourHead, fit_config: FitConfig) -> float:
+        """Mean squared error, negative."""
+        return -float(np.mean([feature_error(model, each, fit_config.rows) for each in self.features]))
+
+
+def shared_rate(sessions: Sequence[Session]) -> float:
+    """Frames per second, the mean over sessions.
+
+    Raises:
+        CalmError: sessions differ in it.
+    """
+    rates = [session.rate for session in sessions]
+    if not np.allclose(rates, rates[0], rtol=SAME_RATE):
+        raise CalmError(
+            f"The sessions have {min(rates):.3g} to {max(rates):.3g} frames per second: one network decodes sessions"
+            " of one rate only."
+        )
+    return float(np.mean(rates))
