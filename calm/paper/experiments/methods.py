@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from calm.data.session import Session
 from calm.paper.results import Results
-from calm.training.search import Search
+from calm.training.stages import Search
 
 Method = tuple[str, str]  # its name and its variant
 Kind = TypeVar("Kind")  # a forecaster or a decoder
