@@ -144,24 +144,34 @@ class DualAxisTransformer(nn.Module):
     def corrupted_input_loss(self, batch: TokenBatch) -> dict[str, Float[Tensor, ""]]:
         """The authors' code: one cross-entropy, its input corrupted in both ways, the first on a share of the steps."""
         tokens = batch.tokens
-        if torch.rand(()) < self.config.scheduled_sampling:
+        if self.toss():
             with torch.no_grad():
                 tokens = self.feed_back(tokens, self(batch))
         inputs = dataclasses.replace(batch, tokens=self.replace_neighbours(tokens))
         return {"loss": self.next_token_loss(inputs, batch.tokens)}
 
     def three_losses(self, batch: TokenBatch) -> dict[str, Float[Tensor, ""]]:
-        """The paper: L_CE + lambda_SS L_SS + lambda_NR L_NR (Eq. 14); the clean pass gives the one-step predictions."""
+        """The paper: L_CE + lambda_SS L_SS + lambda_NR L_NR (Eq. 14); the clean pass gives the one-step predictions.
+
+        Eq. 12 feeds predictions back with a probability. The paper does not say what of L_SS is left where none are fed
+        back: here the term stays, and is that of the clean input, L_CE.
+        """
         logits = self(batch)
         targets = batch.tokens[..., 1:].permute(2, 0, 1).flatten()
         terms = {"clean": F.cross_entropy(logits[:-1].flatten(0, 2), targets)}
-        sampled = dataclasses.replace(batch, tokens=self.feed_back(batch.tokens, logits.detach()))
+        terms["sampling"] = terms["clean"]
+        if self.toss():
+            sampled = dataclasses.replace(batch, tokens=self.feed_back(batch.tokens, logits.detach()))
+            terms["sampling"] = self.next_token_loss(sampled, batch.tokens)
         replaced = dataclasses.replace(batch, tokens=self.replace_neighbours(batch.tokens))
-        terms["sampling"] = self.next_token_loss(sampled, batch.tokens)
         terms["replacement"] = self.next_token_loss(replaced, batch.tokens)
         weights = {"sampling": self.config.weight_sampling, "replacement": self.config.weight_replacement}
         terms["loss"] = terms["clean"] + sum(weight * terms[name] for name, weight in weights.items())
         return terms
+
+    def toss(self) -> bool:
+        """Whether predictions are fed back in this step: one coin for the whole batch, as in the authors' code."""
+        return bool(torch.rand(()) < self.config.scheduled_sampling)
 
     def feed_back(
         self, tokens: Int[Tensor, "batch neuron token"], logits: Float[Tensor, "token batch neuron code"]

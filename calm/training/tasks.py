@@ -79,7 +79,7 @@ class TransformerTask(Task[DualAxisTransformer]):
     neurons is learned late, and the loss hardly shows it.
     """
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     name: ClassVar[str] = "transformer"
     quantizer: Trained[NeuralQuantizer]
     sessions: Sequence[Session]

@@ -175,7 +175,8 @@ def test_without_corruption_the_loss_is_the_plain_cross_entropy(dat, batch):
 
 @pytest.mark.parametrize(("sampling", "replacement"), [(0.0, 0.0), (0.5, 2.0), (1.0, 0.0)])
 def test_three_losses_add_up_by_weight(dat, batch, sampling, replacement, monkeypatch):
-    configure(dat, corruption="losses", weight_sampling=sampling, weight_replacement=replacement)
+    configure(dat, corruption="losses", scheduled_sampling=1.0)
+    configure(dat, weight_sampling=sampling, weight_replacement=replacement)
     mixed = [change_tokens(batch, (..., where)).tokens for where in (3, 6)]
     monkeypatch.setattr(dat, "feed_back", lambda tokens, logits: mixed[0])
     monkeypatch.setattr(dat, "replace_neighbours", lambda tokens: mixed[1])
@@ -187,10 +188,28 @@ def test_three_losses_add_up_by_weight(dat, batch, sampling, replacement, monkey
 
 
 def test_clean_pass_of_the_three_losses_provides_the_predictions_without_gradient(dat, batch, monkeypatch):
+    configure(dat, scheduled_sampling=1.0)
     given, feed_back = [], dat.feed_back
     monkeypatch.setattr(dat, "feed_back", lambda tokens, logits: given.append(logits) or feed_back(tokens, logits))
     dat.three_losses(batch)
     assert torch.equal(given[0], dat(batch)) and not given[0].requires_grad
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.6, 1.0])
+def test_three_losses_feed_predictions_back_with_the_probability_of_the_config(dat, batch, probability, monkeypatch):
+    configure(dat, corruption="losses", scheduled_sampling=probability, replacement=0.0, weight_sampling=0.5)
+    other = change_tokens(batch, (..., 3)).tokens
+    monkeypatch.setattr(dat, "feed_back", lambda tokens, logits: other)
+    with torch.no_grad():
+        clean = dat.next_token_loss(batch, batch.tokens)
+        sampled = dat.next_token_loss(dataclasses.replace(batch, tokens=other), batch.tokens)
+        steps = [dat.training_loss(batch) for _ in range(300 if probability == 0.6 else 10)]
+    fed = [not torch.isclose(terms["sampling"], clean) for terms in steps]
+    assert sum(fed) / len(fed) == pytest.approx(probability, abs=4 * (0.24 / len(fed)) ** 0.5 * (probability == 0.6))
+    for terms, was_fed in zip(steps, fed, strict=True):
+        torch.testing.assert_close(terms["sampling"], sampled if was_fed else clean)
+        torch.testing.assert_close(terms["loss"], clean + 0.5 * terms["sampling"] + terms["replacement"])
+        torch.testing.assert_close(terms["replacement"], clean)  # with probability 0 nothing is replaced
 
 
 @pytest.mark.parametrize("corruption", ["input", "losses"])
