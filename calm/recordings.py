@@ -12,11 +12,12 @@ from calm.errors import CalmError
 from calm.paths import DATA, RUNS
 from calm.profile import Profile
 from calm.storage import is_stored, stage_key
-from calm.synthetic.cohort_files import DESCRIPTION, make_cohort
+from calm.synthetic.cohort import DESCRIPTION, make_cohort
 from calm.synthetic.network import simulate
 from calm.synthetic.truth import Truth, read_truth
 
 VERSION = 1  # of this stage; raised with any change to what it computes
+COHORT_HORIZON = 24  # frames, unless the profile says another; what the paper gives POCO
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,7 +28,7 @@ class Recordings:
         name: of the dataset.
         held_in: sessions that models are trained on.
         held_out: sessions of subjects that pretraining does not see.
-        profile: the numbers to use, with the dataset's own context length.
+        profile: the numbers to use, with the context and horizon of this dataset.
         smoothing: weight of the newest frame in the smoothing that the sessions were prepared with; 1 is none.
         files: where each session was read from; none if it was simulated.
     """
@@ -62,19 +63,22 @@ class Recordings:
 def load_recordings(dataset: str, profile: Profile, *, seed: int, runs: Path = RUNS) -> Recordings:
     """Simulated networks for `simulation`, synthetic mice for `cohort`, else what the description at that path names.
 
-    The cohort's files are made in `data/`, unless they are there; prepared recordings are kept in `runs`.
+    Context and horizon are the description's if it states them, else the profile's. The cohort's files are made in
+    `data/`, unless they are there; prepared sessions are kept in `runs`.
 
     Raises:
-        CalmError: whatever is wrong with the description or the files; see `calm.data.descriptions` and `calm.data.session`.
+        CalmError: what is wrong with the description or the files; see `calm.data.descriptions`, `calm.data.session`.
     """
     if dataset == SIMULATION:
-        return simulated(profile, seed)
+        return simulate_recordings(profile, seed)
     if dataset == COHORT:
-        return described(cohort_folder(profile) / DESCRIPTION, profile, seed, runs)
-    found = described(dataset, profile, seed, runs)
-    if found.name in (SIMULATION, COHORT):
-        raise CalmError(f"{dataset}: `name` {found.name} is taken by calm's own data: choose another.")
-    return found
+        horizon = profile.forecast.horizon or COHORT_HORIZON
+        profile = profile.changed(forecast=profile.forecast.changed(horizon=horizon))
+        return read_recordings(load_dataset(cohort_folder(profile) / DESCRIPTION), profile, seed, runs)
+    description = load_dataset(dataset)
+    if description.name in (SIMULATION, COHORT):
+        raise CalmError(f"{dataset}: `name` {description.name} is taken by calm's own data: choose another.")
+    return read_recordings(description, profile, seed, runs)
 
 
 def cohort_folder(profile: Profile) -> Path:
@@ -89,7 +93,7 @@ def cohort_folder(profile: Profile) -> Path:
     return folder
 
 
-def simulated(profile: Profile, seed: int) -> Recordings:
+def simulate_recordings(profile: Profile, seed: int) -> Recordings:
     """One network for each seed of the profile, and networks that no model is trained on."""
     config = profile.simulation
     held_in, held_out = (
@@ -99,52 +103,48 @@ def simulated(profile: Profile, seed: int) -> Recordings:
     return Recordings(SIMULATION, held_in, held_out, profile)
 
 
-def described(path: str | Path, profile: Profile, seed: int, runs: Path) -> Recordings:
-    """Read, check and prepare the recordings of a description; what was prepared once is found again.
+def read_recordings(dataset: Dataset, profile: Profile, seed: int, runs: Path) -> Recordings:
+    """Read, check and prepare the sessions of a description.
 
     Raises:
         CalmError: a context that ends within a token, or nothing to train on.
     """
-    dataset, window = load_dataset(path), profile.quantizer.window
-    if dataset.context % window:
-        raise CalmError(f"{dataset.name}: `context` {dataset.context} ends within a token: use a multiple of {window}.")
-    sessions = read_sessions(dataset, lambda file: prepared(file, dataset, dataset.context + window, seed, runs))
+    context, window = dataset.context or profile.forecast.context, profile.quantizer.window
+    if context % window:
+        raise CalmError(f"{dataset.name}: a `context` of {context} ends within a token: use a multiple of {window}.")
+    sessions = read_sessions(dataset, lambda file: prepare_once(file, dataset, context + window, seed, runs))
     held_in = [session for session in sessions if session.subject not in dataset.held_out]
     if not held_in:
         raise CalmError(f"{dataset.name}: every subject is held out: leave one to train on out of `held_out`.")
+    to_the_end = min(int(session.frames.min()) for session in sessions) - context
     return Recordings(
         name=dataset.name,
         held_in=held_in,
         held_out=[session for session in sessions if session.subject in dataset.held_out],
-        profile=fitted(profile, dataset, min(int(session.frames.min()) for session in sessions)),
+        profile=with_forecast(profile, context, dataset.horizon or profile.forecast.horizon or to_the_end),
         smoothing=dataset.smoothing,
         files={session.name: path for session, path in zip(sessions, dataset.paths(), strict=True)},
     )
 
 
-def prepared(file: Path, dataset: Dataset, min_frames: int, seed: int, runs: Path) -> Session:
-    """One session of a description, prepared, its trials on the disk.
+def prepare_once(file: Path, dataset: Dataset, min_frames: int, seed: int, runs: Path) -> Session:
+    """One prepared session of a description, its trials on the disk; what was prepared before is loaded.
 
     Raises:
         CalmError: see `calm.data.descriptions.read_checked` and `calm.data.session.prepare`.
     """
     identity = f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns} {min_frames}"
     # What changes nothing about a session must not make it be read again.
-    described = dataset.model_copy(update={"name": "", "files": (), "held_out": (), "context": 0, "horizon": None})
-    folder = runs / "sessions" / stage_key(file.stem, [described], [identity], seed, VERSION)
+    relevant = dataset.changed(name="", files=(file.name,), held_out=(), context=None, horizon=None)
+    folder = runs / "sessions" / stage_key(file.stem, [relevant], [identity], seed, VERSION)
     if not is_stored(folder):
         session = read_checked(file, dataset, min_frames=min_frames)
         store_session(folder, prepare(session, seed=seed, smoothing=dataset.smoothing, min_frames=min_frames))
     return load_session(folder)
 
 
-def fitted(profile: Profile, dataset: Dataset, shortest: int) -> Profile:
-    """The profile with the dataset's context and horizon, to the end of the shortest trial unless it says another.
-
-    Networks that forecast a block of frames at once forecast the horizon.
-    """
-    horizon = dataset.horizon or shortest - dataset.context
-    forecast = profile.forecast.model_copy(update={"context": dataset.context, "horizon": horizon})
-    blocks = {name: getattr(profile, name) for name in ("patchtst", "itransformer", "poco")}
-    blocks = {name: config.model_copy(update={"horizon": horizon}) for name, config in blocks.items()}
-    return profile.model_copy(update={"forecast": forecast, **blocks})
+def with_forecast(profile: Profile, context: int, horizon: int) -> Profile:
+    """The profile with this context and horizon; networks that forecast a block at once get the horizon as block."""
+    forecast = profile.forecast.changed(context=context, horizon=horizon)
+    blocks = {name: getattr(profile, name).changed(horizon=horizon) for name in ("patchtst", "itransformer", "poco")}
+    return profile.changed(forecast=forecast, **blocks)

@@ -37,7 +37,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
 
-from calm.synthetic.hidden import drive_parts, under_trials
+from calm.synthetic.truth import drive_sources, under_trials
 from calm.paper.experiments.inspection import (
     average_rows,
     has_task,
@@ -217,7 +217,7 @@ else:
 # %%
 if truth:
     neuron = int(tuned[0])
-    drive = drive_parts(truth, session, neuron, trials)
+    drive = drive_sources(truth, session, neuron, trials)
     rate = under_trials(truth, session, tuned[:1], trials, truth.rates)[0] / VOLUME
     clean = under_trials(truth, session, np.arange(len(session.neurons)), trials, truth.traces)
     raw = np.hstack([recorded_trace(session, trial, recordings.smoothing) for trial in trials])

@@ -35,8 +35,8 @@ class Dataset(Config):
     traces: Names | None = None
     behaviour: Names | None = None  # the layout's own
     conditions: Names = ()
-    context: int = pydantic.Field(40, ge=1)  # frames
-    horizon: int | None = pydantic.Field(None, ge=1)  # frames; to the end of the shortest trial
+    context: int | None = pydantic.Field(None, ge=1)  # frames; the profile's
+    horizon: int | None = pydantic.Field(None, ge=1)  # frames; the profile's, else to the end of the shortest trial
     held_out: Names = ()
     smoothing: float = pydantic.Field(1.0, gt=0, le=1)
     min_frames: int | None = pydantic.Field(None, ge=1)

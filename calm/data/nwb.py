@@ -1,4 +1,4 @@
-"""A Session read from an NWB file, through pynwb; `calm.data.nwb_writer` writes one."""
+"""A Session read from an NWB file, through pynwb."""
 
 import contextlib
 import warnings

@@ -1,1 +1,1 @@
-"""Which recordings have a known truth? The simulated network of Eq. 1, 17 and 18, synthetic mice, and their ceilings."""
+"""Which recordings have a known truth? The simulated network of Eq. 1, 17 and 18, synthetic mice, their ceilings."""

@@ -1,4 +1,4 @@
-"""How well the future of a synthetic session can be known (spec 1.4), from its truth."""
+"""How well the future of a synthetic session can be known, from its truth."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,8 @@ from scipy.signal import lfilter
 
 from calm.config import ForecastConfig
 from calm.data.session import Session
-from calm.synthetic.cohort import generator
 from calm.synthetic.maze import CYCLE, NOISE, PLANES, colour_noise
+from calm.synthetic.mice import generator
 from calm.synthetic.network import NOISE_SEED, expected_spikes, run_network
 from calm.synthetic.population import SPEED_SD, VARIABLES, drive, network_config
 from calm.synthetic.truth import Truth
@@ -19,7 +19,7 @@ SPEED = VARIABLES.index("speed")
 
 
 def known_rates(
-    truth: Truth, trials: Int[np.ndarray, " part"], context: int
+    truth: Truth, trials: Int[np.ndarray, " trial"], context: int
 ) -> list[Float[np.ndarray, "neuron _frame"]]:
     """Ceiling 1: the spikes of the context and the rates behind it are known, nothing else.
 
@@ -35,13 +35,13 @@ def known_rates(
     """
     rates = [truth.rates(plane) for plane in range(PLANES)]
     return [
-        _traces(truth, trial, context, [rates[k][:, rows] for k, rows in _future(truth, trial, context)])
+        _traces(truth, trial, context, [rates[k][:, ahead] for k, ahead in enumerate(_future(truth, trial, context))])
         for trial in trials.tolist()
     ]
 
 
 def known_state(
-    truth: Truth, trials: Int[np.ndarray, " part"], context: int, *, draws: int = 32
+    truth: Truth, trials: Int[np.ndarray, " trial"], context: int, *, draws: int = 32
 ) -> list[Float[np.ndarray, "neuron _frame"]]:
     """Ceiling 2: at the end of the context, the state of mouse and network is known; all chance behind it is averaged.
 
@@ -49,12 +49,11 @@ def known_state(
     way and pace of this trial, which are settled at its start. `draws` runs of network and noise are averaged.
     Arguments and result as in `known_rates`; the context must have one frame or more.
     """
-    numbers = trials.tolist()
-    return [_traces(truth, trial, context, _average_rates(truth, trial, context, draws)) for trial in numbers]
+    return [_traces(truth, trial, context, _average_rates(truth, trial, context, draws)) for trial in trials.tolist()]
 
 
 def cohort_ceilings(
-    truth: Truth, session: Session, trials: Int[np.ndarray, " part"], config: ForecastConfig, smoothing: float
+    truth: Truth, session: Session, trials: Int[np.ndarray, " trial"], config: ForecastConfig, smoothing: float
 ) -> dict[tuple[str, str], list[Float[np.ndarray, "neuron _horizon"]]]:
     """Both ceilings beside the forecasts of the methods, by method and variant.
 
@@ -66,11 +65,9 @@ def cohort_ceilings(
         smoothing: what the session was prepared with.
     """
     numbers = session.trials["trial_number"].to_numpy(int)[trials]
-    ceilings = {"known rates": known_rates, "known state": known_state}
     forecasts = {}
-    for name, ceiling in ceilings.items():
-        expected = ceiling(truth, numbers, config.context)
-        whole = as_forecasts(expected, session, trials, config.context, smoothing)
+    for name, ceiling in {"known rates": known_rates, "known state": known_state}.items():
+        whole = as_forecasts(ceiling(truth, numbers, config.context), session, trials, config.context, smoothing)
         forecasts["ceiling", name] = [trace[:, : config.horizon] for trace in whole]
     return forecasts
 
@@ -78,7 +75,7 @@ def cohort_ceilings(
 def as_forecasts(
     expected: Sequence[Float[np.ndarray, "neuron _frame"]],
     session: Session,
-    trials: Int[np.ndarray, " part"],
+    trials: Int[np.ndarray, " trial"],
     context: int,
     smoothing: float,
 ) -> list[Float[np.ndarray, "neuron _horizon"]]:
@@ -100,10 +97,10 @@ def as_forecasts(
     return forecasts
 
 
-def _future(truth: Truth, trial: int, context: int) -> list[tuple[int, slice]]:
-    """Each plane, and its rows of a trial behind the context; none if the trial is no longer than that."""
-    *first, frames = truth.bounds[trial].tolist()
-    return [(plane, slice(start + min(context, frames), start + frames)) for plane, start in enumerate(first)]
+def _future(truth: Truth, trial: int, context: int) -> list[slice]:
+    """Each plane's volumes of a trial behind the context; none if the trial is no longer than that."""
+    frames = int(truth.trial_volumes[trial])
+    return [slice(start + min(context, frames), start + frames) for start in truth.trial_starts[trial].tolist()]
 
 
 def _traces(
@@ -111,41 +108,42 @@ def _traces(
 ) -> Float[np.ndarray, "neuron frame"]:
     """Noise-free traces of a trial that follow the spikes of the context, then the rates of each plane."""
     memory = int(MEMORY * truth.config.decay / network_config(truth.config).dt)
-    parts = []
-    for plane, rows in _future(truth, trial, context):
-        neurons, start = truth.population.plane(plane), int(truth.bounds[trial, plane])
+    planes = []
+    for plane, ahead in enumerate(_future(truth, trial, context)):
+        neurons, start = truth.population.plane(plane), int(truth.trial_starts[trial, plane])
         earliest = max(start - memory, 0)
-        spikes = np.concatenate([truth.spikes[neurons, earliest : rows.start], rates[plane]], axis=1)
-        parts.append(truth.fluorescence(neurons, spikes)[:, start - earliest :])
-    return np.concatenate(parts)
+        spikes = np.concatenate([truth.spikes[neurons, earliest : ahead.start], rates[plane]], axis=1)
+        planes.append(truth.fluorescence(neurons, spikes)[:, start - earliest :])
+    return np.concatenate(planes)
 
 
 def _average_rates(truth: Truth, trial: int, context: int, draws: int) -> list[Float[np.ndarray, "_neuron horizon"]]:
     """Rates of each plane behind the context, averaged over runs from the state in the context's last volume."""
     population, network = truth.population, network_config(truth.config)
     future = _future(truth, trial, context)
-    origin = min(rows.start for _, rows in future) - 1
-    steps = max(rows.stop for _, rows in future) - origin
+    origin = min(ahead.start for ahead in future) - 1
+    steps = max(ahead.stop for ahead in future) - origin
     rng = generator(NOISE_SEED, truth.name, trial)
     start = np.repeat(population.latents[origin][None].astype(float), draws, axis=0)
     latents = np.moveaxis(run_network(population.recurrence, start, steps, network, rng), -1, 1)
     design = _simulated_design(truth, origin, steps, draws, rng)
     average = []
-    for plane, rows in future:
-        ahead = slice(rows.start - origin, rows.stop - origin)
-        state = drive(population, population.plane(plane), design[:, plane::CYCLE][:, ahead], latents[:, ahead])
+    for plane, ahead in enumerate(future):
+        steps_ahead = slice(ahead.start - origin, ahead.stop - origin)
+        of_plane = design[:, plane::CYCLE][:, steps_ahead]
+        state = drive(population, population.plane(plane), of_plane, latents[:, steps_ahead])
         average.append(expected_spikes(state, network).mean(axis=0).T)
     return average
 
 
 def _simulated_design(
     truth: Truth, origin: int, steps: int, draws: int, rng: np.random.Generator
-) -> Float[np.ndarray, "draw frame feature"]:
-    """The design of some volumes, with other noise on the speed from the first frame of the volume `origin` on."""
+) -> Float[np.ndarray, "draw image feature"]:
+    """The design of some volumes, with other noise on the speed from the first image of the volume `origin` on."""
     population, scale = truth.population, NOISE[0] / SPEED_SD
-    frames = slice(origin * CYCLE, (origin + steps) * CYCLE)
+    images = slice(origin * CYCLE, (origin + steps) * CYCLE)
     now = np.full(draws, population.noise[origin * CYCLE] / scale)
     later = colour_noise(rng.normal(size=(draws, steps * CYCLE - 1)), now)
-    design = np.repeat(population.design[None, frames].astype(float), draws, axis=0)
-    design[:, :, SPEED] += scale * np.column_stack([now, later]) - population.noise[frames]
+    design = np.repeat(population.design[None, images].astype(float), draws, axis=0)
+    design[:, :, SPEED] += scale * np.column_stack([now, later]) - population.noise[images]
     return design

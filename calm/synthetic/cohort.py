@@ -1,148 +1,128 @@
-"""Who is in the synthetic cohort: mice, sessions, areas, layers and numbers of neurons (Tables 1 and 2, spec 1.2)."""
+"""The synthetic cohort on disk: a folder of NWB files, their truth, a manifest, and a dataset description."""
 
-import dataclasses
-import zlib
-from collections import Counter
-from importlib import resources
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-import pandas as pd
-from jaxtyping import Float, Int
+import filelock
+import yaml
+from tqdm import tqdm
 
 from calm.config import CohortConfig
+from calm.errors import CalmError
+from calm.paths import ensure_writable
+from calm.storage import sha256, stage_key, written_whole
+from calm.synthetic.maze import LONGEST, SHORTEST
+from calm.synthetic.mice import HELD_OUT, SessionPlan, plan_cohort
+from calm.synthetic.recording import place_neurons, write_recording
+from calm.synthetic.truth import simulate_session, write_truth
 
-SESSIONS = resources.files("calm.data") / "dandi_000579_sessions.csv"  # the files of the real data set
-MICE = pd.DataFrame(  # Table 1; frames is the mean length of a trial at 6 Hz
-    {
-        "sessions": [17, 23, 31, 46, 35, 42, 41, 51],
-        "neurons": [17861, 20592, 34293, 40262, 36621, 42550, 45787, 35804],
-        "frames": [87, 105, 90, 83, 90, 95, 77, 104],
-    },
-    index=pd.RangeIndex(3, 11, name="mouse"),
-)
-AREA_NEURONS = pd.Series({"AM": 42088, "MM": 44520, "PM": 32291, "RSC": 51262, "V1": 39619, "visA": 63990})  # Table 2
-# The files have 24 sessions of mouse 4 and 56 of RSC, Table 1 has 23 and Table 2 55: the one that the paper leaves out
-# is one of these four. Which one is unknown; the last is taken for it.
-LEFT_OUT = {"mouse": 4, "area": "RSC"}
+VERSION = 2  # of this stage; raised with any change to what it computes
+MANIFEST, DESCRIPTION, PARTIAL = "manifest.json", "cohort.yaml", ".partial"
+SMOOTHING = 0.15  # weight of the newest frame, as in the authors' code
 
 
-@dataclasses.dataclass(frozen=True)
-class SessionPlan:
-    """One session to be made.
+def make_cohort(config: CohortConfig, folder: str | Path) -> list[Path]:
+    """Make the files of a cohort that are not there yet, and describe them in `cohort.yaml`.
 
-    Attributes:
-        name: its `session_id`.
-        path: its file, relative to the folder of the cohort, named like the real one.
-        mouse: 3 to 10.
-        date: YYYY-MM-DD.
-        area: imaged area, `visA` for A.
-        layer: `L23` or `L5`.
-        neurons: how many.
-        frames: mean length of a trial, frames at 6 Hz.
-    """
+    A session that is there whole and was made by the same numbers and code is kept, so that a cohort is made once, an
+    interrupted one is gone on with, and a larger share of sessions adds files. Every file appears whole or not at all.
 
-    name: str
-    path: str
-    mouse: int
-    date: str
-    area: str
-    layer: str
-    neurons: int
-    frames: float
+    Args:
+        config: of the cohort.
+        folder: where to; it is made.
 
-
-def generator(seed: int, *words: object) -> np.random.Generator:
-    """Random numbers for one purpose, whatever else is drawn from the same seed."""
-    return np.random.default_rng([seed, *(zlib.crc32(str(word).encode()) for word in words)])
-
-
-def plan_cohort(config: CohortConfig) -> list[SessionPlan]:
-    """The sessions to make, by mouse and date; a larger share adds sessions and leaves the others as they are.
+    Returns:
+        The NWB files by mouse and date.
 
     Raises:
-        CalmError: the table of the real files is missing.
+        CalmError: something is missing, and the folder cannot be written, or another process is writing to it.
     """
-    table = session_table()
-    shares = np.maximum((MICE["sessions"] * config.session_share).round(), config.min_sessions)
-    chosen = table[table["rank"] < table["mouse"].map(shares)]
-    neurons = np.maximum((chosen["neurons"] * config.neuron_share).round(), config.min_neurons).astype(int)
-    return [
-        SessionPlan(
-            name=f"mouse_{row.mouse}_session_date_{row.date}_area_{row.area}_{row.layer}_multi_plane_imaging",
-            path=row.path,
-            mouse=row.mouse,
-            date=row.date,
-            area=row.area,
-            layer=row.layer,
-            neurons=count,
-            frames=float(MICE.loc[row.mouse, "frames"]),
-        )
-        for row, count in zip(chosen.itertuples(), neurons, strict=True)
-    ]
+    folder = Path(folder)
+    plans, description = plan_cohort(config), folder / DESCRIPTION
+    manifest = read_manifest(folder)
+    known = description.exists() and description.read_text() == describe_cohort(plans)
+    if not (known and all(is_made(plan, config, folder, manifest) for plan in plans)):
+        _make_locked(plans, config, ensure_writable(folder))
+    return [folder / plan.path for plan in plans]
 
 
-def session_table() -> pd.DataFrame:
-    """The 286 sessions of the paper by mouse and date, each with its neurons and its rank within the mouse.
+def _make_locked(plans: list[SessionPlan], config: CohortConfig, folder: Path) -> None:
+    """Make what is missing, unless somebody else is at it."""
+    try:
+        with filelock.FileLock(folder / ".lock", timeout=0):
+            _make(plans, config, folder)
+    except filelock.Timeout as error:
+        raise CalmError(f"Another process is making a cohort in {folder}: wait, or choose another folder.") from error
+    except OSError as error:
+        raise CalmError(f"{folder} cannot be written ({error}): make it writable or free space.") from error
 
-    Raises:
-        CalmError: the table of the real files is missing.
+
+def _make(plans: list[SessionPlan], config: CohortConfig, folder: Path) -> None:
+    """Make what is missing, one session after the other."""
+    manifest = read_manifest(folder)
+    for plan in tqdm(plans, desc="Making the cohort", unit="session"):
+        if not is_made(plan, config, folder, manifest):
+            manifest[plan.path] = {"key": session_key(plan, config), "files": make_session(plan, config, folder)}
+            with written_whole(folder / MANIFEST) as file:
+                file.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    with written_whole(folder / DESCRIPTION) as file:
+        file.write_text(describe_cohort(plans))
+
+
+def is_made(plan: SessionPlan, config: CohortConfig, folder: Path, manifest: dict[str, Any]) -> bool:
+    """Whether a session's files are there whole, and made by the same numbers and code."""
+    entry = manifest.get(plan.path, {})
+    return entry.get("key") == session_key(plan, config) and is_whole(folder, entry["files"])
+
+
+def session_key(plan: SessionPlan, config: CohortConfig) -> str:
+    """Hash of all that one session's files depend on; how many others there are is no part of it."""
+    of_any_session = config.changed(session_share=1.0, min_sessions=1)
+    return stage_key("session", [of_any_session], [plan.name, str(plan.neurons)], config.seed, VERSION)
+
+
+def make_session(plan: SessionPlan, config: CohortConfig, folder: Path) -> dict[str, str]:
+    """Write the files of one session to a folder of their own, then move them into place; return their checksums."""
+    target = (folder / plan.path).parent
+    behaviour, truth = simulate_session(plan, config)
+    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder) as partial:
+        file = Path(partial) / Path(plan.path).name
+        write_recording(plan, behaviour, truth, file)
+        write_truth(truth, file, place_neurons(plan, truth).drop(columns=["x", "y"]))
+        sums = {path: sha256(path) for path in file.parent.iterdir()}
+        for path in sorted(sums, reverse=True):  # the NWB file last, so that none is without its truth
+            with written_whole(target / path.name) as unfinished:
+                path.rename(unfinished)
+    return {f"{target.name}/{path.name}": checksum for path, checksum in sums.items()}
+
+
+def is_whole(folder: Path, files: dict[str, str]) -> bool:
+    """Whether all files are there with their checksums."""
+    return all((folder / name).is_file() and sha256(folder / name) == checksum for name, checksum in files.items())
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Key and checksums of each session that was finished; of none where the manifest is missing or damaged."""
+    try:
+        return json.loads((folder / MANIFEST).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def describe_cohort(plans: list[SessionPlan]) -> str:
+    """The dataset description: the files of this cohort, whatever others there are, to be prepared as by the authors.
+
+    Context and horizon are not in it: the profile says them.
     """
-    table = pd.read_csv(str(SESSIONS), dtype={"mouse": int}).sort_values(["mouse", "date"])
-    table = table[table["imaging"] == "multi-plane-imaging"]
-    spare = table.index[np.logical_and.reduce([table[key] == value for key, value in LEFT_OUT.items()])]
-    table = table.drop(spare[-1]).reset_index(drop=True)
-    return table.assign(neurons=share_neurons(table), rank=balanced_ranks(table))
-
-
-def balanced_ranks(table: pd.DataFrame) -> Int[np.ndarray, " session"]:
-    """Rank of each session within its mouse, such that the first few of every mouse have areas and layers like all.
-
-    The mice take turns; each takes the area and layer that those taken so far have too little of.
-    """
-    kinds = list(zip(table["area"], table["layer"], strict=True))
-    wanted, taken = Counter(kinds), Counter()
-    left = {mouse: list(own.index) for mouse, own in table.groupby("mouse")}
-    ranks, chosen = np.zeros(len(kinds), int), 0
-    for turn in range(max(map(len, left.values()))):
-        for own in filter(None, left.values()):
-            lack = [wanted[kinds[session]] * (chosen + 1) / len(kinds) - taken[kinds[session]] for session in own]
-            session = own.pop(int(np.argmax(lack)))
-            taken[kinds[session]] += 1
-            ranks[session], chosen = turn, chosen + 1
-    return ranks
-
-
-def share_neurons(table: pd.DataFrame) -> Int[np.ndarray, " session"]:
-    """Neurons of each session: the sums over mice and over areas are those of Tables 1 and 2.
-
-    No table gives single sessions; they are taken to be proportional to the sizes of the files, as far as the sums
-    allow.
-    """
-    mice, areas = table["mouse"].to_numpy(), table["area"].to_numpy()
-    groups = [
-        (mice[:, None] == MICE.index.to_numpy(), MICE["neurons"].to_numpy()),
-        (areas[:, None] == AREA_NEURONS.index.to_numpy(), AREA_NEURONS.to_numpy()),
-    ]
-    share = table["size_bytes"].to_numpy(float)
-    for _ in range(50):  # proportional fitting; it converges in far fewer rounds
-        for members, total in groups:
-            share = share * (members @ (total / (share @ members)))
-    return round_to_sums(share, mice, areas)
-
-
-def round_to_sums(
-    share: Float[np.ndarray, " session"], mice: Int[np.ndarray, " session"], areas: np.ndarray
-) -> Int[np.ndarray, " session"]:
-    """Whole numbers near the given ones, with the sums of Tables 1 and 2."""
-    whole = np.floor(share).astype(int)
-    by_mouse = {mouse: total - whole[mice == mouse].sum() for mouse, total in MICE["neurons"].items()}
-    by_area = {area: total - whole[areas == area].sum() for area, total in AREA_NEURONS.items()}
-    order = np.argsort(whole - share, kind="stable")  # the largest fractions first
-    while any(by_mouse.values()):
-        for session in order:
-            mouse, area = mice[session], areas[session]
-            if by_mouse[mouse] > 0 and by_area[area] > 0:
-                whole[session] += 1
-                by_mouse[mouse] -= 1
-                by_area[area] -= 1
-    return whole
+    content = {
+        "name": "cohort",
+        "layout": "dandi_000579",
+        "files": [plan.path for plan in plans],
+        "held_out": list(HELD_OUT),
+        "smoothing": SMOOTHING,
+        "min_frames": SHORTEST,
+        "max_frames": LONGEST,
+    }
+    return yaml.safe_dump(content, sort_keys=False, width=200)

@@ -12,10 +12,10 @@ from scipy.signal import lfilter
 
 from calm.config import CohortConfig
 
-RATE = 30.0  # frames/s of the microscope
-PLANES = 4  # imaged
-CYCLE = 5  # frames in a volume: the planes, and the way back
-SHORTEST, LONGEST = 60, 200  # volumes of a trial that the paper's authors keep (spec 1.3)
+IMAGE_RATE = 30.0  # images/s of the microscope
+PLANES = 4  # imaged one after the other
+CYCLE = 5  # images in a volume: the planes, and the way back
+SHORTEST, LONGEST = 60, 200  # volumes of a trial, as the authors' code keeps them
 STEM, ARM, ARM_WIDTH = 2.0, 0.5, 0.3  # m forward, m forward, m to either side; as in the real files
 DELAY, FEEDBACK = 1.0, 2.0  # s from the choice to the feedback, and of feedback; as in the real files
 ITI_CORRECT, ITI_WRONG = 2.0, 4.0  # s; as in the real files
@@ -31,39 +31,31 @@ NOISE_TIME = 0.5  # s of its correlation
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Behaviour:
-    """What the mouse did, on the frames of the microscope.
+    """What the mouse did, at each image of the microscope.
 
     Attributes:
-        trials: one row a trial. `black`, `left`, `correct`, `rule_a`, `switch`, `probability` (of a correct choice);
-            and frames: of the first in the stem `start`, in the arm `arm`, after the choice `choice`, of the feedback
-            `feedback`, of the inter-trial interval `iti`, and the one behind its last `stop`.
-        number: of the trial, NaN outside the task.
+        trials: one row a trial. `black`, `left`, `correct`, `rule_a`, `switch`; and images: the first in the stem
+            `start`, in the arm `arm` and after the choice `choice`, and the one behind the last, `stop`.
+        trial_number: NaN outside the task.
         position: forward and lateral (to the right) in m, NaN outside the maze.
         velocity: pitch, roll and yaw of the ball, the latter two positive to the left.
         noise: the part of pitch that is chance.
     """
 
     trials: pd.DataFrame
-    number: Float[np.ndarray, " frame"]
-    position: Float[np.ndarray, "frame 2"]
-    velocity: Float[np.ndarray, "frame 3"]
-    noise: Float[np.ndarray, " frame"]
+    trial_number: Float[np.ndarray, " image"]
+    position: Float[np.ndarray, "image 2"]
+    velocity: Float[np.ndarray, "image 3"]
+    noise: Float[np.ndarray, " image"]
 
     @property
-    def frames(self) -> int:
-        """Frames of the microscope, whole volumes."""
-        return len(self.number)
+    def images(self) -> int:
+        """Number of images, in whole volumes."""
+        return len(self.trial_number)
 
-    @property
-    def time_from_choice(self) -> Float[np.ndarray, " frame"]:
-        """Seconds from the end of the maze: negative in it, positive behind it, NaN outside the task."""
-        choice = np.append(self.trials["choice"].to_numpy(float), np.nan)
-        return (np.arange(self.frames) - choice[self.trial_or_none]) / RATE
-
-    @property
-    def trial_or_none(self) -> Int[np.ndarray, " frame"]:
-        """Trial of each frame, -1 outside the task."""
-        return np.nan_to_num(self.number, nan=-1).astype(int)
+    def of_trial(self, values: pd.Series, outside: float) -> Float[np.ndarray, " image"]:
+        """What holds for each trial, at each image; `outside` is its value outside the task."""
+        return np.append(values.to_numpy(float), outside)[np.nan_to_num(self.trial_number, nan=-1).astype(int)]
 
 
 def run_session(config: CohortConfig, mean_length: float, rng: np.random.Generator) -> Behaviour:
@@ -71,20 +63,20 @@ def run_session(config: CohortConfig, mean_length: float, rng: np.random.Generat
 
     Args:
         config: number of trials, blocks, accuracy.
-        mean_length: of a trial, frames at 6 Hz.
+        mean_length: of a trial, volumes.
         rng: of this session.
     """
     trials = draw_task(config, rng)
     trials = trials.join(draw_times(trials["correct"].to_numpy(), mean_length, rng))
     paths = [run_trial(trial.choice - trial.start, trial.left, rng) for trial in trials.itertuples()]
     trials["arm"] = trials["start"] + [np.argmax(path[:, 0] > STEM) for path in paths]
-    frames = -(-int(trials["stop"].iloc[-1]) // CYCLE) * CYCLE
-    number, position, velocity = np.full(frames, np.nan), np.full((frames, 2), np.nan), np.zeros((frames, 3))
+    images = -(-int(trials["stop"].iloc[-1]) // CYCLE) * CYCLE
+    number, position, velocity = np.full(images, np.nan), np.full((images, 2), np.nan), np.zeros((images, 3))
     for trial, path in zip(trials.itertuples(), paths, strict=True):
         number[trial.start : trial.stop] = trial.Index
         position[trial.start : trial.choice] = path
         velocity[trial.start : trial.stop] = ball_velocity(path, trial.stop - trial.choice)
-    noise = ball_noise(frames, rng)
+    noise = ball_noise(images, rng)
     return Behaviour(trials, number, position, velocity + noise, noise[:, 0])
 
 
@@ -92,8 +84,7 @@ def draw_task(config: CohortConfig, rng: np.random.Generator) -> pd.DataFrame:
     """Cue, rule and choice of each trial. Rule A: black means left, white means right; rule B: the other way round."""
     rule_a, since = rule_blocks(config, rng)
     black = rng.random(config.trials) < 0.5
-    probability = correct_probability(since, config)
-    correct = rng.random(config.trials) < probability
+    correct = rng.random(config.trials) < correct_probability(since, config)
     return pd.DataFrame(
         {
             "black": black,
@@ -101,7 +92,6 @@ def draw_task(config: CohortConfig, rng: np.random.Generator) -> pd.DataFrame:
             "correct": correct,
             "rule_a": rule_a,
             "switch": (since == 0) & (np.arange(config.trials) > 0),
-            "probability": probability,
         }
     )
 
@@ -126,9 +116,9 @@ def correct_probability(since: Int[np.ndarray, " trial"], config: CohortConfig) 
 
 
 def trial_lengths(trials: int, mean: float, rng: np.random.Generator) -> Int[np.ndarray, " trial"]:
-    """Frames of each trial, with the given mean in volumes; every plane has SHORTEST to LONGEST of them in a trial.
+    """Images of each trial, with a mean in volumes; every plane has SHORTEST to LONGEST of them in a trial.
 
-    The beta distribution between the two, as the authors drop what lies outside.
+    The beta distribution between the two, as the authors' code drops what lies outside.
     """
     share = (mean - SHORTEST) / (LONGEST - SHORTEST)
     volumes = SHORTEST + (LONGEST - SHORTEST) * rng.beta(SPREAD * share, SPREAD * (1 - share), trials)
@@ -136,19 +126,17 @@ def trial_lengths(trials: int, mean: float, rng: np.random.Generator) -> Int[np.
 
 
 def draw_times(correct: Bool[np.ndarray, " trial"], mean: float, rng: np.random.Generator) -> pd.DataFrame:
-    """First frames of the parts of each trial; trials follow each other without a gap."""
+    """Images at which the mouse enters the maze, chooses, and has finished; trials follow each other without a gap."""
     lengths = trial_lengths(len(correct), mean, rng)
-    stop = round(LEAD * RATE) + np.cumsum(lengths)
-    iti = stop - np.round(RATE * np.where(correct, ITI_CORRECT, ITI_WRONG)).astype(int)
-    feedback = iti - round(FEEDBACK * RATE)
-    choice = feedback - round(DELAY * RATE)
-    columns = {"start": stop - lengths, "choice": choice, "feedback": feedback, "iti": iti, "stop": stop}
-    return pd.DataFrame(columns)
+    stop = round(LEAD * IMAGE_RATE) + np.cumsum(lengths)
+    pause = np.round(IMAGE_RATE * np.where(correct, ITI_CORRECT, ITI_WRONG)).astype(int)
+    choice = stop - pause - round(FEEDBACK * IMAGE_RATE) - round(DELAY * IMAGE_RATE)
+    return pd.DataFrame({"start": stop - lengths, "choice": choice, "stop": stop})
 
 
-def run_trial(frames: int, left: bool, rng: np.random.Generator) -> Float[np.ndarray, "run 2"]:
+def run_trial(images: int, left: bool, rng: np.random.Generator) -> Float[np.ndarray, "run 2"]:
     """A way through the maze, forward and to the right in m: faster or slower at first, weaving, then into the arm."""
-    done = (np.arange(frames) + 0.5) / frames
+    done = (np.arange(images) + 0.5) / images
     forward = (STEM + ARM) * done ** rng.uniform(1.0, 1.4)
     stem, arm = np.minimum(forward / STEM, 1), np.maximum(forward - STEM, 0) / ARM
     weaving = WANDER * np.sin(2 * np.pi * (rng.uniform(1, 2) * stem + rng.random())) * (1 - arm)
@@ -156,26 +144,26 @@ def run_trial(frames: int, left: bool, rng: np.random.Generator) -> Float[np.nda
     return np.stack([forward, weaving + (-leaning if left else leaning)], axis=1)
 
 
-def ball_velocity(path: Float[np.ndarray, "run 2"], after: int) -> Float[np.ndarray, "trial_frame 3"]:
-    """Pitch, roll and yaw that a way through the maze takes, and how they die away in the frames after it.
+def ball_velocity(path: Float[np.ndarray, "run 2"], after: int) -> Float[np.ndarray, "trial_image 3"]:
+    """Pitch, roll and yaw that a way through the maze takes, and how they die away in the images after it.
 
     Yaw is taken to follow the direction in which the mouse runs.
     """
-    forward, right = RATE * np.gradient(path, axis=0).T
+    forward, right = IMAGE_RATE * np.gradient(path, axis=0).T
     running = np.stack([forward, -right, np.arctan2(-right, forward)], axis=1)
-    stopping = np.exp(-np.arange(1, after + 1) / (STOPPING * RATE))
+    stopping = np.exp(-np.arange(1, after + 1) / (STOPPING * IMAGE_RATE))
     return np.concatenate([running, stopping[:, None] * running[-1]])
 
 
-def ball_noise(frames: int, rng: np.random.Generator) -> Float[np.ndarray, "frame 3"]:
+def ball_noise(images: int, rng: np.random.Generator) -> Float[np.ndarray, "image 3"]:
     """First-order autoregressive noise on pitch, roll and yaw."""
-    return colour_noise(rng.normal(size=(frames, 3)).T, np.zeros(3)).T * NOISE
+    return colour_noise(rng.normal(size=(images, 3)).T, np.zeros(3)).T * NOISE
 
 
 def colour_noise(
-    white: Float[np.ndarray, "*row frame"], before: Float[np.ndarray, "*row"]
-) -> Float[np.ndarray, "*row frame"]:
+    white: Float[np.ndarray, "*row image"], before: Float[np.ndarray, "*row"]
+) -> Float[np.ndarray, "*row image"]:
     """Noise of unit variance and correlation time NOISE_TIME that goes on from the value `before`."""
-    keep = np.exp(-1 / (NOISE_TIME * RATE))
+    keep = np.exp(-1 / (NOISE_TIME * IMAGE_RATE))
     start = keep * np.asarray(before)[..., None]
     return lfilter([np.sqrt(1 - keep**2)], [1, -keep], white, zi=start)[0]

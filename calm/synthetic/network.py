@@ -93,9 +93,9 @@ def simulate(config: SimulationConfig, seed: int) -> Simulation:
 
 
 def forecast_known_rates(
-    simulation: Simulation, session: Session, trials: Int[np.ndarray, " part"], context: int
+    simulation: Simulation, session: Session, trials: Int[np.ndarray, " trial"], context: int
 ) -> list[Float[np.ndarray, "neuron horizon"]]:
-    """Ceiling 1: the true rates of the future are known, their spikes are not (spec 1.1).
+    """Ceiling 1: the true rates of the future are known, their spikes are not.
 
     Args:
         simulation: the truth.
@@ -108,7 +108,7 @@ def forecast_known_rates(
 
 
 def forecast_known_state(
-    simulation: Simulation, session: Session, trials: Int[np.ndarray, " part"], context: int, *, draws: int = 32
+    simulation: Simulation, session: Session, trials: Int[np.ndarray, " trial"], context: int, *, draws: int = 32
 ) -> list[Float[np.ndarray, "neuron horizon"]]:
     """Ceiling 2: W and the state at the end of the context are known, later noise is averaged over `draws` runs."""
     config, rng = simulation.config, np.random.default_rng(NOISE_SEED)
@@ -123,8 +123,8 @@ def forecast_known_state(
 def _traces_from(
     simulation: Simulation,
     session: Session,
-    trials: Int[np.ndarray, " part"],
-    expected: Float[np.ndarray, "part neuron horizon"],
+    trials: Int[np.ndarray, " trial"],
+    expected: Float[np.ndarray, "trial neuron horizon"],
 ) -> list[Float[np.ndarray, "neuron horizon"]]:
     """Z-scored traces that follow the spikes of the context and then the expected spikes."""
     horizon = expected.shape[-1]

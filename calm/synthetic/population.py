@@ -7,15 +7,14 @@ import pandas as pd
 from jaxtyping import Float
 
 from calm.config import CohortConfig, SimulationConfig
-from calm.synthetic.cohort import SessionPlan, generator
-from calm.synthetic.maze import ARM, CYCLE, PLANES, RATE, STEM, Behaviour
+from calm.synthetic.maze import ARM, CYCLE, IMAGE_RATE, PLANES, STEM, Behaviour
+from calm.synthetic.mice import SessionPlan, generator
 from calm.synthetic.network import run_network
 
-VOLUME = CYCLE / RATE  # s from one frame of a plane to its next
+VOLUME = CYCLE / IMAGE_RATE  # s from one image of a plane to its next
 PLACES = np.linspace(0, STEM + ARM, 8)  # m forward; where the position bumps have their peaks
 PLACE_WIDTH = 0.25  # m, sd of a bump
 VARIABLES = ("cue", "choice", "speed")  # columns of the design in front of the bumps
-FEATURES = len(VARIABLES) + len(PLACES)
 CHOICE_MEMORY = 0.5  # s in which the choice is forgotten
 MEAN_SPEED, SPEED_SD = 0.2, 0.15  # m/s that the speed column is scaled by; about those of the trials
 SOURCES = ("cue", "choice", "position", "speed", "latent")
@@ -48,7 +47,7 @@ class Population:
         recurrence: coupling of the recurrent network, the same in all sessions of a cohort.
         loadings: of each neuron on each unit.
         latents: state r of each unit in each volume.
-        design: cue, choice, speed and bumps on each frame.
+        design: cue, choice, speed and bumps at each image.
         noise: the part of the speed column that is chance.
     """
 
@@ -56,8 +55,8 @@ class Population:
     recurrence: Float[np.ndarray, "latent latent"]
     loadings: Float[np.ndarray, "latent neuron"]
     latents: Float[np.ndarray, "volume latent"]
-    design: Float[np.ndarray, "frame feature"]
-    noise: Float[np.ndarray, " frame"]
+    design: Float[np.ndarray, "image feature"]
+    noise: Float[np.ndarray, " image"]
 
     def plane(self, plane: int) -> np.ndarray:
         """Indices of the neurons of a plane."""
@@ -72,7 +71,7 @@ def draw_population(plan: SessionPlan, behaviour: Behaviour, config: CohortConfi
     recurrence = generator(config.seed, "recurrence").normal(0, config.latent_gain / np.sqrt(config.latents), shape)
     rng = generator(config.seed, plan.name, "latents")
     start = rng.normal(0, np.sqrt(network.initial_variance), (1, config.latents))
-    latents = run_network(recurrence, start, behaviour.frames // CYCLE, network, rng)[0].T
+    latents = run_network(recurrence, start, behaviour.images // CYCLE, network, rng)[0].T
     sd = gains["latent"] / np.sqrt(config.latents)
     loadings = generator(config.seed, plan.name, "loadings").normal(0, sd, (config.latents, plan.neurons))
     design = design_matrix(behaviour)
@@ -126,20 +125,20 @@ def draw_neurons(plan: SessionPlan, gains: pd.Series, config: CohortConfig) -> p
     )
 
 
-def design_matrix(behaviour: Behaviour) -> Float[np.ndarray, "frame feature"]:
+def design_matrix(behaviour: Behaviour) -> Float[np.ndarray, "image feature"]:
     """What neurons can be tuned to: cue on the stem (black 1, white -1), choice (left 1, right -1), speed, bumps.
 
     The choice builds up along the stem, is there in the arm, and is forgotten behind it.
     """
-    forward, trial = behaviour.position[:, 0], behaviour.trial_or_none
-    sides = {name: np.append(2.0 * behaviour.trials[name] - 1, 0.0)[trial] for name in ("black", "left")}
+    forward, trials = behaviour.position[:, 0], behaviour.trials
+    black, left = (behaviour.of_trial(2.0 * trials[name] - 1, outside=0.0) for name in ("black", "left"))
     stem = np.nan_to_num(forward, nan=np.inf) <= STEM
-    since = np.nan_to_num(behaviour.time_from_choice)
+    since = (np.arange(behaviour.images) - behaviour.of_trial(trials["choice"], outside=np.inf)) / IMAGE_RATE
     built = np.clip(np.nan_to_num(forward, nan=STEM) / STEM, 0, 1) ** 6
-    choice = sides["left"] * built * np.exp(-np.maximum(since, 0) / CHOICE_MEMORY)
+    choice = left * built * np.exp(-np.maximum(since, 0) / CHOICE_MEMORY)
     speed = (behaviour.velocity[:, 0] - MEAN_SPEED) / SPEED_SD
     bumps = np.exp(-((forward[:, None] - PLACES) ** 2) / (2 * PLACE_WIDTH**2))
-    return np.column_stack([sides["black"] * stem, choice, speed, np.nan_to_num(bumps)])
+    return np.column_stack([black * stem, choice, speed, np.nan_to_num(bumps)])
 
 
 def tuning_matrix(neurons: pd.DataFrame) -> Float[np.ndarray, "feature neuron"]:

@@ -1,11 +1,12 @@
-"""The truth behind a synthetic session, kept beside its file.
+"""The truth behind a synthetic session, kept beside its file: what sets the rates, the rates, the spikes.
 
-`<file>.truth.safetensors` is all of `Truth`: what sets the rates, and the spikes; the rates and the noise-free traces
-follow from them and are not stored. `<file>.tuning.csv` is for looking at: a row a neuron with its place in the file
-(`plane`, `roi`), where it lies, and the columns of `calm.synthetic.population.draw_neurons`.
+`<file>.truth.safetensors` is all of `Truth`; the rates and the noise-free traces follow from it and are not stored.
+`<file>.tuning.csv` is for looking at: a row a neuron with its place in the file (`plane`, `roi`), where it lies, and
+the columns of `calm.synthetic.population.draw_neurons`. Time runs in volumes: a volume is an image of each plane.
 """
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from calm.config import CohortConfig
+from calm.data.session import Session
 from calm.errors import CalmError
-from calm.synthetic.cohort import SessionPlan, generator
 from calm.synthetic.maze import CYCLE, PLANES, Behaviour, run_session
+from calm.synthetic.mice import SessionPlan, generator
 from calm.synthetic.network import convolve, expected_spikes
-from calm.synthetic.population import Population, draw_population, drive, network_config
+from calm.synthetic.population import SOURCES, VARIABLES, Population, draw_population, drive, network_config
 
-ARRAYS = ("recurrence", "loadings", "latents", "design", "noise")
-COLUMN = "neurons."  # in front of the names of their columns
+ARRAYS = ("recurrence", "loadings", "latents", "design", "noise")  # of a Population
+COLUMN = "neurons."  # in front of the names of the columns of its table
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,14 +36,16 @@ class Truth:
         config: the numbers behind it.
         population: neurons, latents and what drives them.
         spikes: their number in every volume.
-        bounds: for each trial, each plane's first row and the number of rows, that of the plane with the fewest.
+        trial_starts: each trial's first volume in each plane.
+        trial_volumes: how many volumes of each trial all planes have.
     """
 
     name: str
     config: CohortConfig
     population: Population
     spikes: UInt8[np.ndarray, "neuron volume"]
-    bounds: Int[np.ndarray, "trial 5"]
+    trial_starts: Int[np.ndarray, "trial 4"]
+    trial_volumes: Int[np.ndarray, " trial"]
 
     def rates(self, plane: int) -> Float[np.ndarray, "neuron_of_plane volume"]:
         """Noise-free rates of a plane's neurons: expected spikes a volume (Eq. 17)."""
@@ -66,21 +70,20 @@ class Truth:
 
 def simulate_session(plan: SessionPlan, config: CohortConfig) -> tuple[Behaviour, Truth]:
     """Behaviour and neurons of one session; they depend on its plan and the configuration, on no other session."""
-    behaviour = run_session(config, plan.frames, generator(config.seed, plan.name, "behaviour"))
+    behaviour = run_session(config, plan.trial_frames, generator(config.seed, plan.name, "behaviour"))
     population = draw_population(plan, behaviour, config)
-    shape = (plan.neurons, behaviour.frames // CYCLE)
-    truth = Truth(plan.name, config, population, np.zeros(shape, np.uint8), trial_bounds(behaviour))
+    starts, stops = (first_volumes(behaviour.trials[edge].to_numpy()) for edge in ("start", "stop"))
+    spikes = np.zeros((plan.neurons, behaviour.images // CYCLE), np.uint8)
+    truth = Truth(plan.name, config, population, spikes, starts, np.min(stops - starts, axis=1))
     for plane in range(PLANES):
         rng = generator(config.seed, plan.name, "spikes", plane)
-        truth.spikes[population.plane(plane)] = rng.poisson(truth.rates(plane))
+        spikes[population.plane(plane)] = rng.poisson(truth.rates(plane))
     return behaviour, truth
 
 
-def trial_bounds(behaviour: Behaviour) -> Int[np.ndarray, "trial 5"]:
-    """Each plane's first row in each trial, and how many rows all planes have in it."""
-    edges = behaviour.trials[["start", "stop"]].to_numpy()[:, :, None]
-    rows = -((np.arange(PLANES) - edges) // CYCLE)  # rounded up
-    return np.column_stack([rows[:, 0], np.min(rows[:, 1] - rows[:, 0], axis=1)])
+def first_volumes(images: Int[np.ndarray, " trial"]) -> Int[np.ndarray, "trial 4"]:
+    """The first volume of each plane that is not before an image."""
+    return -((np.arange(PLANES) - images[:, None]) // CYCLE)  # rounded up
 
 
 def write_truth(truth: Truth, file: Path, places: pd.DataFrame) -> None:
@@ -88,7 +91,7 @@ def write_truth(truth: Truth, file: Path, places: pd.DataFrame) -> None:
     neurons = truth.population.neurons
     arrays = {name: np.ascontiguousarray(getattr(truth.population, name)) for name in ARRAYS}
     arrays |= {COLUMN + name: values.to_numpy() for name, values in neurons.items()}
-    arrays |= {"spikes": truth.spikes, "bounds": truth.bounds}
+    arrays |= {"spikes": truth.spikes, "trial_starts": truth.trial_starts, "trial_volumes": truth.trial_volumes}
     about = {"name": truth.name, "config": truth.config.model_dump_json()}
     save_file(arrays, file.with_suffix(".truth.safetensors"), metadata=about)
     places.join(neurons.drop(columns="plane")).to_csv(file.with_suffix(".tuning.csv"), index=False)
@@ -112,4 +115,54 @@ def read_truth(file: str | Path) -> Truth:
     columns = {name.removeprefix(COLUMN): array for name, array in arrays.items() if name.startswith(COLUMN)}
     population = Population(pd.DataFrame(columns), **{name: arrays[name] for name in ARRAYS})
     config = CohortConfig.model_validate_json(about["config"])
-    return Truth(about["name"], config, population, arrays["spikes"], arrays["bounds"])
+    timing = (arrays[name] for name in ("spikes", "trial_starts", "trial_volumes"))
+    return Truth(about["name"], config, population, *timing)
+
+
+def volumes_of_frames(
+    truth: Truth, session: Session, plane: int, trials: Int[np.ndarray, " trial"]
+) -> Int[np.ndarray, " frame"]:
+    """The volumes of a plane that the frames of some trials of a session are, one trial after the other."""
+    starts = truth.trial_starts[session.trials["trial_number"].to_numpy()[trials], plane]
+    return np.concatenate(
+        [start + np.arange(frames) for start, frames in zip(starts, session.frames[trials], strict=True)]
+    )
+
+
+def under_trials(
+    truth: Truth,
+    session: Session,
+    neurons: Int[np.ndarray, " some"],
+    trials: Int[np.ndarray, " trial"],
+    of_plane: Callable[[int], Float[np.ndarray, "_neuron volume"]],
+) -> Float[np.ndarray, "some frame"]:
+    """What the truth says of some neurons in some trials of a session, one trial after the other.
+
+    Args:
+        truth: of the session.
+        session: read from the file that the truth goes with.
+        neurons: indices in the session.
+        trials: indices in the session.
+        of_plane: what is wanted of all neurons of a plane in every volume: `truth.rates` or `truth.traces`.
+    """
+    table = session.neurons.iloc[neurons]
+    planes = {
+        plane: of_plane(plane)[:, volumes_of_frames(truth, session, plane, trials)] for plane in set(table["plane"])
+    }
+    return np.stack([planes[neuron.plane][neuron.id] for neuron in table.itertuples()])
+
+
+def drive_sources(truth: Truth, session: Session, neuron: int, trials: Int[np.ndarray, " trial"]) -> pd.DataFrame:
+    """What drives a neuron in each frame of some trials, one trial after the other.
+
+    Returns:
+        A column for the `baseline` and for each of SOURCES; their sum is the drive, and at 0 a neuron fires at half its
+        maximal rate (Eq. 17).
+    """
+    population, (plane, number) = truth.population, session.neurons.loc[neuron, ["plane", "id"]].astype(int)
+    index, volumes = population.plane(plane)[number], volumes_of_frames(truth, session, plane, trials)
+    weights, design = population.neurons.iloc[index], population.design[plane::CYCLE][volumes].astype(float)
+    sources = {name: design[:, column] * weights[name] for column, name in enumerate(VARIABLES)}
+    sources["position"] = design[:, len(VARIABLES) + int(weights["place"])] * weights["position"]
+    sources["latent"] = np.tanh(population.latents[volumes].astype(float)) @ population.loadings[:, index].astype(float)
+    return pd.DataFrame({"baseline": weights["baseline"], **{name: sources[name] for name in SOURCES}})

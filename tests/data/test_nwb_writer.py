@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nwb_writer import write_session
 
 from calm.data.nwb import read_session
-from calm.data.nwb_writer import write_session
 from calm.data.session import Session
 
 
@@ -25,7 +25,7 @@ def random_session(lengths: list[int], neurons: int, channels: int, rate: float)
     )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=5).filter(lambda lengths: sum(lengths) > 1),
     neurons=st.integers(1, 4),
@@ -44,4 +44,3 @@ def test_write_then_read(tmp_path, lengths, neurons, channels, rate):
         np.testing.assert_array_equal(ours, theirs)
     pd.testing.assert_frame_equal(again.trials[list(session.trials)], session.trials)
     pd.testing.assert_frame_equal(again.neurons, session.neurons)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.nwb"]  # no partial file

@@ -23,8 +23,8 @@ from calm.paper.experiments.decoding_comparison import (
     train_single_decoders,
 )
 from calm.profile import load_profile
-from calm.synthetic.cohort import plan_cohort
-from calm.synthetic.cohort_files import make_session
+from calm.synthetic.cohort import make_session
+from calm.synthetic.mice import plan_cohort
 from calm.synthetic.truth import read_truth
 
 RIDGE = RidgeDecoderConfig(lags=3, penalties=(1.0, 100.0))

@@ -11,8 +11,7 @@ from calm.paper.report import compare, read_published
 from calm.paper.results import summarise, table
 from calm.profile import load_profile
 from calm.recordings import Recordings
-from calm.synthetic.cohort import MICE, plan_cohort
-from calm.synthetic.cohort_files import HELD_OUT
+from calm.synthetic.mice import HELD_OUT, TRIAL_FRAMES, plan_cohort
 
 
 def empty_session(name, subject, neurons, lengths, area=None):
@@ -39,7 +38,7 @@ def recordings_of(sessions, held_out=(), name="mine"):
 def full():
     """The sessions of a cohort at paper scale, two trials each of the mean length."""
     plans = plan_cohort(CohortConfig())
-    lengths = [round(plan.frames) for plan in plans]
+    lengths = [round(plan.trial_frames) for plan in plans]
     sessions = [
         empty_session(plan.name, str(plan.mouse), plan.neurons, [length] * 2, plan.area)
         for plan, length in zip(plans, lengths, strict=True)
@@ -58,8 +57,8 @@ def test_a_cohort_of_paper_size_has_the_papers_counts(full, item, by, kinds):
 
 def test_mice_are_in_the_order_of_their_numbers_with_their_trial_lengths(full):
     both = beside_paper(table(count_rows(full, item="table1", by="subject", seed=0)))
-    assert list(both.index) == [f"subject {mouse}" for mouse in MICE.index]
-    assert both["mean trial frames", "ours"].tolist() == MICE["frames"].tolist()
+    assert list(both.index) == [f"subject {mouse}" for mouse in TRIAL_FRAMES]
+    assert both["mean trial frames", "ours"].tolist() == list(TRIAL_FRAMES.values())
 
 
 def test_lengths_are_means_over_trials_not_over_sessions():

@@ -18,8 +18,8 @@ from calm.paper.embeddings.tuning import (
     true_tuning,
     tuning_table,
 )
-from calm.synthetic.cohort import plan_cohort
-from calm.synthetic.cohort_files import make_session
+from calm.synthetic.cohort import make_session
+from calm.synthetic.mice import plan_cohort
 from calm.synthetic.truth import read_truth
 
 KIND = Contrast("kind", "kind", ("go", "stop"), ("go", "stop"))

@@ -3,15 +3,10 @@
 import pytest
 import torch
 
-from calm.data.descriptions import load_dataset
-from calm.data.nwb import read_session
-from calm.data.nwb_writer import write_session
-from calm.errors import CalmError
 from calm.paper.experiments.reconstruction import reconstruction_rows
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 from calm.storage import stage_key
-from calm.synthetic.network import simulate
 from calm.training.reconstruction import reconstruct
 from calm.training.stages import initial_model, train
 from calm.training.tasks import QuantizerTask, TransformerTask
@@ -110,63 +105,3 @@ def test_reconstruction_leaves_out_an_unfinished_window(quantizer, recordings):
     session = recordings.held_in[0]
     traces, tokens = reconstruct(quantizer.model, session, session.trials_of("test")[:1])
     assert traces[0].shape[1] == tokens[0].shape[1] * quantizer.model.config.window == 64
-
-
-@pytest.fixture
-def description(tmp_path, smoke):
-    for number in range(3):
-        session = simulate(smoke.simulation, number).session
-        write_session(session, tmp_path / f"{session.name}.nwb")
-    path = tmp_path / "mine.yaml"
-    path.write_text("files: '*.nwb'\ncontext: 24\nheld_out: [network-2]\nsmoothing: 0.5\n")
-    return path
-
-
-def test_a_description_gives_sessions_groups_context_and_horizon(description, smoke, runs):
-    found = load_recordings(str(description), smoke, seed=0, runs=runs)
-    assert found.name == "mine" and found.profile.forecast.context == 24
-    assert found.profile.forecast.horizon == found.profile.poco.horizon == 40  # the trials have 64 frames
-    assert {name: len(sessions) for name, sessions in found.groups.items()} == {"held-in": 2, "held-out": 1}
-    assert set(found.held_in[0].trials["split"]) == {"train", "val", "test"}
-
-
-def test_a_description_tells_how_and_from_what_sessions_were_made(description, smoke, runs):
-    found = load_recordings(str(description), smoke, seed=0, runs=runs)
-    assert found.smoothing == 0.5
-    assert {session.name for session in found.held_in + found.held_out} == set(found.files)
-    for name, file in found.files.items():
-        assert read_session(file).name == name
-
-
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        (("context: 24", "context: 26"), "ends within a token: use a multiple of 4"),
-        (("files", "name: simulation\nfiles"), "`name` simulation is taken"),
-        (("[network-2]", "[network-0, network-1, network-2]"), "every subject is held out"),
-    ],
-)
-def test_a_description_that_cannot_work_is_refused_at_once(description, smoke, runs, change, sentence):
-    description.write_text(description.read_text().replace(*change))
-    with pytest.raises(CalmError, match=sentence):
-        load_recordings(str(description), smoke, seed=0, runs=runs)
-
-
-def test_a_context_longer_than_the_trials_is_refused(description, smoke, runs):
-    description.write_text(description.read_text().replace("24", "64"))
-    assert load_dataset(str(description)).context == 64
-    with pytest.raises(CalmError, match="64 frames, but the context and one token need 68"):
-        load_recordings(str(description), smoke, seed=0, runs=runs)
-
-
-def test_recordings_are_read_and_prepared_once(description, smoke, tmp_path, monkeypatch):
-    first = load_recordings(str(description), smoke, seed=0, runs=tmp_path / "runs")
-    monkeypatch.setattr("calm.recordings.read_checked", lambda *_, **__: pytest.fail("read again"))
-    description.write_text(description.read_text().replace("24", "20") + "min_frames: 64\n")
-    with pytest.raises(pytest.fail.Exception, match="read again"):
-        load_recordings(str(description), smoke, seed=0, runs=tmp_path / "runs")
-    description.write_text("files: '*.nwb'\ncontext: 24\nhorizon: 12\nsmoothing: 0.5\n")
-    again = load_recordings(str(description), smoke, seed=0, runs=tmp_path / "runs")
-    assert again.fingerprints == first.fingerprints and again.profile.forecast.horizon == 12
-    with pytest.raises(pytest.fail.Exception, match="read again"):
-        load_recordings(str(description), smoke, seed=1, runs=tmp_path / "runs")

@@ -19,8 +19,7 @@ from calm.paper.experiments.decoding_scores import DecodingScores
 from calm.paper.experiments.evaluation import Cost, Label
 from calm.profile import Profile
 from calm.recordings import Recordings
-from calm.synthetic.hidden import under_trials
-from calm.synthetic.truth import Truth
+from calm.synthetic.truth import Truth, under_trials
 from calm.training.decoding import HEADS, HeadDecoder, NetworkDecoder, with_share
 from calm.training.features import BackboneFeatures, Extractor, FeatureSession, RawFeatures, store_features
 from calm.training.stages import Search, Task, search, train

@@ -193,7 +193,7 @@ def condition_averages(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def drive_parts(axes: Axes, time: Float[np.ndarray, " frame"], parts: pd.DataFrame) -> None:
-    """What drives a synthetic neuron: a line for each column of `calm.synthetic.hidden.drive_parts`, the baseline apart."""
+    """What drives a synthetic neuron: a line for each column of `calm.synthetic.truth.drive_sources`, the baseline apart."""
     for name, shade in SOURCES.items():
         axes.plot(time, parts[name], color=shade, lw=0.8, label=name)
     axes.axhline(0, color="0.8", lw=0.6, zorder=0)

@@ -1,4 +1,4 @@
-"""Write a session as an NWB file of the layout that `calm.data.nwb` reads."""
+"""A Session as an NWB file of the layout that `calm.data.nwb` reads."""
 
 import datetime
 import itertools
@@ -11,14 +11,12 @@ from pynwb.file import Subject
 from pynwb.ophys import DfOverF, ImageSegmentation, OpticalChannel, PlaneSegmentation
 
 from calm.data.session import Session
-from calm.storage import written_whole
 
 
-def write_session(session: Session, path: str | Path) -> None:
+def write_session(session: Session, path: Path) -> None:
     """Write a session as NWB: DfOverF/RoiResponseSeries, a TimeSeries per behavioural channel, trials and ROI table.
 
-    The trials follow each other without a gap from 0 s on, which replaces their `start_time` and `stop_time`. The file
-    appears under its name only once it is complete.
+    The trials follow each other without a gap from 0 s on, which replaces their `start_time` and `stop_time`.
     """
     nwb = NWBFile(
         session_description="Trials of one recording, written by calm.",
@@ -30,7 +28,7 @@ def write_session(session: Session, path: str | Path) -> None:
     add_traces(nwb, session)
     add_behaviour(nwb, session)
     add_trials(nwb, session)
-    with written_whole(Path(path)) as file, NWBHDF5IO(file, "w") as io:
+    with NWBHDF5IO(path, "w") as io:
         io.write(nwb)
 
 
