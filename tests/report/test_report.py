@@ -105,8 +105,7 @@ def test_report_says_what_it_was_made_with_and_what_departs_from_the_profile(tex
 
 def test_numbers_of_the_recordings_are_told_from_others(text):
     needs = section(text, "What needs the recordings")
-    assert "- 1 computed on the recordings themselves: Fig. 3C" in needs
-    assert "- 1 beside a number of other data: Table 7" in needs
+    assert "Beside 1 of them stand" in needs and "beside 1 numbers of other data, and beside 79 none" in needs
 
 
 def test_texts_of_users_are_shown_as_they_are_and_do_nothing(page, text):

@@ -1,6 +1,5 @@
 """Published values beside ours, in one table."""
 
-from collections.abc import Sequence
 from importlib import resources
 
 import numpy as np
@@ -13,7 +12,7 @@ KEYS = ["item", "split", "method", "metric"]
 VALUE_KEYS = [*KEYS, "variant", "group"]  # name one value of the paper, or one of ours on one dataset
 COLUMNS = [*VALUE_KEYS, "paper", "paper_spread", "paper_dataset", "source", "ours", "sem", "n", "dataset", "note"]
 NO_COUNTERPART, NOT_RUN = "paper gives no number", "not computed"
-VARIANT_OF, IN_VARIANTS = "variant of the paper's method", "ours in the variants below"
+VARIANT_OF, IN_VARIANTS = "another variant of the paper's method", "ours in the variants below"
 POOLED = ("", "all")  # in place of a session where a value is of all sessions together
 
 
@@ -31,17 +30,6 @@ def summarise_results(results: pd.DataFrame) -> pd.DataFrame:
     return summary.assign(n=summary["n"].where(~pooled.to_numpy()))
 
 
-def home(variant: str, group: str, published: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    """The published variant and group that a variant and group of ours belong to: what they say is true of ours, too.
-
-    `GLU head, 3 frames` of `held-in` belongs to `GLU head` where the paper has that, else to the method as such (two
-    empty strings) where it has that; else it is its own home.
-    """
-    ours = {"", group, *variant.split(", ")}
-    homes = [each for each in published if {*each[0].split(", "), each[1]} <= ours]
-    return max(homes, key=lambda each: len("".join(each)), default=(variant, group))
-
-
 def compare(ours: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     """Published values and ours in one table, the dataset of each named; `note` says where one of them is missing.
 
@@ -56,23 +44,17 @@ def compare(ours: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     paper, ours = published.rename(columns=names).drop(columns="n"), ours.rename(columns={"mean": "ours"})
     has_paper = pd.MultiIndex.from_frame(ours[VALUE_KEYS]).isin(pd.MultiIndex.from_frame(paper[VALUE_KEYS]))
     rows = pd.concat([paper.merge(ours[has_paper], how="left", on=VALUE_KEYS), ours[~has_paper]], ignore_index=True)
-    pairs: dict[tuple[str, ...], list[tuple[str, str]]] = {}
-    for *method, variant, group in paper[VALUE_KEYS].itertuples(index=False, name=None):
-        pairs.setdefault(tuple(method), []).append((variant, group))
-    rows["home"] = [
-        home(variant, group, pairs.get(tuple(method), []))
-        for *method, variant, group in rows[VALUE_KEYS].itertuples(index=False, name=None)
-    ]
     return in_order(rows.assign(note=notes(rows)))[COLUMNS]
 
 
 def notes(rows: pd.DataFrame) -> np.ndarray:
     """Why a row lacks the paper's value or ours, if it does."""
-    counts = rows.groupby([*KEYS, "home"])[["paper", "ours"]].transform("count")
+    of_method = rows.groupby(KEYS)[["paper", "ours"]].transform("count")
+    without_variant = (rows["variant"] + rows["group"]).eq("")
     cases = {
-        VARIANT_OF: rows["paper"].isna() & (counts["paper"] > 0),
+        VARIANT_OF: rows["paper"].isna() & (of_method["paper"] > 0),
         NO_COUNTERPART: rows["paper"].isna(),
-        IN_VARIANTS: rows["ours"].isna() & (counts["ours"] > 0),
+        IN_VARIANTS: rows["ours"].isna() & without_variant & (of_method["ours"] > 0),
         NOT_RUN: rows["ours"].isna(),
     }
     return np.select(list(cases.values()), list(cases), default="")
@@ -82,7 +64,6 @@ def in_order(rows: pd.DataFrame) -> pd.DataFrame:
     """Items in the paper's order, ours behind; in them split, metric, method and variant as they first appear."""
     places = {item.name: place for place, item in enumerate(ITEMS)}
     ranks = {"item": rows["item"].map(places).fillna(len(places))}
-    for keys in (["item", "split"], ["item", "metric"], ["item", "method"], ["item", "method", "home"]):
+    for keys in (["item", "split"], ["item", "metric"], ["item", "method"], ["item", "method", "variant", "group"]):
         ranks["+".join(keys)] = rows.groupby(keys, sort=False).ngroup()
-    ranks["below"] = rows["paper"].isna()
     return rows.loc[pd.DataFrame(ranks).sort_values(list(ranks), kind="stable").index].reset_index(drop=True)

@@ -100,23 +100,15 @@ def overview(contents: Contents) -> str:
 
 
 def recordings_section(contents: Contents) -> list[str]:
-    """Which published values are matched by numbers of the recordings, which by others and which by none."""
+    """How many of the published values are matched by numbers of the recordings, how many by others or by none."""
     published = contents.comparison[contents.comparison["paper"].notna()]
-    recorded = published["dataset"] == PAPER_DATASET
-    groups = {
-        "computed on the recordings themselves": published[recorded],
-        "beside a number of other data": published[published["ours"].notna() & ~recorded],
-        "not computed in this profile, or of variants only": published[published["ours"].isna()],
-    }
-    lines = []
-    for what, rows in groups.items():
-        labels = [item.label for item in ITEMS if item.name in set(rows["item"])]
-        lines.append(f"- {len(rows)} {what}{': ' * bool(labels)}{', '.join(labels)}")
+    computed, recorded = published["ours"].count(), (published["dataset"] == PAPER_DATASET).sum()
     name = dataset_name(PAPER_DATASET)
     return [
         "## What needs the recordings",
-        f"The paper gives {len(published)} numbers, all of {name}. Of these are",
-        "\n".join(lines),
+        f"The paper gives {len(published)} numbers, all of {name}. Beside {recorded} of them stand numbers that were"
+        f" computed on these recordings, beside {computed - recorded} numbers of other data, and beside"
+        f" {len(published) - computed} none.",
         f"Whether the paper's numbers come out again can only be said on {name}: `data/README.md` tells how to get the"
         " recordings (all 229 GB or a few sessions). Then: `snakemake --cores all --config profile=paper"
         " dataset=data/dandi_000579.yaml`. A verdict on synthetic data says whether the method does what is claimed on"
