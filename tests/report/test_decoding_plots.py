@@ -40,16 +40,6 @@ def test_each_channel_has_its_own_bars():
         assert "n = 3 sessions" in panel.get_xlabel()
 
 
-def test_ceilings_are_drawn_in_each_channel_and_named_once():
-    figure, axes = plt.subplots(1, 3)
-    rows = score_rows({**LEVELS, ("ceiling", "known rates"): 0.65})
-    channel_bars(list(axes), table(rows), ["GLM"], CHANNELS, "R²", "r2")
-    for step, panel in enumerate(axes):
-        assert any(np.allclose(line.get_ydata(), 0.66 + 0.1 * step) for line in panel.lines)
-        assert panel.get_legend() is None
-    assert [text.get_text() for text in figure.legends[0].texts] == ["ceiling, known rates"]
-
-
 def test_a_session_without_a_score_is_no_dot_and_a_channel_without_any_is_refused():
     rows = [row for row in score_rows(LEVELS) if row.metric == "r2 pitch"]
     undefined = [Row(**{**vars(row), "value": float("nan"), "session": "still"}) for row in rows[:1]]

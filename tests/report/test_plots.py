@@ -7,7 +7,7 @@ import pytest
 
 from calm.errors import CalmError
 from calm.paper import plots
-from calm.paper.results import Row, table
+from calm.paper.results import Results
 
 pytestmark = pytest.mark.usefixtures("drawing")
 
@@ -15,14 +15,12 @@ pytestmark = pytest.mark.usefixtures("drawing")
 @pytest.fixture
 def scores():
     levels = {("decay", ""): 0.2, ("CalM", "greedy"): 0.4, ("CalM", "mean of 4"): 0.6, ("ceiling", "known state"): 0.7}
-    fixed = {"item": "fig3b", "dataset": "simulation", "split": "test", "metric": "corr", "n": 5, "seed": 0}
-    return table(
-        [
-            Row(session=f"s{session}", method=method, variant=variant, value=level + 0.01 * session, **fixed)
-            for (method, variant), level in levels.items()
-            for session in range(3)
-        ]
-    )
+    results = Results("simulation", seed=0)
+    for (method, variant), level in levels.items():
+        for session in range(3):
+            names = {"split": "test", "session": f"s{session}", "method": method, "variant": variant}
+            results.add("corr", level + 0.01 * session, item="fig3b", **names)
+    return results.table("fig3b")
 
 
 def test_bars_show_means_errors_sessions_and_ceilings(scores):
@@ -121,11 +119,3 @@ def test_fading_is_drawn_as_the_mean_over_sessions(fading):
     np.testing.assert_allclose(lines["CalM, expected"].get_ydata(), 0.75)
     np.testing.assert_allclose(lines["CalM, expected"].get_xdata(), 0.2 * np.arange(1, 21))
     assert lines["ceiling, known state"].get_linestyle() == "--" and lines["ridge VAR"].get_linestyle() == "-"
-
-
-def test_legends_stand_above_the_data(fading):
-    figure, axes = plt.subplots(figsize=(plots.COLUMN, 2.4))
-    plots.correlation_over_time(axes, fading)
-    figure.canvas.draw()
-    assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1
-    assert axes.get_legend().get_window_extent().y1 <= figure.bbox.y1

@@ -60,14 +60,6 @@ def test_without_held_out_sessions_there_are_three_bars(axes):
     assert axes.get_xticks().tolist() == [0, 2, 4]
 
 
-def test_the_strip_tells_cue_rule_choice_and_mistakes(axes, task):
-    panels.trial_strip(axes, np.arange(7.0) * 10, task)
-    assert [text.get_text() for text in axes.texts[3:5]] == ["rule B: right", "rule B: right, wrong"]
-    faces = [box.get_facecolor()[:3] == (0, 0, 0) for box in axes.patches]
-    assert faces == task["is_cueB"].tolist()
-    assert [box.get_x() for box in axes.patches] == [0, 10, 20, 30, 40, 50]
-
-
 def test_blocks_are_the_runs_of_one_rule():
     assert panels.blocks(np.array([True, True, False, True])) == [(0, 2), (2, 3), (3, 4)]
     assert panels.blocks(np.array([False, False])) == [(0, 2)]
@@ -77,39 +69,6 @@ def test_the_running_share_of_correct_trials_stays_within_the_session(axes, task
     panels.share_correct(axes, task)
     np.testing.assert_allclose(axes.lines[0].get_ydata(), 5 / 6)  # the window is longer than these six trials
     assert [text.get_text() for text in axes.texts] == ["rule A", "rule B"]
-
-
-def test_each_trial_has_a_tick_for_cue_and_choice(axes, task):
-    panels.cues_and_choices(axes, task)
-    ticks = {label.get_text(): place for place, label in enumerate(axes.get_yticklabels())}
-    drawn = {line.get_ydata()[0]: line.get_xdata().tolist() for line in axes.lines}
-    assert drawn[ticks["black"]] == [0, 2, 3] and drawn[ticks["white"]] == [1, 4, 5]
-    assert drawn[ticks["left"]] == [0, 2, 5] and drawn[ticks["wrong"]] == [4]
-
-
-def test_channels_are_named_where_they_are_drawn(axes):
-    values = np.stack([np.zeros(5), np.ones(5), np.full(5, 2.0)], axis=1)
-    panels.channels(axes, np.arange(5.0), values, ["pitch", "roll", "yaw"])
-    places = dict(zip([label.get_text() for label in axes.get_yticklabels()], axes.get_yticks(), strict=True))
-    for line, level in zip(axes.lines, (2, 1, 0), strict=True):
-        assert line.get_ydata()[0] - places[line.get_label()] == level
-    assert places["pitch"] > places["roll"] > places["yaw"]
-
-
-def test_the_rate_has_an_axis_of_its_own(axes):
-    time = np.arange(4.0)
-    panels.trace_over_rate(axes, time, np.array([-1.0, 0, 1, 2]), np.array([0, 5, 5, 0.0]))
-    assert len(axes.figure.axes) == 2 and "spikes/s" in axes.figure.axes[1].get_ylabel()
-    panels.trace_over_rate(plt.subplots()[1], time, np.zeros(4), None)
-    assert len(plt.gcf().axes) == 1
-
-
-def test_z_scores_of_the_smoothed_trace_are_on_the_right(axes):
-    panels.before_preparation(axes, np.arange(3.0), np.array([0.0, 4, 2]), np.array([0.0, 2, 2]), (1.0, 0.5))
-    axes.figure.canvas.draw()
-    low, high = axes.get_ylim()
-    (right,) = axes.child_axes
-    assert right.get_ylim() == pytest.approx(((low - 1) / 0.5, (high - 1) / 0.5))
 
 
 def test_averages_by_cue_and_choice_have_their_line_and_band(axes):

@@ -13,7 +13,6 @@ from calm.paper.plots.dynamics import by_component, component_example, component
 from calm.paper.plots.embeddings import (
     confusion,
     gradient_plane,
-    preference_plane,
     read_outs,
     scale_lines,
     shuffle_histogram,
@@ -41,17 +40,6 @@ def neurons():
 
 def values_of(neurons, metric):
     return neurons.loc[neurons["metric"] == metric, "value"].to_numpy()
-
-
-def test_preferences_have_a_colour_and_a_shape_of_their_own(axes, neurons):
-    preference_plane(axes, neurons, "cue", ("black", "white"))
-    positive, negative = axes.collections
-    cue, first = values_of(neurons, "cue"), values_of(neurons, COORDINATES[0])
-    np.testing.assert_allclose(np.sort(positive.get_offsets()[:, 0]), np.sort(first[cue > 0]))
-    assert len(negative.get_offsets()) == (cue < 0).sum()
-    assert tuple(positive.get_facecolor()[0]) != tuple(negative.get_facecolor()[0])
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels == [f"black (n = {(cue > 0).sum()})", f"white (n = {(cue < 0).sum()})"]
 
 
 def test_arrows_point_along_the_axes(axes, neurons):
