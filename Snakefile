@@ -1,26 +1,31 @@
 """The whole companion: `snakemake --cores all`, and `--config profile=... dataset=... seed=...` for more."""
 
+import hashlib
+import json
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from calm.config import COHORT, SIMULATION
-from calm.profile import load_profile
 from calm.data.descriptions import load_dataset
 from calm.errors import CalmError
+from calm.paths import file_name
+from calm.profile import load_profile
 
 KNOWN = {"profile": "quick", "dataset": COHORT, "seed": 0}
 
 if unknown := sorted(set(config) - set(KNOWN)):
     raise WorkflowError(f"There is no --config {unknown[0]!r}: there are {', '.join(KNOWN)}.")
-SETTINGS = {**KNOWN, **config}
-OWN = SETTINGS["dataset"] in (COHORT, SIMULATION)
-NAME, DATA = SETTINGS["dataset"], []
+PROFILE, DATASET, SEED = ({**KNOWN, **config}[name] for name in KNOWN)
+if type(SEED) is not int or SEED < 0:
+    raise WorkflowError(f"--config seed={SEED!r} is no whole number from 0 on: write seed=1.")
+OWN = DATASET in (COHORT, SIMULATION)
+NAME, FILES = DATASET, []
 try:
-    load_profile(SETTINGS["profile"])
+    load_profile(PROFILE)
     if not OWN:
-        description = load_dataset(SETTINGS["dataset"])
-        NAME, DATA = description.name, [SETTINGS["dataset"], *map(str, description.paths())]
+        description = load_dataset(str(DATASET))
+        NAME, FILES = description.name, [Path(DATASET), *description.paths()]
 except CalmError as error:
     raise WorkflowError(str(error)) from error
 
@@ -30,10 +35,20 @@ RECORDINGS = [
 ]
 # The default is everything: the simulation and the synthetic mice.
 NOTEBOOKS = {SIMULATION: ["01_simulation"], COHORT: ["01_simulation", *RECORDINGS]}.get(NAME, RECORDINGS)
-EXECUTED = f"runs/notebooks/{SETTINGS['profile']}/{NAME}/{SETTINGS['seed']}"
-FOLDER = f"figures/{SETTINGS['profile']}" + ("" if OWN else f"/{NAME}")
+# What a user wrote may hold anything, so none of it comes into a rule. Commands have the name of a profile, a whole number and
+# names made by `file_name`; the path of a description is handed over in a file; and the recordings are a hash of what they are.
+EXECUTED = f"runs/notebooks/{PROFILE}/{file_name(NAME)}/{SEED}"
+FOLDER = f"figures/{PROFILE}" if OWN else f"figures/{PROFILE}/{file_name(NAME)}"
+PARAMETERS = f"{EXECUTED}/parameters.json"
+STATES = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in FILES]
+RECORDED = hashlib.sha256(json.dumps(STATES).encode()).hexdigest()
+SETUP = f"profile={PROFILE} seed={SEED}"
 LIBRARY = [str(path) for path in sorted(Path("calm").rglob("*")) if path.suffix in {".py", ".yaml", ".css", ".csv"}]
-SETUP = f"profile={SETTINGS['profile']} seed={SETTINGS['seed']}"
+
+
+onstart:
+    Path(EXECUTED).mkdir(parents=True, exist_ok=True)
+    Path(PARAMETERS).write_text(json.dumps({"dataset": str(DATASET)}))
 
 
 rule report:
@@ -42,7 +57,7 @@ rule report:
     output:
         touch(f"{EXECUTED}/report.done"),
     shell:
-        "python -m calm.paper.report {FOLDER:q}"
+        "python -m calm.paper.report {FOLDER}"
 
 
 rule page:
@@ -51,11 +66,8 @@ rule page:
         notebook="notebooks/09_report.ipynb",
     output:
         f"{EXECUTED}/09_report.ipynb",
-    params:
-        setup=SETUP,
-        dataset=SETTINGS["dataset"],
     shell:
-        "python -m calm.run {input.notebook} {output} {params.setup} dataset={params.dataset:q}"
+        "python -m calm.run {input.notebook} {output} {SETUP} @{PARAMETERS}"
 
 
 # Steps of small models gain little from a second thread, so two notebooks run side by side on half the cores each. Threads that
@@ -63,7 +75,8 @@ rule page:
 HALF = max(1, workflow.cores // 2)
 THREADS = "OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS={threads}"
 
-# Which notebook trains or prepares what the next one uses: without the order both would do it.
+# Which notebook trains or prepares what the next one uses. Any order gives the same results, and two at once do no harm; but
+# both would do the same work.
 BEFORE = {"02_tokenizer": "00_data", "03_pretraining": "02_tokenizer", "04_forecasting": "03_pretraining"}
 BEFORE |= {"05_decoding": "04_forecasting", "06_embeddings": "04_forecasting", "07_dynamics": "04_forecasting"}
 BEFORE |= {"08_ablations": "00_data", "11_scale": "03_pretraining"}
@@ -81,19 +94,16 @@ rule simulation:
         notebook="notebooks/01_simulation.ipynb",
     output:
         f"{EXECUTED}/01_simulation.ipynb",
-    params:
-        setup=SETUP,
     threads: HALF
     message:
-        "01_simulation, profile {SETTINGS[profile]}"
+        "01_simulation, profile {PROFILE}"
     shell:
-        THREADS + " python -m calm.run {input.notebook} {output} {params.setup}"
+        THREADS + " python -m calm.run {input.notebook} {output} {SETUP}"
 
 
 rule recordings:
     input:
         LIBRARY,
-        DATA,
         earlier,
         notebook="notebooks/{notebook}.ipynb",
     output:
@@ -101,15 +111,13 @@ rule recordings:
     wildcard_constraints:
         notebook="|".join(name for name in RECORDINGS if name not in ASIDE),
     params:
-        setup=SETUP,
-        dataset=SETTINGS["dataset"],
+        recorded=RECORDED,  # a rule is run again when this changes
     priority: 1  # the longest chain
     threads: HALF
     message:
-        "{wildcards.notebook}, profile {SETTINGS[profile]}"
+        "{wildcards.notebook}, profile {PROFILE}"
     shell:
-        THREADS + " python -m calm.run {input.notebook} {output} {params.setup}"
-        " dataset={params.dataset:q}"
+        THREADS + " python -m calm.run {input.notebook} {output} {SETUP} @{PARAMETERS}"
 
 
 use rule recordings as aside with:

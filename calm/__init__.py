@@ -1,12 +1,18 @@
 """calm: the reproducible companion to CalM, a self-supervised foundation model for calcium imaging."""
 
+import importlib
+from importlib import metadata
 from typing import Any
-
-import torch
 
 from calm.errors import CalmError
 
 OLDEST_TORCH = (2, 8)
+USED = {  # where each name is, which is loaded when it is used: torch and pynwb take seconds
+    "CalM": "calm.model",
+    "load_sessions": "calm.data.descriptions",
+    "prepare": "calm.data.session",
+}
+__all__ = ["CalM", "CalmError", "load_sessions", "prepare"]
 
 
 def check_torch(version: str) -> None:
@@ -15,23 +21,15 @@ def check_torch(version: str) -> None:
     Raises:
         CalmError: it is older than the oldest that calm is tested with.
     """
-    if tuple(int(part) for part in version.split("+")[0].split(".")[:2]) < OLDEST_TORCH:
+    if tuple(int(number) for number in version.split("+")[0].split(".")[:2]) < OLDEST_TORCH:
         raise CalmError(f"calm needs torch {'.'.join(map(str, OLDEST_TORCH))} or newer, this is {version}: upgrade it.")
 
 
-check_torch(torch.__version__)
-
-from calm.data.descriptions import load_sessions  # noqa: E402  (torch is checked before anything uses it)
-from calm.data.session import prepare  # noqa: E402
+check_torch(metadata.version("torch"))  # as it was installed, without loading it
 
 
 def __getattr__(name: str) -> Any:
-    """`CalM` when it is asked for: it brings all of training, which reading files and drawing figures do not need."""
-    if name == "CalM":
-        from calm.model import CalM
-
-        return CalM
+    """What a user imports, loaded when it is used."""
+    if name in USED:
+        return getattr(importlib.import_module(USED[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-__all__ = ["CalM", "CalmError", "load_sessions", "prepare"]

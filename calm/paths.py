@@ -46,6 +46,6 @@ def ensure_writable(folder: Path) -> Path:
 
 
 def figures_folder(profile: str, dataset: str) -> Path:
-    """Folder of the figures and tables: of the profile on its own data, or of a user's dataset within it."""
+    """Folder of the figures and tables: of the profile on calm's own data, or of a user's dataset within it."""
     own = dataset in (SIMULATION, COHORT)
-    return ensure_writable(FIGURES / profile if own else FIGURES / profile / dataset)
+    return ensure_writable(FIGURES / profile if own else FIGURES / profile / file_name(dataset))

@@ -1,4 +1,4 @@
-"""Run a notebook headlessly: `python -m calm.run NOTEBOOK OUTPUT name=value ...`."""
+"""Run a notebook headlessly: `python -m calm.run NOTEBOOK OUTPUT name=value ... @FILE`, a YAML file of more values."""
 
 import os
 import sys
@@ -14,16 +14,34 @@ from calm.paths import FIGURES, RUNS, ensure_writable
 from calm.storage import written_whole
 
 
-def parse(assignments: list[str]) -> dict[str, Any]:
-    """Parameters from `name=value` words; values are read as YAML.
+def parse(words: list[str]) -> dict[str, Any]:
+    """Parameters from `name=value` words, whose values are YAML, and from the YAML files of `@FILE` words.
 
     Raises:
-        CalmError: a word without `=`.
+        CalmError: a word is neither, or there is no such file.
     """
-    for word in assignments:
-        if "=" not in word:
+    parameters: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if word.startswith("@"):
+            parameters |= read_parameters(Path(word[1:]))
+        elif equals:
+            parameters[name] = yaml.safe_load(value)
+        else:
             raise CalmError(f"{word!r} is no parameter: write name=value.")
-    return {name: yaml.safe_load(value) for name, value in (word.split("=", 1) for word in assignments)}
+    return parameters
+
+
+def read_parameters(path: Path) -> dict[str, Any]:
+    """Parameters from a YAML file.
+
+    Raises:
+        CalmError: there is none, or it does not hold names and values.
+    """
+    parameters = yaml.safe_load(path.read_text()) if path.is_file() else None
+    if not isinstance(parameters, dict):
+        raise CalmError(f"{path} is no file of parameters: write a line `name: value` for each.")
+    return parameters
 
 
 def check_names(notebook: Path, parameters: dict[str, Any]) -> None:

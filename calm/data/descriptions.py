@@ -15,8 +15,6 @@ import yaml
 from tqdm import tqdm
 
 from calm.config import Config
-from calm.data.dandi_000579 import BEHAVIOUR, read_dandi_session
-from calm.data.nwb import read_session
 from calm.data.session import Session, bad_neurons, describe_neurons, drop_neurons, validate
 from calm.errors import CalmError
 
@@ -223,6 +221,10 @@ def read_file(path: Path, dataset: Dataset) -> Session:
     Raises:
         CalmError: see `calm.data.nwb.read_session` and `calm.data.dandi_000579.read_dandi_session`.
     """
+    # A description is read without pynwb, which takes seconds to load.
+    from calm.data.dandi_000579 import BEHAVIOUR, read_dandi_session
+    from calm.data.nwb import read_session
+
     if dataset.layout == "nwb":
         behaviour = dataset.behaviour or ()
         return read_session(path, traces=dataset.traces, behaviour=behaviour, conditions=dataset.conditions)

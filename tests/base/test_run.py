@@ -1,16 +1,10 @@
 """Headless runs: parameters are checked, mistakes end in one sentence, nothing half-written is left as whole."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import nbformat
 import pytest
 
-from calm import paths, run
+from calm import run
 from calm.errors import CalmError
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -60,28 +54,14 @@ def test_parameter_values_are_typed():
     assert run.parse(["a=1", "b=quick", "c=x=y", "d=0.5"]) == {"a": 1, "b": "quick", "c": "x=y", "d": 0.5}
 
 
-def test_an_unwritable_folder_is_told_before_any_work(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(CalmError, match="cannot be written"):
-        paths.ensure_writable(tmp_path / "file" / "folder")
+def test_parameters_come_from_a_file_too(tmp_path):
+    (tmp_path / "more.json").write_text('{"d": "$(touch x)", "a": 2}')
+    assert run.parse(["a=1", f"@{tmp_path}/more.json"]) == {"a": 2, "d": "$(touch x)"}
 
 
-@pytest.mark.parametrize(
-    ("settings", "sentence"),
-    [
-        (["profile=fast"], "There is no profile 'fast'"),
-        (["profil=quick"], "There is no --config 'profil'"),
-        (["dataset=nowhere.yaml"], "nowhere.yaml"),
-    ],
-)
-def test_snakemake_refuses_wrong_settings_before_running_anything(settings, sentence):
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--config", *settings],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert sentence in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+@pytest.mark.parametrize("text", [None, "a word", "[1, 2]", ""])
+def test_what_is_no_file_of_parameters_is_refused(tmp_path, text):
+    if text is not None:
+        (tmp_path / "more").write_text(text)
+    with pytest.raises(CalmError, match="no file of parameters"):
+        run.parse([f"@{tmp_path}/more"])

@@ -2,7 +2,12 @@
 
 import json
 import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -159,3 +164,106 @@ def test_a_first_checkpoint_that_fails_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         storage.save_checkpoint(tmp_path / "last", TENSORS, MANIFEST)
     assert list(tmp_path.iterdir()) == []
+
+
+def write_trials(folder, number):
+    """One of the writers of a stage: all write the same folder, here each its own numbers."""
+    storage.save_trials(folder, {"codes": [np.full((50, 40), number)] * 3}, {"number": number})
+
+
+def write_checkpoint(folder, number):
+    """One of the writers of a checkpoint that is replaced again and again."""
+    storage.save_checkpoint(folder, {"weights": torch.full((2000,), float(number))}, {"number": number})
+
+
+def number_of(folder):
+    """The number that a whole folder holds everywhere."""
+    manifest = storage.read_manifest(folder)
+    if "trials" in manifest:
+        values = np.concatenate(list(storage.load_trials(folder)[0]["codes"]))
+    else:
+        values = storage.load_checkpoint(folder)[0]["weights"].numpy()
+    assert (values == manifest["number"]).all()
+    return manifest["number"]
+
+
+@pytest.mark.parametrize("write", [write_trials, write_checkpoint])
+def test_threads_that_write_one_folder_at_once_leave_one_whole_result(tmp_path, write):
+    with ThreadPoolExecutor(4) as pool:
+        for attempt in range(60):
+            folder = tmp_path / str(attempt) / "stage"
+            list(pool.map(write, [folder] * 4, range(4)))  # raises what a writer raises
+            assert number_of(folder) in range(4)
+            assert [path.name for path in folder.parent.iterdir()] == ["stage"]
+
+
+def test_what_is_stored_first_stays_and_is_never_away(tmp_path):
+    write_trials(tmp_path / "stage", 7)
+    with ThreadPoolExecutor(3) as pool:
+        writers = pool.map(write_trials, [tmp_path / "stage"] * 100, range(100))
+        assert {number_of(tmp_path / "stage") for _ in range(50)} == {7}
+        list(writers)
+    assert number_of(tmp_path / "stage") == 7
+
+
+WRITER = """
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from calm.storage import load_trials, save_trials
+
+number = int(sys.argv[2])
+for attempt in range(100):
+    folder = Path(sys.argv[1]) / str(attempt)
+    save_trials(folder, {"codes": [np.full((50, 40), number)] * 3}, {"number": number})
+    load_trials(folder)
+"""
+
+
+def test_processes_that_write_one_folder_at_once_leave_one_whole_result(tmp_path):
+    commands = [[sys.executable, "-c", WRITER, str(tmp_path), str(number)] for number in range(3)]
+    writers = [subprocess.Popen(command, cwd=Path(__file__).parents[2]) for command in commands]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    assert {number_of(folder) for folder in tmp_path.iterdir()} <= {0, 1, 2}
+    assert len(list(tmp_path.iterdir())) == 100
+
+
+def test_a_folder_without_a_manifest_is_replaced(tmp_path):
+    (tmp_path / "stage").mkdir()
+    (tmp_path / "stage" / "leftover").write_text("of something else")
+    write_trials(tmp_path / "stage", 3)
+    assert number_of(tmp_path / "stage") == 3
+
+
+def test_a_file_is_replaced_only_by_a_whole_one(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), storage.written_whole(path) as file:
+        file.write_text("half")
+        _ = 1 / 0
+    assert path.read_text() == "old"
+    with storage.written_whole(path) as file:
+        file.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_never_replaced_by_a_file_nor_a_file_by_a_folder(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(CalmError, match="cannot be written"), storage.written_whole(tmp_path / "folder") as unfinished:
+        unfinished.write_text("")
+    with pytest.raises(CalmError, match="cannot be written"):
+        write_trials(tmp_path / "file", 1)
+    assert (tmp_path / "folder").is_dir() and (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/x", "a/b", "..", ".", "", "x\0y", "x\ny", "$(touch x)", "é" * 400])
+def test_a_stage_of_any_session_lies_in_one_folder_that_can_be_made(tmp_path, name):
+    folder = tmp_path / storage.stage_key(name, [], [], 0, 1)
+    assert folder.resolve().parent == tmp_path.resolve()
+    storage.save_trials(folder, {"codes": [np.zeros((1, 2))]}, {"session": name})
+    assert storage.read_manifest(folder)["session"] == name
+    assert list(tmp_path.iterdir()) == [folder]

@@ -1,0 +1,107 @@
+"""The Snakefile: wrong settings are one sentence, and nothing that a user wrote is executed or leaves its folders."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+EVIL = "a;touch x {b} $(touch y) 'q' \"r.yaml"  # of a description
+DATA_EVIL = "b;touch z {c} $(touch w).nwb"
+NAMES = ["$(touch v) {x}", "../../../x", "", "é" * 400]
+ONE_NOTEBOOK = "00_data"
+
+
+def snakemake(folder, *arguments):
+    """Run Snakemake on the project's file in another folder."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "1", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def workplace(tmp_path):
+    """A folder with what the Snakefile looks for; its notebooks only tell their parameters."""
+    (tmp_path / "calm").symlink_to(ROOT / "calm")
+    (tmp_path / "notebooks").mkdir()
+    parameters = nbformat.v4.new_code_cell(
+        "profile: str = ''\ndataset: str = ''\nseed: int = 0", metadata={"tags": ["parameters"]}
+    )
+    told = nbformat.v4.new_code_cell("import json; print(json.dumps([profile, dataset, seed]))")
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    notebook = nbformat.v4.new_notebook(cells=[parameters, told], metadata=metadata)
+    for source in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
+        nbformat.write(notebook, tmp_path / "notebooks" / source.name)
+    return tmp_path
+
+
+def describe(folder, file, name):
+    """Write a description of one (empty) recording; the folder is below the workplace, so that a way out is seen."""
+    (folder / DATA_EVIL).write_text("")
+    text = {"name": name, "files": DATA_EVIL.replace("$", "$$").replace("[", "[[]")}
+    (folder / file).write_text(yaml.safe_dump(text))
+    return file
+
+
+def files_of(folder):
+    """All that is there, but Snakemake's own."""
+    return {path for path in folder.rglob("*") if ".snakemake" not in path.parts and "calm" not in path.parts}
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (["profile=$(touch x)"], "There is no profile '$(touch x)'"),
+        (["profil=quick"], "There is no --config 'profil'"),
+        (["seed=$(touch x)"], "--config seed='$(touch x)' is no whole number"),
+        (["seed=-1"], "is no whole number"),
+        (["dataset=$(touch x)"], "There is no dataset description $(touch x)"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_is_run(workplace, settings, sentence):
+    before = files_of(workplace)
+    done = snakemake(workplace, "--dry-run", "--config", *settings)
+    assert done.returncode != 0
+    assert sentence in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert files_of(workplace) == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_of_a_dataset_can_be_planned_and_leads_nowhere_else(workplace, name):
+    description = describe(workplace, "mine.yaml", name)
+    done = snakemake(workplace, "--dry-run", "--config", "profile=smoke", f"dataset={description}")
+    assert done.returncode == 0, done.stderr
+    outputs = [line.split()[1] for line in done.stdout.splitlines() if line.strip().startswith("output:")]
+    folders = {Path(output).parent for output in outputs}
+    assert len(folders) == 1 and (workplace / folders.pop()).resolve().parents[1] == workplace / "runs/notebooks/smoke"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", [EVIL, "br{x}.yaml"])
+def test_a_notebook_gets_the_description_as_it_is_called_and_nothing_else_happens(workplace, file):
+    describe(workplace, file, NAMES[0] + NAMES[1])
+    before = files_of(workplace)
+    planned = snakemake(workplace, "--dry-run", "--config", "profile=smoke", "seed=3", f"dataset={file}")
+    (output,) = {word for word in planned.stdout.split() if word.endswith(f"{ONE_NOTEBOOK}.ipynb") and word[0] == "r"}
+    done = snakemake(workplace, output, "--config", "profile=smoke", "seed=3", f"dataset={file}")
+    assert done.returncode == 0, done.stderr
+    (told,) = (cell.outputs[0].text for cell in nbformat.read(workplace / output, 4).cells if cell.get("outputs"))
+    assert json.loads(told) == ["smoke", file, 3]
+    assert {path.name for path in files_of(workplace) - before if path.is_file()} == {
+        *(Path(output).name, "parameters.json"),
+    }
+    (workplace / DATA_EVIL).write_text("another recording")
+    again = snakemake(workplace, output, "--dry-run", "--config", "profile=smoke", "seed=3", f"dataset={file}")
+    assert "Params have changed" in again.stdout + again.stderr
+
+
+def test_the_snakefile_loads_neither_torch_nor_pynwb_nor_matplotlib():
+    text = (ROOT / "Snakefile").read_text()
+    imports = "\n".join(line for line in text.splitlines() if line.startswith(("from calm", "import ", "from pathlib")))
+    code = f"{imports}\nimport sys\nprint(sorted({{'torch', 'pynwb', 'matplotlib'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
