@@ -1,7 +1,7 @@
 """The figures and tables of the paper, in its order, and where our own further results belong among them."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 
 import yaml
@@ -16,6 +16,7 @@ class Item:
         title: in a few words.
         caption: what it shows, and what to look at.
         notebook: that makes it; empty for tables that the report renders from the settings.
+        settings: the sections of a profile that such a table shows, by model.
         scored: whether its values are results; those of examples and counts are not.
     """
 
@@ -23,6 +24,7 @@ class Item:
     title: str
     caption: str
     notebook: str = ""
+    settings: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     scored: bool = True
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from calm.paper.report.items import ITEMS, Item, extras_of, title_and_caption
-from calm.paper.report.settings import TABLES, settings_table
+from calm.paper.report.settings import settings_tables
 from calm.paper.report.tables import PAPER_DATASET, dataset_name, dataset_names, item_tables, markdown
 from calm.paper.report.web import slug
 from calm.paper.results import read_item
@@ -59,8 +59,8 @@ class Contents:
 def item_section(item: Item, contents: Contents) -> list[str]:
     """Heading, caption, figure, numbers and files of one item of the paper, and our own results that belong to it."""
     parts = [f"## {item.heading}", item.caption]
-    if item.name in TABLES:
-        return [*parts, *settings_table(contents.profile, item.name)]
+    if item.settings:
+        return [*parts, *settings_tables(contents.profile, item.settings)]
     if item.name not in contents.names:
         parts.append(f"Not computed in this profile: `notebooks/{item.notebook}` makes it.")
     return [*parts, *contents.body(item.name, item.label), *extra_sections(item.name, f" ({item.label})", contents)]
@@ -91,7 +91,7 @@ def overview(contents: Contents) -> str:
         {
             "item": f"[{item.label}](#{slug(item.heading)})",
             "shows": item.title,
-            "ours is of": "settings of the profile" if item.name in TABLES else contents.datasets(item.name),
+            "ours is of": "settings of the profile" if item.settings else contents.datasets(item.name),
             "notebook": item.notebook.replace("_", " "),
         }
         for item in ITEMS

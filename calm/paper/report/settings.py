@@ -17,26 +17,6 @@ SIZES = (  # what a reader has to know to judge the numbers; every other setting
     *("quantizer.width", "quantizer.encoder_layers", "quantizer_fit.epochs"),
     *("dat.width", "dat.layers", "dat_fit.epochs", "forecast.context", "forecast.samples"),
 )
-TABLES = {  # by table and model: sections of a profile
-    "table3": {
-        "All forecasters": ["forecast", "learning_rates", "single_epochs"],
-        "TCN": ["tcn", "tcn_fit"],
-        "PatchTST": ["patchtst", "patchtst_fit"],
-        "iTransformer": ["itransformer", "itransformer_fit"],
-        "POCO": ["poco", "poco_fit"],
-        "Ridge VAR (ours)": ["var"],
-    },
-    "table4": {
-        "GLM and RRR": ["ridge_decoder"],
-        "TCN": ["tcn_decoder", "tcn_decoder_fit"],
-        "POYO+, single recordings": ["poyo_single", "poyo_single_fit"],
-        "POYO+, many recordings": ["poyo", "poyo_fit"],
-        "CalM's heads": ["head", "head_fit"],
-        "CalM's neuron bank of held-out recordings": ["bank_fit"],
-    },
-    "table5": {"NQ": ["quantizer", "quantizer_fit"]},
-    "table6": {"DAT": ["dat", "dat_fit"]},
-}
 MECHANICS = ("devices", "validate_every", "checkpoint_every")  # of a fit; they change no result worth a row
 
 
@@ -58,11 +38,16 @@ def setting_text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 
-def settings_table(profile: str, item: str) -> list[str]:
-    """One of Tables 3-6 in Markdown: the profile's values beside those of profile paper, in bold what differs."""
+def settings_tables(profile: str, models: Mapping[str, Sequence[str]]) -> list[str]:
+    """The settings of some models in Markdown: the profile's beside those of profile paper, in bold what differs.
+
+    Args:
+        profile: its name.
+        models: the sections of a profile that each model has its settings in, as `Item.settings`.
+    """
     here, paper = profile_settings(profile), profile_settings(PAPER)
     parts = []
-    for model, sections in TABLES[item].items():
+    for model, sections in models.items():
         names = [name for name in here if name.split(".")[0] in sections and name.split(".")[-1] not in MECHANICS]
         pairs = [(escape(setting_text(here[name])), escape(setting_text(paper[name]))) for name in names]
         ours = [value if value == other else f"**{value}**" for value, other in pairs]
