@@ -37,36 +37,24 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
 
-from calm.synthetic.truth import drive_sources, under_trials
-from calm.paper.experiments.inspection import (
-    average_rows,
-    has_task,
-    label,
-    neighbour_correlation,
-    recorded_trace,
-    selective_neurons,
-    session_rows,
-    smoothed_trace,
-    some_consecutive,
-    task_rows,
-)
 from calm.metrics import pearson
-from calm.paths import figures_folder
+from calm.paper.experiments import inspection
 from calm.paper.plots import COLUMN, PAGE, use_style
 from calm.paper.plots import data as panels
-from calm.synthetic.population import VOLUME
+from calm.paper.provenance import provenance
+from calm.paper.results import Results
+from calm.paths import figures_folder
 from calm.profile import load_profile
-from calm.paper.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
-from calm.paper.results import Row, save_item, table
-from calm.paper.experiments.tables import beside_paper, count_rows, describe_sessions, wide
+from calm.synthetic.population import VOLUME
+from calm.synthetic.truth import drive_sources, under_trials
 
 started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 figures = figures_folder(profile, recordings.name)
 made_with = provenance(recordings.profile.model_dump(mode="json"), seed, recordings.fingerprints, started)
-sessions = describe_sessions(recordings)
+results, sessions = Results(recordings.name, seed), inspection.describe_sessions(recordings)
 print(
     f"{recordings.name}: {len(sessions)} sessions, {sessions['neurons'].sum()} neurons, {sessions['trials'].sum()} trials"
 )
@@ -86,18 +74,19 @@ sessions.groupby("group").agg(
 
 # %%
 has_areas = "area" in sessions  # the layout of the paper's recordings
-counts = table(count_rows(recordings, item="table1", by="subject", seed=seed))
-save_item(figures, "table1", counts, None, made_with)
-beside_paper(counts) if has_areas else wide(counts)
+inspection.add_counts(results, recordings, item="table1", by="subject")
+results.save(figures, "table1", None, made_with)
+show_counts = inspection.beside_paper if has_areas else inspection.count_table
+show_counts(results.table("table1"))
 
 # %% [markdown]
 # **Table 2.** By cortical area.
 
 # %%
 if has_areas:
-    counts = table(count_rows(recordings, item="table2", by="area", seed=seed))
-    save_item(figures, "table2", counts, None, made_with)
-    display(beside_paper(counts))
+    inspection.add_counts(results, recordings, item="table2", by="area")
+    results.save(figures, "table2", None, made_with)
+    display(show_counts(results.table("table2")))
 else:
     print("The files of these recordings do not tell areas in the layout of DANDI:000579: there is no Table 2.")
 
@@ -109,11 +98,12 @@ else:
 # %%
 session = max(recordings.held_in, key=lambda each: len(each.neurons))
 print(f"{session.name}: {len(session.neurons)} neurons, {len(session.traces)} trials, {session.rate:.2f} frames/s")
-if has_task(session):
+if inspection.has_task(session):
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(PAGE, 2.2), sharex=True, height_ratios=[3, 2])
     panels.share_correct(top, session.trials)
     panels.cues_and_choices(bottom, session.trials)
-    save_item(figures, "data_task", table(task_rows(recordings, item="data_task", seed=seed)), figure, made_with)
+    inspection.add_task(results, recordings, item="data_task")
+    results.save(figures, "data_task", figure, made_with)
     plt.show()
 else:
     print("The trial table does not tell cue, choice and rule: what follows shows the traces only.")
@@ -126,7 +116,7 @@ else:
 # 5 apart; for the paper's mice the velocity of the ball under them).
 
 # %%
-trials = some_consecutive(session, shown)
+trials = inspection.some_consecutive(session, shown)
 seconds = np.arange(session.frames[trials].sum()) / session.rate
 edges = np.cumsum([0, *session.frames[trials]]) / session.rate
 traces = np.concatenate([session.traces[trial] for trial in trials], axis=1)
@@ -139,7 +129,7 @@ rates = under_trials(truth, session, neurons, trials, truth.rates) / VOLUME if t
 figure, axes = plt.subplots(
     len(neurons) + 2, 1, figsize=(PAGE, 4.6), sharex=True, height_ratios=[0.5, *[1] * len(neurons), 1.6]
 )
-task = session.trials.iloc[trials] if has_task(session) else session.trials.iloc[:0]
+task = session.trials.iloc[trials] if inspection.has_task(session) else session.trials.iloc[:0]
 panels.trial_strip(axes[0], edges, task)
 axes[0].set_visible(len(task) > 0)
 for panel, neuron, rate in zip(axes[1:-1], neurons, rates, strict=True):
@@ -150,7 +140,8 @@ arms = edges[: len(task)] + task.get("arm_frame", np.array([])) / session.rate
 for panel in axes[1:]:
     panels.trial_borders(panel, edges[1:-1], arms)
 axes[-1].set_xlabel(f"time in trials {trials[0]} to {trials[-1]}, one after the other (s)")
-save_item(figures, "data_session", table(session_rows(recordings, item="data_session", seed=seed)), figure, made_with)
+inspection.add_sessions(results, recordings, item="data_session")
+results.save(figures, "data_session", figure, made_with)
 plt.show()
 
 # %% [markdown]
@@ -167,23 +158,21 @@ plt.show()
 # %%
 neuron, few = neurons[0], trials[:2]
 prepared = [session.traces[trial] for trial in few]
-recorded = [recorded_trace(session, trial, recordings.smoothing) for trial in few]
-smoothed = [smoothed_trace(session, trial) for trial in few]
-scale = tuple(session.neurons.loc[neuron, ["mean", "sd"]].astype(float))
+recorded = [inspection.recorded_trace(session, trial, recordings.smoothing) for trial in few]
+smoothed = [inspection.smoothed_trace(session, trial) for trial in few]
 stretch = seconds[: sum(session.frames[few])]
 figure, axes = plt.subplots(figsize=(COLUMN, 1.9))
-panels.before_preparation(axes, stretch, np.hstack(recorded)[neuron], np.hstack(smoothed)[neuron], scale)
+panels.traces(axes, stretch, {"as recorded": np.hstack(recorded)[neuron], "smoothed": np.hstack(smoothed)[neuron]})
+panels.z_score_axis(axes, *session.neurons.loc[neuron, ["mean", "sd"]])
 panels.trial_borders(axes, edges[1:2], [])
-axes.set_xlabel("time (s)")
-shared = label(recordings, session, "data_preparation", "", seed) | {
-    "metric": "corr of neighbouring frames",
-    "n": len(few),
-}
-kinds = {"recorded": recorded, f"smoothed, w = {recordings.smoothing:g}": prepared}
-rows = [Row(**{**shared, "variant": kind}, value=neighbour_correlation(part)) for kind, part in kinds.items()]
-save_item(figures, "data_preparation", table(rows), figure, made_with)
+axes.set(xlabel="time (s)", ylabel="dF/F")
+for kind, kept in {"recorded": recorded, f"smoothed, w = {recordings.smoothing:g}": prepared}.items():
+    where = {"item": "data_preparation", "n": len(few), "session": session.name, "method": "recordings"}
+    correlation = inspection.neighbour_correlation(kept)
+    results.add("corr of neighbouring frames", correlation, variant=kind, **where)
+results.save(figures, "data_preparation", figure, made_with)
 plt.show()
-table(rows)[["variant", "metric", "value"]].round(3)
+results.table("data_preparation")[["variant", "metric", "value"]].round(3)
 
 # %% [markdown]
 # ## What the neurons do in the maze
@@ -192,16 +181,17 @@ table(rows)[["variant", "metric", "value"]].round(3)
 # between the four kinds of trial (F statistic), so they were picked for being different.
 
 # %%
-if has_task(session):
-    tuned = selective_neurons(session, shown)
-    averages = average_rows(recordings, session, tuned, item="data_averages", seed=seed)
+if inspection.has_task(session):
+    tuned = inspection.selective_neurons(session, shown)
+    inspection.add_averages(results, session, tuned, item="data_averages")
+    averages = results.table("data_averages")
     figure, axes = plt.subplots(1, len(tuned), figsize=(PAGE, 2), sharey=True, squeeze=False)
     for panel, neuron in zip(axes[0], tuned, strict=True):
         panels.condition_averages(panel, averages[averages["neuron"] == neuron])
         panel.set_title(f"neuron {neuron}")
     axes[0, 0].set_ylabel("z-score, mean ± s.e.m.")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    save_item(figures, "data_averages", averages, figure, made_with)
+    results.save(figures, "data_averages", figure, made_with)
     plt.show()
 else:
     print("Without cue and choice there is nothing to average over.")
@@ -220,32 +210,22 @@ if truth:
     drive = drive_sources(truth, session, neuron, trials)
     rate = under_trials(truth, session, tuned[:1], trials, truth.rates)[0] / VOLUME
     clean = under_trials(truth, session, np.arange(len(session.neurons)), trials, truth.traces)
-    raw = np.hstack([recorded_trace(session, trial, recordings.smoothing) for trial in trials])
+    raw = np.hstack([inspection.recorded_trace(session, trial, recordings.smoothing) for trial in trials])
     figure, axes = plt.subplots(3, 1, figsize=(PAGE, 3.4), sharex=True, height_ratios=[1.6, 1, 1])
-    panels.drive_parts(axes[0], seconds, drive)
-    axes[0].set_title(f"neuron {neuron}", loc="left")
+    panels.traces(axes[0], seconds, {name: drive[name].to_numpy() for name in drive if name != "baseline"})
+    axes[0].axhline(0, color="0.8", lw=0.6, zorder=0)
+    axes[0].set(ylabel=f"drive of\nneuron {neuron}")
     axes[1].plot(seconds, rate, color="black")
     axes[1].set_ylabel("rate\n(spikes/s)")
-    panels.under_noise(axes[2], seconds, raw[neuron], clean[neuron])
-    axes[2].set_xlabel(f"time in trials {trials[0]} to {trials[-1]}, one after the other (s)")
+    panels.traces(axes[2], seconds, {"as recorded": raw[neuron], "without noise": clean[neuron]})
+    axes[2].set(xlabel=f"time in trials {trials[0]} to {trials[-1]}, one after the other (s)", ylabel="dF/F")
     for panel in axes:
         panels.trial_borders(panel, edges[1:-1], arms)
-    shared = label(recordings, session, "data_truth", "", seed) | {
-        "metric": "corr with noise-free trace",
-        "n": len(trials),
-    }
-    kinds = {"recorded": raw, f"smoothed, w = {recordings.smoothing:g}": traces}
-    rows = [
-        Row(**{**shared, "variant": kind}, value=float(pearson(part, clean).mean())) for kind, part in kinds.items()
-    ]
-    save_item(figures, "data_truth", table(rows), figure, made_with)
+    for kind, kept in {"recorded": raw, f"smoothed, w = {recordings.smoothing:g}": traces}.items():
+        where = {"item": "data_truth", "n": len(trials), "session": session.name, "method": "recordings"}
+        results.add("corr with noise-free trace", pearson(kept, clean).mean(), variant=kind, **where)
+    results.save(figures, "data_truth", figure, made_with)
     plt.show()
-    display(table(rows)[["variant", "metric", "value"]].round(3))
+    display(results.table("data_truth")[["variant", "metric", "value"]].round(3))
 else:
     print("Only the synthetic cohort comes with its truth.")
-
-# %%
-items = ["table1", "data_session", "data_preparation"] + ["table2"] * has_areas
-items += ["data_task", "data_averages"] * has_task(session) + ["data_truth"] * (truth is not None)
-for item in items:
-    update_provenance(figures / "provenance.json", item, made_with)

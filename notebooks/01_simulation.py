@@ -35,32 +35,25 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 
-from calm.paper.claims.claims import chosen_variant, judge_claim_2
-from calm.paper.experiments.evaluation import (
-    calm_cost,
-    calm_forecasters,
-    forecast_trials,
-    linear_forecasters,
-    rival_forecasters,
-    search_rivals,
-)
-from calm.training.forecasting import CalMForecaster
-from calm.paths import RUNS, figures_folder
-from calm.paper.plots import COLUMN, PAGE, bars, correlation_over_time, example_traces, loss_curves, use_style
-from calm.profile import load_profile
-from calm.paper.provenance import provenance, update_provenance
-from calm.training.reconstruction import reconstruct, reconstruction_correlations
-from calm.paper.results import save_item, summarise
-from calm.paper.experiments.scores import ForecastScores
 from calm.data.session import cut_trials, prepare
+from calm.paper.claims.claims import chosen_variant, judge_claim_2
+from calm.paper.experiments.forecasting import forecast_trials, score_fading, score_forecasts, train_on_one
+from calm.paper.experiments.methods import add_costs
+from calm.paper.plots import COLUMN, PAGE, bars, example_traces, fading, loss_curves, use_style
+from calm.paper.provenance import provenance
+from calm.paper.results import Results, summarise
+from calm.paths import RUNS, figures_folder
+from calm.profile import load_profile
 from calm.synthetic.network import forecast_known_rates, forecast_known_state, simulate
+from calm.training.forecasting import CalMForecaster
+from calm.training.reconstruction import reconstruct, reconstruction_correlations
 from calm.training.stages import search, train
 from calm.training.tasks import QuantizerTask, TransformerTask
 
 started = time.time()
 use_style()
 settings = load_profile(profile).of_one_recording()
-figures = figures_folder(profile, "simulation")
+figures, results = figures_folder(profile, "simulation"), Results("simulation", seed)
 settings.simulation
 
 # %% [markdown]
@@ -105,7 +98,6 @@ quantizers = {}
 for each in sessions:
     task = QuantizerTask([each], settings.quantizer)
     quantizers[each.name] = train(task, settings.quantizer_fit, seed=seed, runs=RUNS)
-for each in sessions:
     model, trials = quantizers[each.name].model, each.trials_of("test")
     used = len(np.unique(np.concatenate(reconstruct(model, each, trials)[1], axis=1)))
     correlation = reconstruction_correlations(model, each, trials).mean()
@@ -134,7 +126,7 @@ plt.show()
 # ## The rivals
 #
 # Each rival is trained on the same trials, by the same loop, and gets the same number of tries; its weights and its learning
-# rate are chosen as CalM's are.
+# rate are chosen as CalM's are. (CalM's own stages are found again, as they were trained above.)
 #
 # - **TCN**: causal convolutions over all neurons at once; forecasts the next frame, which is fed back.
 # - **PatchTST**: a transformer over patches of a single neuron's trace. It knows no other neuron.
@@ -142,7 +134,7 @@ plt.show()
 # - **POCO**: each neuron's own map from context to future, modulated by what the whole population does; its horizon is fixed.
 
 # %%
-rivals = {each.name: search_rivals(each, settings, seed=seed, runs=RUNS) for each in sessions}
+methods = {each.name: train_on_one(each, settings, seed=seed, runs=RUNS) for each in sessions}
 
 # %% [markdown]
 # ## Forecasts
@@ -157,37 +149,32 @@ rivals = {each.name: search_rivals(each, settings, seed=seed, runs=RUNS) for eac
 # future rate, and only the spikes surprise it.
 
 # %%
-context = settings.forecast.context
-scores, forecasts = ForecastScores("fig3b", "simulation", seed, settings.forecast), {}
+config, forecasts = settings.forecast, {}
 for each in sessions:
-    methods, costs = linear_forecasters(each, settings)
-    networks, network_costs = rival_forecasters(rivals[each.name], each, settings)
-    methods |= networks
-    methods |= calm_forecasters(transformers[each.name].chosen.model, quantizers[each.name].model, each, settings)
-    costs |= {**network_costs, "CalM": calm_cost(quantizers[each.name], transformers[each.name])}
+    truth, trained = simulations[each.name], methods[each.name]
     for split in ("val", "test"):
-        trials, truth = each.trials_of(split), simulations[each.name]
-        found, took = forecast_trials(methods, each, trials, settings.forecast)
-        found["ceiling", "known state"] = forecast_known_state(truth, each, trials, context)
-        found["ceiling", "known rates"] = forecast_known_rates(truth, each, trials, context)
-        scores.add(each, trials, found)
-        forecasts[each.name, split] = found
-    scores.add_costs(each, len(trials), costs, took)
-    scores.add_tries(each, {**rivals[each.name], "CalM": transformers[each.name]})
-chosen = chosen_variant(scores.trial_table())
+        trials = each.trials_of(split)
+        predicted = forecast_trials(trained, each, trials, config)
+        predicted["ceiling", "known state"] = forecast_known_state(truth, each, trials, config.context)
+        predicted["ceiling", "known rates"] = forecast_known_rates(truth, each, trials, config.context)
+        score_forecasts(results, predicted, each, trials, config, item="fig3b")
+        score_fading(results, predicted, each, trials, config, item="fig3b")
+    add_costs(results, trained, each, item="fig3b", task="forecast", trials=len(trials))
+    forecasts[each.name] = predicted
+scores, trials = results.table("fig3b"), results.table("fig3b_trials")
+chosen = chosen_variant(trials)
 
 # %%
 made_with = provenance(
     settings.model_dump(mode="json"), seed, {each.name: each.fingerprint() for each in sessions}, started
 )
 order = ["persistence", "mean trial", "decay", "ridge VAR", "TCN", "PatchTST", "iTransformer", "POCO", "CalM"]
-correlations = scores.table().query("metric == 'corr' and split == 'test'")
+correlations = scores.query("metric == 'corr' and split == 'test'")
 figure, axes = plt.subplots(figsize=(COLUMN, 2.8))
 bars(axes, correlations, order, "forecast correlation (Pearson r)")
-save_item(figures, "fig3b", scores.table(), figure, made_with)
-save_item(figures, "fig3b_trials", scores.trial_table(), None, made_with)
+results.save(figures, "fig3b", figure, made_with)
 plt.show()
-summarise(scores.table(), ["method", "variant", "split", "metric"]).pivot(
+summarise(scores, ["method", "variant", "split", "metric"]).pivot(
     index=["method", "variant"], columns=["metric", "split"], values="mean"
 ).round(3)
 
@@ -204,7 +191,7 @@ summarise(scores.table(), ["method", "variant", "split", "metric"]).pivot(
 # like these (`p_sessions`; unknown from a single one). CalM's way to roll out is the one that was best on validation trials.
 
 # %%
-judge_claim_2(scores.trial_table())[["method", "ours", "low", "high", "p", "p_sessions", "note"]].round(4)
+judge_claim_2(trials)[["method", "ours", "low", "high", "p", "p_sessions", "note"]].round(4)
 
 # %% [markdown]
 # ## What it costs
@@ -213,8 +200,7 @@ judge_claim_2(scores.trial_table())[["method", "ours", "low", "high", "p", "p_se
 # seconds of the training that was kept and of all tries together, and the milliseconds that a forecast takes.
 
 # %%
-save_item(figures, "fig3b_cost", scores.cost_table(), None, made_with)
-summarise(scores.cost_table(), ["method", "variant", "metric"]).pivot(
+summarise(results.table("fig3b_cost"), ["method", "variant", "metric"]).pivot(
     index=["method", "variant"], columns="metric", values="mean"
 ).round(3)
 
@@ -223,23 +209,25 @@ summarise(scores.cost_table(), ["method", "variant", "metric"]).pivot(
 
 # %%
 trial = int(session.trials_of("test")[0])
-contexts, futures = cut_trials(session, np.array([trial]), context)
-trained = transformers[session.name].chosen.model, quantizers[session.name].model
-forecaster = CalMForecaster(*trained, session.name, settings.forecast)
-rollouts = forecaster.rollouts(np.stack(contexts), futures[0].shape[1], samples=settings.forecast.samples)[:, 0]
+contexts, futures = cut_trials(session, np.array([trial]), config.context)
+model = transformers[session.name].chosen.model
+forecaster = CalMForecaster(model, quantizers[session.name].model, session.name, config)
+rollouts = forecaster.rollouts(np.stack(contexts), futures[0].shape[1], samples=config.samples)[:, 0]
 neurons = np.argsort(session.traces[trial].var(axis=1))[::-1][:4]  # the liveliest of this trial
-shown = {f"CalM, {chosen}": ("CalM", chosen), "POCO": ("POCO", ""), "ridge VAR": ("ridge VAR", "")}
+drawn = {f"CalM, {chosen}": ("CalM", chosen), "POCO": ("POCO", ""), "ridge VAR": ("ridge VAR", "")}
 figure, axes = plt.subplots(4, 1, figsize=(PAGE, 3.6), sharex=True)
 example_traces(
     list(axes),
     seconds,
     session.traces[trial][neurons],
-    {name: forecasts[session.name, "test"][key][0][neurons] for name, key in shown.items()},
-    context_end=context * settings.simulation.dt,
+    {name: forecasts[session.name][method][0][neurons] for name, method in drawn.items()},
+    [f"neuron {neuron}" for neuron in neurons],
+    context=config.context,
     spread=tuple(np.quantile(rollouts[:, neurons], share, axis=0) for share in (0.1, 0.9)),
 )
-examples = scores.trial_table().query("session == @session.name and trial == @trial").drop(columns="trial")
-save_item(figures, "fig3e", examples.assign(item="fig3e"), figure, made_with)
+examples = trials.query("session == @session.name and trial == @trial").drop(columns="trial")
+results.add_rows(examples, item="fig3e")
+results.save(figures, "fig3e", figure, made_with)
 plt.show()
 
 # %% [markdown]
@@ -253,17 +241,13 @@ plt.show()
 
 # %%
 shown = ["CalM", "ridge VAR", "TCN", "PatchTST", "iTransformer", "POCO", "decay", "ceiling"]
-fading = scores.fading_table().query("split == 'test' and method in @shown")
-fading = fading[(fading["method"] != "CalM") | (fading["variant"] == chosen)].query("variant != 'known rates'")
+shown = results.table("fig3b_fading").query("split == 'test' and method in @shown")
+shown = shown[(shown["method"] != "CalM") | (shown["variant"] == chosen)].query("variant != 'known rates'")
 figure, axes = plt.subplots(figsize=(COLUMN, 2.6))
-correlation_over_time(axes, fading)
-save_item(figures, "fig3b_fading", scores.fading_table(), figure, made_with)
+fading(axes, shown)
+results.save(figures, "fig3b_fading", figure, made_with)
 plt.show()
 
 # %% [markdown]
 # All forecasts begin near the ceiling: calcium decays slowly, and for a second or two a trace is its own best forecast. What
 # tells the methods apart comes after that, when only the dynamics of the population can say where a neuron goes.
-
-# %%
-for item in ("fig3b", "fig3b_trials", "fig3b_cost", "fig3b_fading", "fig3e"):
-    update_provenance(figures / "provenance.json", item, made_with)

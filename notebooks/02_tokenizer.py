@@ -31,18 +31,18 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 
-from calm.metrics import pearson
-from calm.paths import RUNS, figures_folder
-from calm.paper.plots import COLUMN, PAGE, codebook_usage, loss_curves, reconstructions, use_style
-from calm.paper.plots.data import six_bars
-from calm.profile import load_profile
-from calm.paper.provenance import provenance, update_provenance
-from calm.training.reconstruction import reconstruct
-from calm.paper.experiments.reconstruction import reconstruction_rows
-from calm.paper.claims.reconstruction_claims import judge_claim_1
-from calm.recordings import load_recordings
-from calm.paper.results import save_item, summarise, table
 from calm.data.session import SPLITS
+from calm.metrics import pearson
+from calm.paper.claims.reconstruction_claims import judge_claim_1
+from calm.paper.experiments.reconstruction import score_reconstruction
+from calm.paper.plots import COLUMN, PAGE, codebook_usage, example_traces, loss_curves, use_style
+from calm.paper.plots.data import six_bars
+from calm.paper.provenance import provenance
+from calm.paper.results import Results, summarise
+from calm.paths import RUNS, figures_folder
+from calm.profile import load_profile
+from calm.recordings import load_recordings
+from calm.training.reconstruction import reconstruct
 from calm.training.stages import train
 from calm.training.tasks import QuantizerTask
 
@@ -63,8 +63,8 @@ for group, sessions in recordings.groups.items():
 # One quantizer is trained for all held-in sessions, on their training trials.
 
 # %%
-task = QuantizerTask(recordings.held_in, recordings.profile.quantizer)
-quantizer = train(task, recordings.profile.quantizer_fit, seed=seed, runs=RUNS)
+settings = recordings.profile
+quantizer = train(QuantizerTask(recordings.held_in, settings.quantizer), settings.quantizer_fit, seed=seed, runs=RUNS)
 figure, axes = plt.subplots(figsize=(COLUMN, 2))
 loss_curves(axes, quantizer.history, "reconstruction, validation (r)")
 plt.show()
@@ -77,13 +77,15 @@ quantizer.history.iloc[[0, -1]].round(3)
 # ## Reconstruction
 
 # %%
-rows = table(reconstruction_rows(quantizer.model, recordings, item="fig1b", seed=seed))
-made_with = provenance(recordings.profile.model_dump(mode="json"), seed, recordings.fingerprints, started)
+results = Results(recordings.name, seed)
+score_reconstruction(results, quantizer.model, recordings, item="fig1b")
+rows = results.table("fig1b")
+made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
 figure, axes = plt.subplots(figsize=(COLUMN, 2.4))
 six_bars(axes, rows, SPLITS, "reconstruction (Pearson r)")
-save_item(figures, "fig1b", rows, figure, made_with)
+results.save(figures, "fig1b", figure, made_with)
 plt.show()
-summarise(rows, ["variant", "split"]).round(4)
+summarise(rows, ["group", "split"]).round(4)
 
 # %% [markdown]
 # **Figure 1B.** Correlation of a neuron's trace with its reconstruction from tokens, mean over neurons, then trials, then
@@ -108,22 +110,22 @@ claim[["method", "ours", "low", "high", "p_sessions", "note"]].round(4)
 # ## Examples and vocabulary
 
 # %%
-figure = plt.figure(figsize=(PAGE, 3.4))
-parts = figure.subfigures(1, len(recordings.groups), squeeze=False)[0]
-for part, (group, sessions) in zip(parts, recordings.groups.items(), strict=True):
+figure, shown = plt.figure(figsize=(PAGE, 3.4)), []
+halves = figure.subfigures(1, len(recordings.groups), squeeze=False)[0]
+for half, (group, sessions) in zip(halves, recordings.groups.items(), strict=True):
     session = max(sessions, key=lambda each: len(each.neurons))
     trial = session.trials_of("test")[:1]
     (reconstructed,), _ = reconstruct(quantizer.model, session, trial)
     original = session.traces[trial[0]][:, : reconstructed.shape[1]]
     neurons = np.argsort(original.var(axis=1))[::-1][:4]
-    axes = part.subplots(len(neurons), 1, sharex=True, squeeze=False)[:, 0]
-    correlations = pearson(original[neurons], reconstructed[neurons])
-    seconds = np.arange(original.shape[1]) / session.rate
-    reconstructions(list(axes), seconds, original[neurons], reconstructed[neurons], correlations)
+    axes = half.subplots(len(neurons), 1, sharex=True, squeeze=False)[:, 0]
+    names = [f"r = {r:.2f}" for r in pearson(original[neurons], reconstructed[neurons])]
+    seconds, tokens = np.arange(original.shape[1]) / session.rate, {"CalM, from tokens": reconstructed[neurons]}
+    example_traces(list(axes), seconds, original[neurons], tokens, names)
     axes[0].set_title(f"{group}: subject {session.subject}", loc="left")
-shown = [max(sessions, key=lambda each: len(each.neurons)).name for sessions in recordings.groups.values()]
-examples = rows.query("session in @shown and split == 'test'")
-save_item(figures, "fig1c", examples.assign(item="fig1c"), figure, made_with)
+    shown.append(session.name)
+results.add_rows(rows.query("session in @shown and split == 'test'"), item="fig1c")
+results.save(figures, "fig1c", figure, made_with)
 plt.show()
 
 # %% [markdown]
@@ -141,7 +143,3 @@ plt.show()
 # %% [markdown]
 # How often each code is used on test trials of held-in sessions. Dead codes would waste vocabulary; the entropy term and the revival
 # of codes that fall out of use are there to prevent them.
-
-# %%
-for item in ("fig1b", "fig1c"):
-    update_provenance(figures / "provenance.json", item, made_with)

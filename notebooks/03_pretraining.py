@@ -35,18 +35,19 @@ import matplotlib.pyplot as plt
 from IPython.display import display
 
 from calm.baselines.linear import Decay, MeanTrial
-from calm.paper.experiments.comparison import score_methods
 from calm.devices import best_device
-from calm.training.forecasting import CalMForecaster
-from calm.paths import RUNS, figures_folder
+from calm.paper.experiments.ablations import SAMPLING_OFF
+from calm.paper.experiments.forecasting import compare_forecasters
+from calm.paper.experiments.methods import MethodSet
+from calm.paper.experiments.sampling_gap import LOSSES, score_gap
 from calm.paper.plots import COLUMN, PAGE, bars, loss_curves, use_style
 from calm.paper.plots.data import TRAINED, gap_lines
+from calm.paper.provenance import provenance
+from calm.paper.results import Results, summarise
+from calm.paths import RUNS, figures_folder
 from calm.profile import load_profile
-from calm.paper.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
-from calm.paper.results import save_item, summarise, table
-from calm.paper.experiments.sampling_gap import LOSSES, gap_rows, without_sampling
-from calm.paper.experiments.scores import ForecastScores
+from calm.training.forecasting import CalMForecaster
 from calm.training.stages import initial_model, search, train
 from calm.training.tasks import QuantizerTask, TransformerTask
 
@@ -54,8 +55,8 @@ started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures = recordings.profile, figures_folder(profile, recordings.name)
-task = QuantizerTask(recordings.held_in, settings.quantizer)
-quantizer = train(task, settings.quantizer_fit, seed=seed, runs=RUNS)
+results = Results(recordings.name, seed)
+quantizer = train(QuantizerTask(recordings.held_in, settings.quantizer), settings.quantizer_fit, seed=seed, runs=RUNS)
 
 # %% [markdown]
 # ## Pretraining
@@ -87,11 +88,11 @@ plt.show()
 # between training and test trials is what it learned by heart.
 
 # %%
-bare = without_sampling(settings, tries.learning_rate)
-task = TransformerTask(quantizer, recordings.held_in, bare.dat, bare.forecast)
-unsampled = train(task, bare.dat_fit, seed=seed, runs=RUNS)
+best = settings.dat_fit.changed(learning_rate=tries.learning_rate)
+bare = TransformerTask(quantizer, recordings.held_in, settings.dat.changed(**SAMPLING_OFF), settings.forecast)
+unsampled = train(bare, best, seed=seed, runs=RUNS)
 models = dict(zip(TRAINED, (transformer.model, unsampled.model), strict=True))
-rows, course = map(table, gap_rows(models, quantizer.model, recordings, item="pretraining_gap", seed=seed))
+score_gap(results, models, quantizer.model, recordings, item="pretraining_gap")
 
 # %%
 made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
@@ -100,14 +101,14 @@ labels = {
     LOSSES[1]: "cross-entropy (nats),\ngiven its own tokens",
 }
 labels["corr, greedy"] = "correlation over trials,\nforecast from its own tokens"
+course = results.table("pretraining_gap_horizon")
 figure, axes = plt.subplots(1, len(labels), figsize=(PAGE, 2.3))
 for panel, (metric, label) in zip(axes, labels.items(), strict=True):
     gap_lines(panel, course[course["metric"] == metric], label)
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-save_item(figures, "pretraining_gap", rows, figure, made_with)
-save_item(figures, "pretraining_gap_horizon", course, None, made_with)
+results.save(figures, "pretraining_gap", figure, made_with)
 plt.show()
-summarise(rows, ["metric", "variant", "split"]).pivot_table(
+summarise(results.table("pretraining_gap"), ["metric", "variant", "split"]).pivot_table(
     index=["metric", "variant"], columns="split", values="mean", sort=False
 ).round(3)
 
@@ -124,9 +125,8 @@ summarise(rows, ["metric", "variant", "split"]).pivot_table(
 
 # %%
 if recordings.held_out:
-    fit = settings.dat_fit.model_copy(update={"learning_rate": tries.learning_rate})
     task = TransformerTask(quantizer, recordings.held_out, settings.dat, settings.forecast)
-    adapted = train(task, fit, seed=seed, runs=RUNS, pretrained=transformer)
+    adapted = train(task, best, seed=seed, runs=RUNS, pretrained=transformer)
     untrained = initial_model(task, seed=seed, pretrained=transformer)
     untrained.to(best_device()).eval()
     figure, axes = plt.subplots(figsize=(COLUMN, 2))
@@ -138,23 +138,24 @@ else:
 # %%
 if recordings.held_out:
     models = {"adapted": adapted.model, "untrained embeddings": untrained}
-    scores = ForecastScores("adaptation", recordings.name, seed, settings.forecast)
     for session in recordings.held_out:
         methods = {("decay", ""): Decay().fit(session), ("mean trial", ""): MeanTrial().fit(session)}
         for variant, model in models.items():
-            given = {"config": settings.forecast, "choice": "expected"}
-            methods["CalM", variant] = CalMForecaster(model, quantizer.model, session.name, **given)
-        score_methods(scores, recordings, session, methods)
+            methods["CalM", variant] = CalMForecaster(
+                model, quantizer.model, session.name, settings.forecast, choice="expected"
+            )
+        compare_forecasters(results, MethodSet(methods), recordings, session, item="adaptation")
+    scores = results.table("adaptation")
+    shown = scores.query("metric == 'corr' and split == 'test'")
+    broken = shown["variant"].str.replace(" ", "\n")  # to fit below the bar
+    shown = shown.assign(variant=shown["variant"].where(shown["method"] != "CalM", broken))
     figure, axes = plt.subplots(figsize=(COLUMN, 2.4))
-    correlations = scores.table().query("metric == 'corr' and split == 'test'")
-    broken = correlations["variant"].str.replace(" ", "\n")  # to fit below the bar
-    correlations = correlations.assign(variant=correlations["variant"].where(correlations["method"] != "CalM", broken))
-    bars(axes, correlations, ["mean trial", "decay", "CalM"], "forecast correlation (Pearson r)")
+    bars(axes, shown, ["mean trial", "decay", "CalM"], "forecast correlation (Pearson r)")
     made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
-    save_item(figures, "adaptation", scores.table(), figure, made_with)
+    results.save(figures, "adaptation", figure, made_with)
     plt.show()
     display(
-        summarise(scores.table(), ["method", "variant", "split", "metric"])
+        summarise(scores, ["method", "variant", "split", "metric"])
         .pivot(index=["method", "variant"], columns=["metric", "split"], values="mean")
         .round(3)
     )
@@ -162,7 +163,3 @@ if recordings.held_out:
 # %% [markdown]
 # Forecasts of the horizon of held-out sessions, with all tokens fed back, weighted (`expected`). What adaptation is worth is the
 # difference between the two CalM bars; what the population is worth is the difference to a neuron's own decay and to the mean trial.
-
-# %%
-for item in ["pretraining_gap", "pretraining_gap_horizon"] + ["adaptation"] * bool(recordings.held_out):
-    update_provenance(figures / "provenance.json", item, made_with)

@@ -38,16 +38,22 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 
-from calm.paper.claims.claims import chosen_variant, judge_claim_3, judge_claim_4
-from calm.paper.experiments.comparison import methods_of_many, score_methods, train_many, train_single
 from calm.baselines.validation import compared_trials
-from calm.paths import RUNS, figures_folder
+from calm.paper.claims.claims import chosen_variant, judge_claim_3, judge_claim_4
+from calm.paper.experiments.forecasting import (
+    compare_forecasters,
+    train_on_one,
+    train_pocos,
+    train_transformers,
+    trained_on_many,
+)
+from calm.paper.experiments.methods import add_costs
 from calm.paper.plots import COLUMN, PAGE, bars, example_traces, join_legends, use_style
+from calm.paper.provenance import provenance
+from calm.paper.results import Results, summarise
+from calm.paths import RUNS, figures_folder
 from calm.profile import load_profile
-from calm.paper.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
-from calm.paper.results import save_item, summarise
-from calm.paper.experiments.scores import ForecastScores
 from calm.training.stages import train
 from calm.training.tasks import QuantizerTask
 
@@ -55,7 +61,7 @@ started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures = recordings.profile, figures_folder(profile, recordings.name)
-config = settings.forecast
+config, results = settings.forecast, Results(recordings.name, seed)
 print(f"{config.context} frames are given, the {config.horizon or 'remaining'} frames after them are forecast")
 
 # %% [markdown]
@@ -65,23 +71,21 @@ print(f"{config.context} frames are given, the {config.horizon or 'remaining'} f
 # ones where there are any.
 
 # %%
-single = ForecastScores("fig3c", recordings.name, seed, config)
 for session in list(recordings.groups.values())[-1][:singles]:
-    methods, costs, tries = train_single(session, settings, seed=seed, runs=RUNS)
-    _, took = score_methods(single, recordings, session, methods)
-    single.add_costs(session, len(compared_trials(session, "test", config)), costs, took)
-    single.add_tries(session, tries)
+    trained = train_on_one(session, settings.of_one_recording(), seed=seed, runs=RUNS)
+    compare_forecasters(results, trained, recordings, session, item="fig3c")
+    trials = compared_trials(session, "test", config)
+    add_costs(results, trained, session, item="fig3c", task="forecast", trials=len(trials))
 
 # %%
 made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
 order = ["persistence", "mean trial", "decay", "ridge VAR", "TCN", "PatchTST", "iTransformer", "POCO", "CalM"]
 figure, axes = plt.subplots(figsize=(COLUMN, 2.8))
-bars(axes, single.table().query("metric == 'corr' and split == 'test'"), order, "forecast correlation (Pearson r)")
-save_item(figures, "fig3c", single.table(), figure, made_with)
-save_item(figures, "fig3c_trials", single.trial_table(), None, made_with)
-save_item(figures, "fig3c_cost", single.cost_table(), None, made_with)
+scores = results.table("fig3c")
+bars(axes, scores.query("metric == 'corr' and split == 'test'"), order, "forecast correlation (Pearson r)")
+results.save(figures, "fig3c", figure, made_with)
 plt.show()
-summarise(single.table(), ["method", "variant", "split", "metric"]).pivot(
+summarise(scores, ["method", "variant", "split", "metric"]).pivot(
     index=["method", "variant"], columns=["metric", "split"], values="mean"
 ).round(3)
 
@@ -94,37 +98,35 @@ summarise(single.table(), ["method", "variant", "split", "metric"]).pivot(
 # The paper's claim that CalM is better than each of the others, as tests on the same test trials (as in notebook 01):
 
 # %%
-judge_claim_3(single.trial_table())[["method", "ours", "low", "high", "p", "p_sessions", "note"]].round(4)
+judge_claim_3(results.table("fig3c_trials"))[["method", "ours", "low", "high", "p", "p_sessions", "note"]].round(4)
 
 # %% [markdown]
 # ## Many sessions
 
 # %%
-many, forecasts = ForecastScores("fig3d", recordings.name, seed, config), {}
-task = QuantizerTask(recordings.held_in, settings.quantizer)
-quantizer = train(task, settings.quantizer_fit, seed=seed, runs=RUNS)
-transformers, pocos = train_many(quantizer, recordings.groups, settings, seed=seed, runs=RUNS)
+quantizer = train(QuantizerTask(recordings.held_in, settings.quantizer), settings.quantizer_fit, seed=seed, runs=RUNS)
+transformers = train_transformers(quantizer, recordings.groups, settings, seed=seed, runs=RUNS)
+pocos = train_pocos(recordings.groups, settings, seed=seed, runs=RUNS)
+forecasts = {}
 for group, sessions in recordings.groups.items():
     for session in sessions:
-        methods = methods_of_many(session, transformers[group].model, quantizer.model, pocos[group], settings)
-        forecasts[session.name], _ = score_methods(many, recordings, session, methods, group)
+        trained = trained_on_many(session, transformers[group], quantizer, pocos[group], settings)
+        forecasts[session.name] = compare_forecasters(results, trained, recordings, session, item="fig3d", group=group)
 
 # %%
 made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
 order = ["persistence", "mean trial", "decay", "ridge VAR", "POCO", "CalM"]
-correlations = many.table().query("metric == 'corr' and split == 'test'")
+scores, trials = results.table("fig3d"), results.table("fig3d_trials")
 figure, axes = plt.subplots(1, len(transformers), figsize=(PAGE, 2.8), sharey=True, squeeze=False)
 for panel, group in zip(axes[0], transformers, strict=True):
-    rows = correlations[correlations["variant"].str.endswith(group)]
-    rows = rows.assign(variant=rows["variant"].str.removesuffix(group).str.removesuffix(", "))
+    rows = scores.query("metric == 'corr' and split == 'test' and group == @group")
     bars(panel, rows, order, "forecast correlation (Pearson r)")
     panel.set_title(group)
 join_legends(axes[0])
-save_item(figures, "fig3d", many.table(), figure, made_with)
-save_item(figures, "fig3d_trials", many.trial_table(), None, made_with)
+results.save(figures, "fig3d", figure, made_with)
 plt.show()
-summarise(many.table(), ["method", "variant", "split", "metric"]).pivot(
-    index=["method", "variant"], columns=["metric", "split"], values="mean"
+summarise(scores, ["group", "method", "variant", "split", "metric"]).pivot(
+    index=["group", "method", "variant"], columns=["metric", "split"], values="mean"
 ).round(3)
 
 # %% [markdown]
@@ -134,30 +136,28 @@ summarise(many.table(), ["method", "variant", "split", "metric"]).pivot(
 # The paper calls CalM competitive with POCO here. Tested is whether it is worse by less than 0.02 in correlation:
 
 # %%
-judge_claim_4(many.trial_table())[["method", "ours", "low", "high", "p", "p_sessions", "note"]].round(4)
+judge_claim_4(trials)[["method", "ours", "low", "high", "p", "p_sessions", "note"]].round(4)
 
 # %%
 session = max(recordings.held_in, key=lambda each: len(each.neurons))
 trial = int(compared_trials(session, "test", config)[0])
 trace = session.traces[trial][:, : config.context + (config.horizon or session.frames[trial])]
 neurons = np.argsort(trace.var(axis=1))[::-1][:4]
-variant = chosen_variant(many.trial_table()).split(",")[0]
-shown = {f"CalM, {variant}": ("CalM", variant), "POCO": ("POCO", ""), "ridge VAR": ("ridge VAR", "")}
+variant = chosen_variant(trials)
+drawn = {f"CalM, {variant}": ("CalM", variant), "POCO": ("POCO", ""), "ridge VAR": ("ridge VAR", "")}
 figure, axes = plt.subplots(len(neurons), 1, figsize=(PAGE, 3.6), sharex=True, squeeze=False)
 example_traces(
     list(axes[:, 0]),
     np.arange(trace.shape[1]) / session.rate,
     trace[neurons],
-    {name: forecasts[session.name][key][0][neurons] for name, key in shown.items()},
-    context_end=config.context / session.rate,
+    {name: forecasts[session.name][method][0][neurons] for name, method in drawn.items()},
+    [f"neuron {neuron}" for neuron in neurons],
+    context=config.context,
 )
-examples = many.trial_table().query("session == @session.name and trial == @trial").drop(columns="trial")
-save_item(figures, "fig3f", examples.assign(item="fig3f"), figure, made_with)
+examples = trials.query("session == @session.name and trial == @trial").drop(columns="trial")
+results.add_rows(examples, item="fig3f")
+results.save(figures, "fig3f", figure, made_with)
 plt.show()
 
 # %% [markdown]
 # **Figure 3F.** The first test trial of the largest held-in session, its liveliest neurons.
-
-# %%
-for item in ("fig3c", "fig3c_trials", "fig3c_cost", "fig3d", "fig3d_trials", "fig3f"):
-    update_provenance(figures / "provenance.json", item, made_with)

@@ -52,8 +52,8 @@ from calm.paper.experiments.decoding_scores import DecodingScores, gains
 from calm.errors import CalmError
 from calm.training.features import BackboneFeatures
 from calm.paths import RUNS, figures_folder
-from calm.paper.plots import COLUMN, PAGE, use_style
-from calm.paper.plots.decoding import channel_bars, decoded_traces, share_curve
+from calm.paper.plots import COLUMN, PAGE, example_traces, use_style
+from calm.paper.plots.decoding import channel_bars, share_curve
 from calm.profile import load_profile
 from calm.paper.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
@@ -131,11 +131,11 @@ session = chosen_sessions[0]
 trial = int(session.trials_of("test")[0])
 drawn = {"CalM, GLU head": ("CalM", "GLU head"), "POYO+": ("POYO+", ""), "GLM": ("GLM", "")}
 figure, axes = plt.subplots(len(channels), 1, figsize=(PAGE, 0.6 + 1.1 * len(channels)), sharex=True, squeeze=False)
-decoded_traces(
+example_traces(
     list(axes[:, 0]),
     np.arange(session.frames[trial]) / session.rate,
-    session.behaviour[trial],
-    {name: decoded[session.name][key][0] for name, key in drawn.items()},
+    session.behaviour[trial].T,
+    {name: decoded[session.name][key][0].T for name, key in drawn.items()},
     channels,
 )
 examples = single.trial_table().query("session == @session.name and trial == @trial").drop(columns="trial")

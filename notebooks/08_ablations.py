@@ -47,25 +47,29 @@ seed: int = 0  # of the split into trials and the choice of sessions; the seeds 
 import time
 
 import matplotlib.pyplot as plt
+import pandas as pd
 
 from calm.paper.claims.ablation_claims import effects, judge_claim_18
 from calm.paper.experiments.ablations import RECONSTRUCTION, ROLLOUTS, run_ablations, summarise_variants
-from calm.paths import RUNS, figures_folder
 from calm.paper.plots import PAGE, use_style
 from calm.paper.plots.ablations import variant_panels
+from calm.paper.provenance import provenance
+from calm.paper.results import Results
+from calm.paths import RUNS, figures_folder
 from calm.profile import load_profile
-from calm.paper.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
-from calm.paper.results import save_item
 
 started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures = recordings.profile, figures_folder(profile, recordings.name)
-results, stages = run_ablations(recordings, seed=seed, runs=RUNS)
+results = Results(recordings.name, seed)
+stages = run_ablations(results, recordings, seed=seed, runs=RUNS)
+table7, table8 = results.table("table7"), results.table("table8")
 made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
 names = {metric: f"{way} rollout" for way, metric in ROLLOUTS.items()}
-found = effects(results)
+both = pd.concat([table7, table8])
+differences = effects(both)
 
 # %% [markdown]
 # ## What was trained
@@ -91,11 +95,10 @@ stages[stages["seed"] == stages["seed"].iloc[0]].drop(columns="seed").round(1)
 # searched here: all variants have the profile's.
 
 # %%
-table7 = results[results["item"] == "table7"]
 figure, axes = plt.subplots(2, 2, figsize=(PAGE, 4.4), sharey=True)
-variant_panels(list(axes[0]), table7, found, names, "forecast correlation")
-variant_panels(list(axes[1]), table7, found, {RECONSTRUCTION: "from tokens"}, "reconstruction correlation")
-save_item(figures, "table7", table7, figure, made_with)
+variant_panels(list(axes[0]), table7, differences, names, "forecast correlation")
+variant_panels(list(axes[1]), table7, differences, {RECONSTRUCTION: "from tokens"}, "reconstruction correlation")
+results.save(figures, "table7", figure, made_with)
 plt.show()
 summarise_variants(table7).round(3)
 
@@ -107,10 +110,9 @@ summarise_variants(table7).round(3)
 # ## Strategies of the transformer
 
 # %%
-table8 = results[results["item"] == "table8"]
 figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.4), sharey=True)
-variant_panels(list(axes), table8, found, names, "forecast correlation")
-save_item(figures, "table8", table8, figure, made_with)
+variant_panels(list(axes), table8, differences, names, "forecast correlation")
+results.save(figures, "table8", figure, made_with)
 plt.show()
 summarise_variants(table8).round(3)
 
@@ -130,8 +132,4 @@ summarise_variants(table8).round(3)
 # after the correction: then nothing can be tested.
 
 # %%
-judge_claim_18(results)[["method", "ours", "low", "high", "p", "p_sessions", "note"]].round(4)
-
-# %%
-for item in ("table7", "table8"):
-    update_provenance(figures / "provenance.json", item, made_with)
+judge_claim_18(both)[["method", "ours", "low", "high", "p", "p_sessions", "note"]].round(4)

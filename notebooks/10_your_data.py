@@ -47,7 +47,7 @@ from calm.data.session import cut_trials
 
 use_style()
 settings = load_profile(profile)
-settings = settings.model_copy(update={"forecast": settings.forecast.model_copy(update={"context": context})})
+settings = settings.changed(forecast=settings.forecast.changed(context=context))
 if not files:
     files, layout, smoothing = str(cohort_folder(settings) / "sub-[34]" / "*.nwb"), "dandi_000579", 0.15
 
@@ -102,8 +102,8 @@ forecasts = {
 }
 pd.Series(
     {
-        name: np.mean([trial_correlation(*pair) for pair in zip(futures, found, strict=True)])
-        for name, found in forecasts.items()
+        name: np.mean([trial_correlation(*pair) for pair in zip(futures, predicted, strict=True)])
+        for name, predicted in forecasts.items()
     },
     name="forecast correlation, test trials",
 ).round(3)
@@ -120,8 +120,9 @@ example_traces(
     list(axes[:, 0]),
     np.arange(trace.shape[1]) / new.rate,
     trace[neurons],
-    {name: found[0][neurons] for name, found in forecasts.items()},
-    context_end=context / new.rate,
+    {name: predicted[0][neurons] for name, predicted in forecasts.items()},
+    [f"neuron {neuron}" for neuron in neurons],
+    context=context,
 )
 plt.show()
 

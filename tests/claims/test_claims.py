@@ -106,9 +106,9 @@ def many_rows(held_in, held_out):
     groups = {"held-in": held_in, "held-out": held_out}
     tables = []
     for number, (group, (calm, poco)) in enumerate(groups.items()):
-        scores = {("CalM", f"expected, {group}"): calm, ("CalM", f"greedy, {group}"): 0.1, ("POCO", group): poco}
+        scores = {("CalM", "expected"): calm, ("CalM", "greedy"): 0.1, ("POCO", ""): poco}
         rows = trial_rows(scores, sessions=4, trials=40, seed=number, noise=0.01, item="fig3d_trials")
-        tables.append(rows.assign(session=rows["session"] + group))
+        tables.append(rows.assign(session=rows["session"] + group, group=group))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -24,7 +24,7 @@ def rows_of(held_in, held_out, split="test", metric="corr"):
     groups = {"held-in": held_in, "held-out": held_out}
     return table(
         [
-            Row(session=f"{group} {number}", variant=group, value=float(value), **fixed)
+            Row(session=f"{group} {number}", variant="", group=group, value=float(value), **fixed)
             for group, values in groups.items()
             for number, value in enumerate(values)
         ]

@@ -28,7 +28,7 @@ from calm.paper.experiments.ablations import (
 )
 from calm.paper.plots.ablations import variant_panels
 from calm.paper.report import compare, read_published
-from calm.paper.results import summarise
+from calm.paper.results import Results, summarise
 from calm.profile import load_profile, profile_names
 from calm.recordings import load_recordings
 from calm.training import fit as training
@@ -74,7 +74,7 @@ def test_every_profile_trains_quantizers_beyond_the_warm_up_in_which_nothing_is_
 @pytest.mark.parametrize("corruption", ["input", "losses"])
 def test_without_both_strategies_only_the_clean_loss_is_trained(dat_config, quantizer, batch, corruption):
     off = VARIANTS["without both"]["dat"]
-    config = dat_config.model_copy(update={"corruption": corruption, **off})
+    config = dat_config.changed(corruption=corruption, **off)
     model = DualAxisTransformer(config, quantizer.codebook.vectors.detach(), {"uneven": 5}).eval()
     clean = model.next_token_loss(batch, batch.tokens)
     assert model.training_loss(batch)["loss"].item() == pytest.approx(clean.item(), rel=1e-6)
@@ -93,7 +93,7 @@ def test_sessions_are_chosen_at_random_in_order_and_never_more_than_there_are(ma
 def recordings():
     """Two small networks, and trainings with a single seed."""
     smoke = load_profile("smoke")
-    single = smoke.model_copy(update={"ablation": smoke.ablation.model_copy(update={"seeds": (5,)})})
+    single = smoke.changed(ablation=smoke.ablation.changed(seeds=(5,)))
     return load_recordings("simulation", single, seed=0)
 
 
@@ -102,9 +102,16 @@ def runs(tmp_path_factory):
     return tmp_path_factory.mktemp("runs")
 
 
+def run_all(recordings, runs):
+    """The rows of both tables, and the stages."""
+    results = Results(recordings.name, seed=0)
+    stages = run_ablations(results, recordings, seed=0, runs=runs)
+    return pd.concat([results.table(item) for item in TABLES], ignore_index=True), stages
+
+
 @pytest.fixture(scope="module")
 def ran(recordings, runs):
-    return run_ablations(recordings, seed=0, runs=runs)
+    return run_all(recordings, runs)
 
 
 def finished(runs, stage):
@@ -115,7 +122,7 @@ def test_stages_that_do_not_differ_are_trained_once(ran, runs):
     _, stages = ran
     assert list(stages["variant"]) == list(VARIANTS)
     assert finished(runs, "quantizer") == set(stages["quantizer"]) and stages["quantizer"].nunique() == 4
-    assert finished(runs, "dat") == set(stages["transformer"]) and stages["transformer"].nunique() == 7
+    assert finished(runs, "transformer") == set(stages["transformer"]) and stages["transformer"].nunique() == 7
     quantizers = stages.set_index("variant")["quantizer"]
     shared = [name for name in VARIANTS if quantizers[name] == quantizers[BASELINE]]
     assert shared == TABLES["table8"][0] == [BASELINE, NO_SAMPLING, NO_REPLACEMENT, "without both"]
@@ -123,10 +130,10 @@ def test_stages_that_do_not_differ_are_trained_once(ran, runs):
 
 def test_another_seed_shares_no_stage(ran, recordings, runs, monkeypatch):
     profile = recordings.profile
-    other = profile.model_copy(update={"ablation": profile.ablation.model_copy(update={"seeds": (6,)})})
+    other = profile.changed(ablation=profile.ablation.changed(seeds=(6,)))
     monkeypatch.setattr(training.Run, "train", lambda run, task: pytest.fail(f"{run.folder.name}, seed {run.seed}"))
     with pytest.raises(pytest.fail.Exception, match=r"quantizer-\w+, seed 6"):
-        run_ablations(dataclasses.replace(recordings, profile=other), seed=0, runs=runs)
+        run_all(dataclasses.replace(recordings, profile=other), runs)
 
 
 def test_after_a_kill_only_what_is_missing_is_trained_with_the_same_result(ran, recordings, runs, monkeypatch):
@@ -135,7 +142,7 @@ def test_after_a_kill_only_what_is_missing_is_trained_with_the_same_result(ran, 
     shutil.rmtree(runs / lost)
     trained, original = [], training.Run.train
     monkeypatch.setattr(training.Run, "train", lambda run, task: (trained.append(run.folder.name), original(run, task)))
-    again, _ = run_ablations(recordings, seed=0, runs=runs)
+    again, _ = run_all(recordings, runs)
     assert trained == [lost]
     pd.testing.assert_frame_equal(again, results, check_exact=True)
 

@@ -8,16 +8,17 @@ import pytest
 
 from calm.data.session import prepare, smooth
 from calm.paper.experiments.inspection import (
-    average_rows,
+    add_averages,
+    add_sessions,
+    add_task,
     has_task,
     neighbour_correlation,
     recorded_trace,
     selective_neurons,
-    session_rows,
     smoothed_trace,
     some_consecutive,
-    task_rows,
 )
+from calm.paper.results import Results
 from calm.profile import load_profile
 from calm.recordings import Recordings
 
@@ -27,6 +28,19 @@ SPAN = 25  # frames on either side: 5 s at 5 frames/s
 
 def recordings_of(session):
     return Recordings("mine", [session], [], load_profile("smoke"))
+
+
+def values_of(add, session):
+    """Values by metric of what is added of a single session."""
+    results = Results("mine", seed=0)
+    add(results, recordings_of(session), item="data")
+    return results.table("data").set_index("metric")["value"].to_dict()
+
+
+def averages_of(session, neurons):
+    results = Results("mine", seed=0)
+    add_averages(results, session, np.array(neurons), item="data_averages")
+    return results.table("data_averages")
 
 
 @pytest.fixture
@@ -64,24 +78,22 @@ def test_the_trials_shown_have_the_first_switch_of_the_rule_among_them(maze, une
 
 def test_a_session_without_the_task_is_told_from_one_with_it(maze, uneven):
     assert has_task(maze) and not has_task(uneven)
-    assert task_rows(recordings_of(uneven), item="data_task", seed=0) == []
+    assert values_of(add_task, uneven) == {}
 
 
 def test_the_task_in_numbers(maze):
-    found = {row.metric: row.value for row in task_rows(recordings_of(maze), item="data_task", seed=0)}
     expected = {"share correct": 20 / 24, "share black cues": 0.5, "share left": 0.5, "switches of the rule": 1}
-    assert found == pytest.approx(expected)
+    assert values_of(add_task, maze) == pytest.approx(expected)
 
 
 def test_a_session_in_numbers(maze):
-    found = {row.metric: row.value for row in session_rows(recordings_of(maze), item="data_session", seed=0)}
-    assert found == {"neurons": 4, "trials": TRIALS, "mean trial frames": 61.5}
+    assert values_of(add_sessions, maze) == {"neurons": 4, "trials": TRIALS, "mean trial frames": 61.5}
 
 
 def test_averages_are_aligned_to_the_entry_of_the_arm(maze):
     ramps = [np.tile(np.arange(length, dtype=float) - 30, (4, 1)) for length in maze.frames]
     session = dataclasses.replace(maze, traces=tuple(ramps))
-    rows = average_rows(recordings_of(session), session, np.array([1, 3]), item="data_averages", seed=0)
+    rows = averages_of(session, [1, 3])
     np.testing.assert_allclose(rows["value"], rows["seconds"] * session.rate, atol=1e-12)
     assert rows["seconds"].min() == -5 and rows["seconds"].max() == 5
     np.testing.assert_allclose(rows["sem"], 0, atol=1e-12)
@@ -92,14 +104,14 @@ def test_averages_are_of_the_trials_with_this_cue_and_choice(maze):
     codes = 10 * maze.trials["is_cueB"] + maze.trials["is_choL"]
     traces = tuple(np.full((4, length), float(code)) for code, length in zip(codes, maze.frames, strict=True))
     session = dataclasses.replace(maze, traces=traces)
-    rows = average_rows(recordings_of(session), session, np.array([0]), item="data_averages", seed=0)
+    rows = averages_of(session, [0])
     means = rows.groupby(["cue", "choice"])["value"].unique().map(list).to_dict()
     expected = {("black", "left"): [11], ("black", "right"): [10], ("white", "left"): [1], ("white", "right"): [0]}
     assert means == expected
 
 
 def test_averages_count_the_trials_that_reach_a_moment(maze):
-    rows = average_rows(recordings_of(maze), maze, np.array([0]), item="data_averages", seed=0)
+    rows = averages_of(maze, [0])
     assert rows.groupby("seconds")["n"].sum().loc[[0.0, 3.8, 5.0]].tolist() == [24, 24, 18]  # 55 frames reach 4.8 s
     value = np.mean([maze.traces[trial][0, 30] for trial in range(TRIALS) if trial % 4 == 0])
     at_entry = rows[(rows["seconds"] == 0) & (rows["cue"] == "black") & (rows["choice"] == "left")]
@@ -108,9 +120,7 @@ def test_averages_count_the_trials_that_reach_a_moment(maze):
 
 def test_trials_without_a_maze_take_no_part_in_averages(maze):
     trials = maze.trials.assign(maze_frames=np.where(np.arange(TRIALS) < 4, 0, 36))
-    rows = average_rows(
-        recordings_of(maze), dataclasses.replace(maze, trials=trials), np.array([0]), item="data_averages", seed=0
-    )
+    rows = averages_of(dataclasses.replace(maze, trials=trials), [0])
     assert rows[rows["seconds"] == 0]["n"].sum() == TRIALS - 4
 
 

@@ -9,15 +9,15 @@ import torch
 from calm.config import ForecastConfig
 from calm.data.session import prepare
 from calm.models.rollout import roll_out
+from calm.paper.experiments.ablations import SAMPLING_OFF
 from calm.paper.experiments.sampling_gap import (
     LOSSES,
-    gap_rows,
     gap_trials,
+    score_gap,
     session_losses,
     token_losses,
-    without_sampling,
 )
-from calm.paper.results import table
+from calm.paper.results import Results
 from calm.profile import load_profile
 from calm.recordings import Recordings
 
@@ -32,7 +32,7 @@ def config():
 
 @pytest.fixture
 def recordings(uneven, config):
-    return Recordings("mine", [uneven], [], load_profile("smoke").model_copy(update={"forecast": config}))
+    return Recordings("mine", [uneven], [], load_profile("smoke").changed(forecast=config))
 
 
 def test_the_first_token_has_only_true_ones_before_it(dat, batch):
@@ -66,7 +66,7 @@ def test_a_model_that_knows_nothing_pays_the_logarithm_of_the_number_of_codes(da
 def test_losses_of_a_session_do_not_depend_on_how_much_is_computed_at_once(dat, quantizer, uneven, config):
     trials = np.arange(6)
     whole = session_losses(dat, quantizer, uneven, trials, config)
-    parts = session_losses(dat, quantizer, uneven, trials, config.model_copy(update={"rows": 1}))
+    parts = session_losses(dat, quantizer, uneven, trials, config.changed(rows=1))
     assert whole[0].shape == (6, 1)  # one whole token in the horizon
     np.testing.assert_allclose(np.stack(whole), np.stack(parts), rtol=1e-5)
 
@@ -91,23 +91,21 @@ def test_training_trials_are_as_many_as_test_trials_and_from_the_whole_session(m
 
 @pytest.mark.parametrize("corruption", ["input", "losses"])
 def test_without_scheduled_sampling_predictions_are_not_fed_back_or_do_not_count(corruption, dat, batch):
-    profile = load_profile("smoke")
-    profile = profile.model_copy(update={"dat": profile.dat.model_copy(update={"corruption": corruption})})
-    bare = without_sampling(profile, learning_rate=0.5)
-    assert bare.dat_fit.learning_rate == 0.5 and bare.dat.replacement == profile.dat.replacement
-    changed = [name for name, value in bare.dat if value != getattr(profile.dat, name)]
-    assert changed == ["scheduled_sampling", "weight_sampling"]
-
-    used = ("corruption", "scheduled_sampling", "weight_sampling")
-    dat.config = dat.config.model_copy(update={name: getattr(bare.dat, name) for name in used} | {"replacement": 0.0})
+    dat.config = dat.config.changed(corruption=corruption, replacement=0.0, **SAMPLING_OFF)
     plain = dat.next_token_loss(batch, batch.tokens)
     for _ in range(5):
         loss = dat.training_loss(batch)["loss"]
         torch.testing.assert_close(loss, plain if corruption == "input" else 2 * plain)
 
 
+def gap_of(dat, quantizer, recordings):
+    results = Results("mine", seed=0)
+    score_gap(results, {"bare": dat}, quantizer, recordings, item="gap")
+    return results.table("gap"), results.table("gap_horizon")
+
+
 def test_every_metric_has_a_mean_and_a_course_on_every_split(dat, quantizer, recordings):
-    rows, course = map(table, gap_rows({"bare": dat}, quantizer, recordings, item="gap", seed=0))
+    rows, course = gap_of(dat, quantizer, recordings)
     metrics = {*LOSSES, "corr, greedy", "corr, expected"}
     assert set(rows["metric"]) == set(course["metric"]) == metrics
     assert len(rows) == 3 * len(metrics) and set(rows["split"]) == {"train", "val", "test"}
@@ -119,8 +117,8 @@ def test_every_metric_has_a_mean_and_a_course_on_every_split(dat, quantizer, rec
 
 def test_the_mean_of_a_loss_is_the_mean_of_its_course(dat, quantizer, recordings):
     long = ForecastConfig(context=8, horizon=8)
-    recordings = dataclasses.replace(recordings, profile=recordings.profile.model_copy(update={"forecast": long}))
-    rows, course = map(table, gap_rows({"bare": dat}, quantizer, recordings, item="gap", seed=0))
+    recordings = dataclasses.replace(recordings, profile=recordings.profile.changed(forecast=long))
+    rows, course = gap_of(dat, quantizer, recordings)
     for metric in LOSSES:
         mean, points = (each[each["metric"] == metric].groupby("split")["value"] for each in (rows, course))
         assert points.count().eq(2).all()

@@ -6,9 +6,9 @@ import pytest
 
 from calm.config import CohortConfig
 from calm.data.session import Session
-from calm.paper.experiments.tables import beside_paper, count_rows, describe_sessions, wide
+from calm.paper.experiments.inspection import add_counts, beside_paper, count_table, describe_sessions
 from calm.paper.report import compare, read_published
-from calm.paper.results import summarise, table
+from calm.paper.results import Results, summarise
 from calm.profile import load_profile
 from calm.recordings import Recordings
 from calm.synthetic.mice import HELD_OUT, TRIAL_FRAMES, plan_cohort
@@ -34,6 +34,12 @@ def recordings_of(sessions, held_out=(), name="mine"):
     return Recordings(name, *groups, load_profile("smoke"))
 
 
+def counts_of(recordings, item, by):
+    results = Results(recordings.name, seed=0)
+    add_counts(results, recordings, item=item, by=by)
+    return results.table(item)
+
+
 @pytest.fixture(scope="module")
 def full():
     """The sessions of a cohort at paper scale, two trials each of the mean length."""
@@ -48,7 +54,7 @@ def full():
 
 @pytest.mark.parametrize(("item", "by", "kinds"), [("table1", "subject", 8), ("table2", "area", 6)])
 def test_a_cohort_of_paper_size_has_the_papers_counts(full, item, by, kinds):
-    both = beside_paper(table(count_rows(full, item=item, by=by, seed=0)))
+    both = beside_paper(counts_of(full, item, by))
     assert len(both) == kinds
     for metric in ("sessions", "neurons"):
         assert (both[metric, "ours"] == both[metric, "paper"]).all()
@@ -56,16 +62,16 @@ def test_a_cohort_of_paper_size_has_the_papers_counts(full, item, by, kinds):
 
 
 def test_mice_are_in_the_order_of_their_numbers_with_their_trial_lengths(full):
-    both = beside_paper(table(count_rows(full, item="table1", by="subject", seed=0)))
+    both = beside_paper(counts_of(full, "table1", "subject"))
     assert list(both.index) == [f"subject {mouse}" for mouse in TRIAL_FRAMES]
     assert both["mean trial frames", "ours"].tolist() == list(TRIAL_FRAMES.values())
 
 
 def test_lengths_are_means_over_trials_not_over_sessions():
     sessions = [empty_session("a", "x", 2, [10]), empty_session("b", "x", 3, [20, 20, 20])]
-    rows = {row.metric: row for row in count_rows(recordings_of(sessions), item="table1", by="subject", seed=0)}
-    assert (rows["mean trial frames"].value, rows["mean trial frames"].n) == (17.5, 4)
-    assert (rows["neurons"].value, rows["sessions"].value, rows["sessions"].n) == (5, 2, 2)
+    rows = counts_of(recordings_of(sessions), "table1", "subject").set_index("metric")
+    assert rows["value"].to_dict() == {"sessions": 2, "neurons": 5, "mean trial frames": 17.5}
+    assert rows["n"].to_dict() == {"sessions": 2, "neurons": 2, "mean trial frames": 4}
 
 
 def test_held_out_subjects_are_counted_and_named_as_such():
@@ -73,12 +79,12 @@ def test_held_out_subjects_are_counted_and_named_as_such():
     recordings = recordings_of(sessions, held_out=["y"])
     found = describe_sessions(recordings).set_index("session")
     assert found["group"].to_dict() == {"a": "held-in", "b": "held-out"} and "area" not in found
-    counts = wide(table(count_rows(recordings, item="table1", by="subject", seed=0)))
+    counts = count_table(counts_of(recordings, "table1", "subject"))
     assert counts["neurons"].to_dict() == {"subject x": 2, "subject y": 3}
 
 
 def test_the_report_joins_counts_of_the_real_recordings_with_the_published_ones(full):
-    rows = table(count_rows(full, item="table2", by="area", seed=0)).assign(dataset="dandi_000579")
+    rows = counts_of(full, "table2", "area").assign(dataset="dandi_000579")
     joined = compare(summarise(rows), read_published()).query("item == 'table2'")
     assert len(joined) == 18 and set(joined["note"]) == {""}
     neurons = joined[joined["metric"] == "neurons"]

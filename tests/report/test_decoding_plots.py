@@ -7,7 +7,8 @@ import pytest
 from calm.errors import CalmError
 from calm.paper import plots
 from calm.paper.experiments.decoding_scores import ShareRow
-from calm.paper.plots.decoding import channel_bars, decoded_traces, share_curve
+from calm.paper.plots import example_traces
+from calm.paper.plots.decoding import channel_bars, share_curve
 from calm.paper.results import Row, table
 
 pytestmark = pytest.mark.usefixtures("drawing")
@@ -56,7 +57,8 @@ def test_decoded_behaviour_starts_with_the_trial_and_may_end_before_it():
     figure, axes = plt.subplots(2, 1)
     time, true = np.arange(10) * 0.2, np.random.default_rng(0).normal(size=(10, 2))
     decoded = {"CalM, GLU head": true[:8] + 1, "CalM, linear head": true[:8] - 1, "GLM": true}
-    decoded_traces(list(axes), time, true, decoded, ["pitch", "yaw"])
+    series = {name: behaviour.T for name, behaviour in decoded.items()}
+    example_traces(list(axes), time, true.T, series, ["pitch", "yaw"])
     drawn = {line.get_label(): line for line in axes[1].lines}
     np.testing.assert_array_equal(drawn["CalM, GLU head"].get_xdata(), time[:8])
     np.testing.assert_array_equal(drawn["CalM, GLU head"].get_ydata(), true[:8, 1] + 1)

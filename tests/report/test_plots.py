@@ -41,13 +41,6 @@ def test_bars_of_one_session_have_no_whiskers(scores):
     assert len(axes.patches) == 1
 
 
-def test_bars_by_split(scores):
-    rows = pd.concat([scores[scores["method"] == "decay"].assign(split=split) for split in ("train", "val", "test")])
-    _, axes = plt.subplots()
-    plots.bars(axes, rows, ["train", "val", "test"], "correlation", category="split")
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["train", "val", "test"]
-
-
 def test_a_method_without_results_is_named(scores):
     with pytest.raises(CalmError, match="POCO"):
         plots.bars(plt.subplots()[1], scores, ["CalM", "POCO"], "correlation")
@@ -61,21 +54,15 @@ def test_a_method_has_one_colour_and_methods_of_a_figure_differ():
     assert plots.colour("CalM, mean of 64") == plots.colour("CalM")
 
 
-def test_forecasts_lie_at_the_end_of_the_trial():
+def test_forecasts_lie_behind_the_context():
     figure, axes = plt.subplots(2, 1)
     time, true = np.arange(10) * 0.2, np.random.default_rng(0).normal(size=(2, 10))
-    plots.example_traces(list(axes), time, true, {"CalM": true[:, 6:]}, 1.2, (true[:, 6:] - 1, true[:, 6:] + 1))
+    band = (true[:, 6:] - 1, true[:, 6:] + 1)
+    plots.example_traces(list(axes), time, true, {"CalM": true[:, 6:]}, ["a", "b"], context=6, spread=band)
     drawn = {line.get_label(): line for line in axes[1].lines}
     np.testing.assert_array_equal(drawn["CalM"].get_xdata(), time[6:])
     np.testing.assert_array_equal(drawn["CalM"].get_ydata(), true[1, 6:])
     assert [text.get_text() for text in figure.legends[0].texts] == ["context", "true", "80 % of samples", "CalM"]
-
-
-def test_reconstructions_state_their_correlation():
-    _, axes = plt.subplots(2, 1)
-    true = np.random.default_rng(0).normal(size=(2, 10))
-    plots.reconstructions(list(axes), np.arange(10) * 0.2, true, true, np.array([0.98, 0.5]))
-    assert [panel.get_title(loc="right") for panel in axes] == ["r = 0.98", "r = 0.50"]
 
 
 def test_epochs_without_validation_are_left_out_of_the_curve():
@@ -114,7 +101,7 @@ def fading():
 
 def test_fading_is_drawn_as_the_mean_over_sessions(fading):
     _, axes = plt.subplots()
-    plots.correlation_over_time(axes, fading)
+    plots.fading(axes, fading)
     lines = {line.get_label(): line for line in axes.lines}
     np.testing.assert_allclose(lines["CalM, expected"].get_ydata(), 0.75)
     np.testing.assert_allclose(lines["CalM, expected"].get_xdata(), 0.2 * np.arange(1, 21))

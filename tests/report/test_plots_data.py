@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from calm.paper.plots import data as panels
-from calm.paper.results import Row, table
+from calm.paper.results import Results
 
 pytestmark = pytest.mark.usefixtures("drawing")
 
@@ -31,15 +31,13 @@ def task():
 
 def reconstruction(groups):
     """Three sessions of each group, better in training trials."""
-    fixed = {"item": "fig1b", "dataset": "cohort", "method": "CalM", "metric": "corr", "n": 5, "seed": 0}
-    return table(
-        [
-            Row(variant=group, split=split, session=f"{group} {session}", value=level + 0.01 * session, **fixed)
-            for group in groups
-            for split, level in (("train", 0.9), ("val", 0.8), ("test", 0.7))
-            for session in range(3)
-        ]
-    )
+    results = Results("cohort", seed=0)
+    for group in groups:
+        for split, level in (("train", 0.9), ("val", 0.8), ("test", 0.7)):
+            for session in range(3):
+                where = {"group": group, "split": split, "session": f"{group} {session}", "method": "CalM"}
+                results.add("corr", level + 0.01 * session, item="fig1b", n=5, **where)
+    return results.table("fig1b")
 
 
 def test_six_bars_stand_in_pairs_and_say_their_means(axes):
@@ -58,11 +56,6 @@ def test_without_held_out_sessions_there_are_three_bars(axes):
     panels.six_bars(axes, reconstruction(["held-in"]), ["train", "val", "test"], "r")
     assert len([bar for bar in axes.patches if bar.get_height() > 0]) == 3
     assert axes.get_xticks().tolist() == [0, 2, 4]
-
-
-def test_blocks_are_the_runs_of_one_rule():
-    assert panels.blocks(np.array([True, True, False, True])) == [(0, 2), (2, 3), (3, 4)]
-    assert panels.blocks(np.array([False, False])) == [(0, 2)]
 
 
 def test_the_running_share_of_correct_trials_stays_within_the_session(axes, task):

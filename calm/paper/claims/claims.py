@@ -138,8 +138,6 @@ def judge_claim_4(trials: pd.DataFrame) -> pd.DataFrame:
 
     Competitive is taken to be not worse by `MARGIN`: p is that of a CalM which is worse by just so much.
     """
-    parts = trials["variant"].str.extract(r"^(?:(?P<variant>.*), )?(?P<group>held-in|held-out)$")
-    trials = trials.assign(variant=parts["variant"].fillna(""), group=parts["group"])
     variant = chosen_variant(trials)
     shown = trials[(trials["method"] == "POCO") | ((trials["method"] == "CalM") & (trials["variant"] == variant))]
     rows = []

@@ -24,10 +24,10 @@ def judge_claim_1(sessions: pd.DataFrame) -> pd.DataFrame:
         sessions: results per session, as `fig1b`.
     """
     rows = sessions.query("split == 'test' and metric == 'corr' and method == 'CalM'")
-    values = rows.groupby(["dataset", "variant", "session"])["value"].mean()
+    values = rows.groupby(["dataset", "group", "session"])["value"].mean()
     judged = []
     for dataset in rows["dataset"].unique():
-        groups = {name: part.to_numpy() for name, part in values[dataset].groupby("variant")}
+        groups = {name: part.to_numpy() for name, part in values[dataset].groupby("group")}
         held_in, held_out = (groups.get(name, values.to_numpy()[:0]) for name in ("held-in", "held-out"))
         tests = {
             f"CalM, held-in over {FAITHFUL}": faithfulness(held_in),

@@ -1,8 +1,7 @@
 """CalM trained again without one part at a time, on the same sessions and with the same seeds (App. D, Tables 7, 8)."""
 
-import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +16,12 @@ from calm.metrics import trial_correlation
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.rollout import Choice
 from calm.models.transformer import DualAxisTransformer
-from calm.paper.experiments.evaluation import forecast_trials
-from calm.paper.results import Row, table
+from calm.paper.results import Results
 from calm.profile import Profile
 from calm.recordings import Recordings
 from calm.training.forecasting import CalMForecaster
 from calm.training.reconstruction import reconstruction_correlations
-from calm.training.stages import Trained, train
+from calm.training.stages import train
 from calm.training.tasks import QuantizerTask, TransformerTask
 
 BASELINE, NO_SAMPLING, NO_REPLACEMENT = "baseline", "without scheduled sampling", "without neighbourhood replacement"
@@ -52,102 +50,77 @@ TABLES = {
 
 def ablate(profile: Profile, variant: str) -> Profile:
     """The numbers of a variant: those of the profile but for what it leaves out, and the epochs of the ablations."""
-    parts = {part: getattr(profile, part).model_copy(update=off) for part, off in VARIANTS[variant].items()}
-    epochs = {"quantizer_fit": profile.ablation.quantizer_epochs, "dat_fit": profile.ablation.dat_epochs}
-    fits = {name: getattr(profile, name).model_copy(update={"epochs": number}) for name, number in epochs.items()}
-    return profile.model_copy(update=parts | fits)
+    changes = {name: getattr(profile, name).changed(**off) for name, off in VARIANTS[variant].items()}
+    changes["quantizer_fit"] = profile.quantizer_fit.changed(epochs=profile.ablation.quantizer_epochs)
+    changes["dat_fit"] = profile.dat_fit.changed(epochs=profile.ablation.dat_epochs)
+    return profile.changed(**changes)
 
 
 def choose_sessions(sessions: Sequence[Session], count: int, seed: int) -> list[Session]:
-    """`count` random sessions in the order given, or all of them if there are no more."""
+    """`count` random sessions in their order, or all of them if there are no more."""
     chosen = np.random.default_rng(seed).choice(len(sessions), min(count, len(sessions)), replace=False)
     return [sessions[index] for index in np.sort(chosen)]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Training:
-    """Both stages of a variant, trained with one seed."""
-
-    variant: str
-    seed: int
-    quantizer: Trained[NeuralQuantizer]
-    transformer: Trained[DualAxisTransformer]
-
-    def describe(self) -> dict[str, str | int | float]:
-        """Under which keys the stages are kept, which tells what is shared, and how long each was trained, in s."""
-        return {
-            **{"variant": self.variant, "seed": self.seed},
-            **{"quantizer": self.quantizer.key, "quantizer (s)": self.quantizer.seconds},
-            **{"transformer": self.transformer.key, "transformer (s)": self.transformer.seconds},
-        }
-
-
-def train_variants(sessions: Sequence[Session], profile: Profile, *, runs: Path) -> Iterator[Training]:
-    """Every variant with every seed of the profile, one after the other.
+def run_ablations(results: Results, recordings: Recordings, *, seed: int, runs: Path) -> pd.DataFrame:
+    """Train every variant with every seed of the profile on random held-in sessions; add the rows of Tables 7 and 8.
 
     A stage that was trained before is found in `runs` under its key: those that do not differ between variants are
     trained once, and after a kill only what is missing is trained.
-    """
-    pairs = list(itertools.product(profile.ablation.seeds, VARIANTS))
-    for seed, variant in tqdm(pairs, desc="Ablations", unit="variant"):
-        changed = ablate(profile, variant)
-        task = QuantizerTask(sessions, changed.quantizer)
-        quantizer = train(task, changed.quantizer_fit, seed=seed, runs=runs)
-        task = TransformerTask(quantizer, sessions, changed.dat, changed.forecast)
-        transformer = train(task, changed.dat_fit, seed=seed, runs=runs)
-        yield Training(variant, seed, quantizer, transformer)
-
-
-def score(training: Training, session: Session, config: ForecastConfig) -> dict[str, Float[np.ndarray, " trial"]]:
-    """Correlations on test trials of a session, by metric: forecasts with each rollout, and the reconstruction."""
-    models = training.transformer.model, training.quantizer.model
-    trials = compared_trials(session, "test", config)
-    _, futures = cut_trials(session, trials, config.context, config.horizon)
-    forecasters = {("CalM", way): CalMForecaster(*models, session.name, config, choice=way) for way in ROLLOUTS}
-    forecasts, _ = forecast_trials(forecasters, session, trials, config)
-    found = {
-        ROLLOUTS[way]: np.array([trial_correlation(*pair) for pair in zip(futures, predicted, strict=True)])
-        for (_, way), predicted in forecasts.items()
-    }
-    found[RECONSTRUCTION] = reconstruction_correlations(models[1], session, session.trials_of("test"))
-    return found
-
-
-def rows_of(training: Training, session: Session, dataset: str, config: ForecastConfig) -> list[Row]:
-    """The scores of a training on one session, as rows of every table that the variant is in."""
-    scores = score(training, session, config)
-    shared = {"dataset": dataset, "split": "test", "session": session.name, "method": "CalM"}
-    shared |= {"variant": training.variant, "seed": training.seed}
-    return [
-        Row(item=item, metric=metric, value=float(scores[metric].mean()), n=len(scores[metric]), **shared)
-        for item, (variants, metrics) in TABLES.items()
-        if training.variant in variants
-        for metric in metrics
-    ]
-
-
-def run_ablations(recordings: Recordings, *, seed: int, runs: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Train and score every variant on random held-in sessions, which share one quantizer and one transformer.
 
     Args:
+        results: to add to, a (variant, session, seed, metric) each, `seed` that of the training.
         recordings: whose profile says how many sessions, and the seeds of the trainings.
         seed: of the choice of sessions.
         runs: where the stages are kept.
 
     Returns:
-        The rows of Tables 7 and 8, a (variant, session, seed, metric) each, `seed` that of the training; and the stages
-        behind them, a (variant, seed) each, see `Training.describe`.
+        The stages, a (variant, seed) each: under which key each is kept, and how long it was trained, in s.
 
     Raises:
         CalmError: no test trial of a session is long enough to be forecast.
     """
-    profile, rows, stages = recordings.profile, [], []
+    profile, stages = recordings.profile, []
     sessions = choose_sessions(recordings.held_in, profile.ablation.sessions, seed)
-    for training in train_variants(sessions, profile, runs=runs):
-        stages.append(training.describe())
+    pairs = list(itertools.product(profile.ablation.seeds, VARIANTS))
+    for trained_with, variant in tqdm(pairs, desc="Ablations", unit="variant"):
+        changed = ablate(profile, variant)
+        tokens = QuantizerTask(sessions, changed.quantizer)
+        quantizer = train(tokens, changed.quantizer_fit, seed=trained_with, runs=runs)
+        forecasts = TransformerTask(quantizer, sessions, changed.dat, changed.forecast)
+        transformer = train(forecasts, changed.dat_fit, seed=trained_with, runs=runs)
+        stages.append({"variant": variant, "seed": trained_with})
+        stages[-1] |= {"quantizer": quantizer.key, "quantizer (s)": quantizer.seconds}
+        stages[-1] |= {"transformer": transformer.key, "transformer (s)": transformer.seconds}
         for session in sessions:
-            rows += rows_of(training, session, recordings.name, profile.forecast)
-    return table(rows), pd.DataFrame(stages)
+            scores = score_variant(transformer.model, quantizer.model, session, profile.forecast)
+            add_variant(results, scores, variant, session=session.name, seed=trained_with)
+    return pd.DataFrame(stages)
+
+
+def score_variant(
+    model: DualAxisTransformer, quantizer: NeuralQuantizer, session: Session, config: ForecastConfig
+) -> dict[str, Float[np.ndarray, " _trial"]]:
+    """Correlations on test trials of a session, by metric: forecasts with each rollout, and the reconstruction."""
+    trials, scores = compared_trials(session, "test", config), {}
+    contexts, futures = cut_trials(session, trials, config.context, config.horizon)
+    for choice, metric in ROLLOUTS.items():
+        forecaster = CalMForecaster(model, quantizer, session.name, config, choice=choice)
+        forecasts = forecaster.forecast(contexts, [future.shape[1] for future in futures])
+        scores[metric] = np.array(list(map(trial_correlation, futures, forecasts)))
+    scores[RECONSTRUCTION] = reconstruction_correlations(quantizer, session, session.trials_of("test"))
+    return scores
+
+
+def add_variant(
+    results: Results, scores: Mapping[str, Float[np.ndarray, " _trial"]], variant: str, *, session: str, seed: int
+) -> None:
+    """Add the means over trials to every table that the variant is in."""
+    for item, (variants, metrics) in TABLES.items():
+        for metric in metrics:
+            if variant in variants:
+                where = {"split": "test", "session": session, "method": "CalM", "variant": variant, "seed": seed}
+                results.add(metric, scores[metric].mean(), item=item, n=len(scores[metric]), **where)
 
 
 def summarise_variants(results: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What a session looks like: its traces before preparation, its task, and averages over trials."""
+"""What the recordings are (Tables 1, 2), and what a session looks like: traces, task, averages over trials."""
 
 import numpy as np
 import pandas as pd
@@ -7,15 +7,85 @@ from sklearn.feature_selection import f_classif
 
 from calm.data.session import Session
 from calm.metrics import pearson
-from calm.paper.results import Row
+from calm.paper.report import read_published
+from calm.paper.results import Results
 from calm.recordings import Recordings
 
+COUNTS = ("sessions", "neurons", "mean trial frames")  # metrics of Tables 1 and 2
 TASK = ("is_cueB", "is_choL", "is_ruleA", "is_correct", "is_switch")  # columns of trial tables of the Y-maze
+SPAN = 5.0  # s before and behind the entry into the arm
+
+
+def describe_sessions(recordings: Recordings) -> pd.DataFrame:
+    """One row a session: name, `subject` and `group` (held-in or held-out), `neurons`, `trials`, and their `frames`.
+
+    Where the file tells the area that was recorded, `area`, too.
+    """
+    rows = []
+    for group, sessions in recordings.groups.items():
+        for each in sessions:
+            row = {"session": each.name, "subject": each.subject, "group": group, "neurons": len(each.neurons)}
+            row |= {"trials": len(each.traces), "frames": int(each.frames.sum())}
+            if "session_area" in each.neurons:
+                row["area"] = each.neurons["session_area"].iloc[0]
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def add_counts(results: Results, recordings: Recordings, *, item: str, by: str) -> None:
+    """Add sessions, neurons and mean frames of a trial for each `subject` (Table 1) or `area` (Table 2).
+
+    They are sums and means over all sessions of a kind, held-in and held-out ones, and over all their trials; `n` is
+    how many sessions, for the frames how many trials.
+    """
+    kinds = dict(list(describe_sessions(recordings).groupby(by)))
+    for kind in sorted(kinds, key=lambda name: (int(name) if name.isdigit() else 0, name)):
+        sessions, trials = kinds[kind], kinds[kind]["trials"].sum()
+        values = (len(sessions), sessions["neurons"].sum(), sessions["frames"].sum() / trials)
+        for metric, value, n in zip(COUNTS, values, (len(sessions), len(sessions), trials), strict=True):
+            results.add(metric, value, item=item, n=n, method="recordings", variant=f"{by} {kind}")
+
+
+def count_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Counts with a row for each subject or area, rounded to whole numbers."""
+    table = rows.pivot_table(index="variant", columns="metric", values="value", sort=False)
+    return table[list(COUNTS)].round().astype("Int64")
+
+
+def beside_paper(rows: pd.DataFrame) -> pd.DataFrame:
+    """Counts of an item as `count_table`, each beside the paper's.
+
+    Only recordings in the layout of DANDI:000579 have the paper's subjects and areas.
+    """
+    both = {"ours": count_table(rows), "paper": count_table(read_published().query("item in @rows['item'].unique()"))}
+    joined = pd.concat(both, axis=1).swaplevel(axis=1)
+    return joined[[(metric, name) for metric in COUNTS for name in both]]
+
+
+def add_sessions(results: Results, recordings: Recordings, *, item: str) -> None:
+    """Add neurons, trials and mean frames of a trial of every session."""
+    for row in describe_sessions(recordings).itertuples():
+        where = {"item": item, "n": row.trials, "group": row.group, "session": row.session, "method": "recordings"}
+        results.add("neurons", row.neurons, **where)
+        results.add("trials", row.trials, **where)
+        results.add("mean trial frames", row.frames / row.trials, **where)
 
 
 def has_task(session: Session) -> bool:
     """Whether the trial table tells cue, choice, rule and where the maze is, as in the layout of DANDI:000579."""
     return {*TASK, "stem_frame", "arm_frame", "maze_frames"} <= set(session.trials)
+
+
+def add_task(results: Results, recordings: Recordings, *, item: str) -> None:
+    """Add the share of correct trials, of black cues and of left choices of every session, and switches of the rule."""
+    for group, sessions in recordings.groups.items():
+        for each in filter(has_task, sessions):
+            task = each.trials[list(TASK)].astype(float)
+            where = {"item": item, "n": len(task), "group": group, "session": each.name, "method": "recordings"}
+            results.add("share correct", task["is_correct"].mean(), **where)
+            results.add("share black cues", task["is_cueB"].mean(), **where)
+            results.add("share left", task["is_choL"].mean(), **where)
+            results.add("switches of the rule", task["is_switch"].sum(), **where)
 
 
 def some_consecutive(session: Session, count: int) -> Int[np.ndarray, " trial"]:
@@ -43,38 +113,6 @@ def neighbour_correlation(traces: list[Float[np.ndarray, "neuron _frame"]]) -> f
     return float(np.mean([pearson(trace[:, 1:], trace[:, :-1]).mean() for trace in traces]))
 
 
-def session_rows(recordings: Recordings, *, item: str, seed: int) -> list[Row]:
-    """Neurons, trials and mean frames of a trial of every session."""
-    rows = []
-    for group, sessions in recordings.groups.items():
-        for each in sessions:
-            trials, shared = len(each.traces), label(recordings, each, item, group, seed)
-            found = {"neurons": len(each.neurons), "trials": trials, "mean trial frames": each.frames.mean()}
-            rows += [Row(metric=metric, value=float(value), n=trials, **shared) for metric, value in found.items()]
-    return rows
-
-
-def task_rows(recordings: Recordings, *, item: str, seed: int) -> list[Row]:
-    """Share of correct trials, of black cues and of left choices of every session, and how often the rule switched."""
-    rows = []
-    for group, sessions in recordings.groups.items():
-        for each in filter(has_task, sessions):
-            trials, shared = each.trials, label(recordings, each, item, group, seed)
-            shares = {"share correct": "is_correct", "share black cues": "is_cueB", "share left": "is_choL"}
-            found = {metric: trials[column].astype(float).mean() for metric, column in shares.items()}
-            found["switches of the rule"] = trials["is_switch"].astype(float).sum()
-            rows += [Row(metric=metric, value=float(value), n=len(trials), **shared) for metric, value in found.items()]
-    return rows
-
-
-def label(recordings: Recordings, session: Session, item: str, variant: str, seed: int) -> dict[str, str | int]:
-    """What the rows about one session's recordings have in common."""
-    return {
-        **{"item": item, "dataset": recordings.name, "split": "", "session": session.name},
-        **{"method": "recordings", "variant": variant, "seed": seed},
-    }
-
-
 def selective_neurons(session: Session, count: int) -> Int[np.ndarray, " neuron"]:
     """The neurons whose mean activity in the maze tells the four kinds of trial (cue and choice) apart best.
 
@@ -86,25 +124,30 @@ def selective_neurons(session: Session, count: int) -> Int[np.ndarray, " neuron"
     return np.argsort(-f_classif(means, kinds)[0])[:count]
 
 
-def average_rows(
-    recordings: Recordings, session: Session, neurons: Int[np.ndarray, " some"], *, item: str, seed: int
-) -> pd.DataFrame:
-    """Mean z-score of some neurons by cue and choice from 5 s before the mouse enters the arm to 5 s behind.
+def around_entry(session: Session, neurons: Int[np.ndarray, " neuron"]) -> pd.DataFrame:
+    """Traces of some neurons around the moment the mouse enters the arm: `neuron`, `cue`, `choice`, `seconds`, `value`.
 
-    Returns:
-        A results table as of `LagRow`, with the columns `neuron`, `cue`, `choice` and `sem` (over the `n` trials).
-        Trials without a maze in the file, and frames that a trial does not have, take no part.
+    Trials without a maze in the file, and frames that a trial does not have, take no part.
     """
-    span = round(5 * session.rate)
-    parts = []
+    span, pieces = round(SPAN * session.rate), []
     for trial, row in enumerate(session.trials.itertuples()):
         frames = np.arange(max(0, row.arm_frame - span), min(session.frames[trial], row.arm_frame + span + 1))
-        part = pd.DataFrame(session.traces[trial][np.ix_(neurons, frames)].T, columns=pd.Index(neurons, name="neuron"))
-        part["seconds"] = ((frames - row.arm_frame) / session.rate).round(4)
-        part["cue"], part["choice"] = "black" if row.is_cueB else "white", "left" if row.is_choL else "right"
-        parts += [part] * (row.maze_frames > 0)
-    keys = ["neuron", "cue", "choice", "seconds"]
-    found = pd.concat(parts).melt(keys[1:], var_name="neuron").groupby(keys)["value"].agg(["mean", "sem", "count"])
-    found = found.reset_index().rename(columns={"mean": "value", "count": "n"})
-    kinds = "neuron " + found["neuron"].astype(str) + ", " + found["cue"] + ", " + found["choice"]
-    return found.assign(**{**label(recordings, session, item, "", seed), "variant": kinds, "metric": "z-score"})
+        if row.maze_frames > 0:
+            piece = pd.DataFrame(session.traces[trial][np.ix_(neurons, frames)].T, columns=neurons)
+            piece["seconds"] = ((frames - row.arm_frame) / session.rate).round(4)
+            piece["cue"], piece["choice"] = "black" if row.is_cueB else "white", "left" if row.is_choL else "right"
+            pieces.append(piece)
+    return pd.concat(pieces).melt(["cue", "choice", "seconds"], var_name="neuron")
+
+
+def add_averages(results: Results, session: Session, neurons: Int[np.ndarray, " neuron"], *, item: str) -> None:
+    """Add the mean z-score of some neurons by cue and choice from 5 s before the mouse enters the arm to 5 s behind.
+
+    With the columns `neuron`, `cue`, `choice`, `seconds` and `sem` (over the `n` trials).
+    """
+    kinds = ["neuron", "cue", "choice", "seconds"]
+    averages = around_entry(session, neurons).groupby(kinds)["value"].agg(["mean", "sem", "count"]).reset_index()
+    for row in averages.itertuples():
+        where = {"neuron": row.neuron, "cue": row.cue, "choice": row.choice, "seconds": row.seconds, "sem": row.sem}
+        where["variant"] = f"neuron {row.neuron}, {row.cue}, {row.choice}"
+        results.add("z-score", row.mean, item=item, n=row.count, session=session.name, method="recordings", **where)

@@ -1,4 +1,4 @@
-"""What scheduled sampling does to the gap between training and test trials: tokens predicted from true or own ones."""
+"""What scheduled sampling does to the gap between training and test trials, from true tokens and from its own ones."""
 
 import dataclasses
 import itertools
@@ -16,9 +16,7 @@ from calm.metrics import correlation_over_time, trial_correlation
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.rollout import Choice, roll_out
 from calm.models.transformer import DualAxisTransformer, TokenBatch
-from calm.paper.experiments.ablations import SAMPLING_OFF
-from calm.paper.results import LagRow, Row
-from calm.profile import Profile
+from calm.paper.results import Results
 from calm.recordings import Recordings
 from calm.training.forecasting import CalMForecaster
 
@@ -26,14 +24,7 @@ LOSSES = ("cross-entropy from true tokens", "cross-entropy from its own")  # met
 CHOICES: tuple[Choice, ...] = ("greedy", "expected")  # of what is fed back when traces are forecast
 
 
-def without_sampling(profile: Profile, learning_rate: float) -> Profile:
-    """The profile with this learning rate in stage 2 and without scheduled sampling, whichever form the loss has."""
-    dat = profile.dat.model_copy(update=SAMPLING_OFF)
-    fit = profile.dat_fit.model_copy(update={"learning_rate": learning_rate})
-    return profile.model_copy(update={"dat": dat, "dat_fit": fit})
-
-
-def gap_trials(session: Session, split: str, config: ForecastConfig) -> Int[np.ndarray, " part"]:
+def gap_trials(session: Session, split: str, config: ForecastConfig) -> Int[np.ndarray, " trial"]:
     """Trials of a split that reach the end of the horizon, no more than there are such test trials.
 
     Many training trials are thinned out evenly, so that scores over trials can be compared.
@@ -69,9 +60,9 @@ def session_losses(
     model: DualAxisTransformer,
     quantizer: NeuralQuantizer,
     session: Session,
-    trials: Int[np.ndarray, " part"],
+    trials: Int[np.ndarray, " trial"],
     config: ForecastConfig,
-) -> tuple[Float[np.ndarray, "part step"], Float[np.ndarray, "part step"]]:
+) -> tuple[Float[np.ndarray, "trial step"], Float[np.ndarray, "trial step"]]:
     """`token_losses` of the tokens of the horizon, in some trials of a session that reach its end."""
     window, device = quantizer.config.window, quantizer.codebook.vectors.device
     _, futures = cut_trials(session, trials, config.context, config.horizon)
@@ -87,49 +78,44 @@ def session_losses(
     return true, own
 
 
-def gap_rows(
+def score_gap(
+    results: Results,
     models: Mapping[str, DualAxisTransformer],
     quantizer: NeuralQuantizer,
     recordings: Recordings,
     *,
     item: str,
-    seed: int,
-) -> tuple[list[Row], list[LagRow]]:
-    """Losses and forecast correlations of models on training, validation and test trials of the held-in sessions.
+) -> None:
+    """Add losses and forecast correlations of models on training, validation and test trials of the held-in sessions.
+
+    They are means over trials and over the horizon; and, in `<item>_horizon`, means over trials at each time since the
+    end of the context.
 
     Args:
+        results: to add to.
         models: by the variant that their rows get.
         quantizer: whose tokens they were trained on.
         recordings: the sessions that they know.
-        item: of the rows; that of the rows with a time has `_horizon` behind it.
-        seed: of the run.
-
-    Returns:
-        Means over trials and over the horizon; and means over trials at each time since the end of the context.
+        item: of the rows.
     """
-    rows, lag_rows = [], []
     for session, split in itertools.product(recordings.held_in, SPLITS):
         trials = gap_trials(session, split, recordings.profile.forecast)
-        shared = {"dataset": recordings.name, "split": split, "session": session.name, "method": "CalM", "seed": seed}
-        shared["n"] = len(trials)
+        where = {"n": len(trials), "split": split, "session": session.name, "method": "CalM"}
         for variant, model in models.items():
             scores = split_scores(model, quantizer, session, trials, recordings.profile.forecast)
-            for metric, (value, course, spacing) in scores.items():
-                names = {"variant": variant, "metric": metric, **shared}
-                rows.append(Row(item=item, value=value, **names))
-                # The clocks of sessions differ by less than can be seen, but would never meet at one time.
-                lag_rows += [
-                    LagRow(item=f"{item}_horizon", value=float(at_lag), seconds=round((lag + 1) * spacing, 3), **names)
-                    for lag, at_lag in enumerate(course)
-                ]
-    return rows, lag_rows
+            for metric, (mean, course, spacing) in scores.items():
+                results.add(metric, mean, item=item, variant=variant, **where)
+                for lag, value in enumerate(course, start=1):
+                    # The clocks of sessions differ by less than can be seen, but would never meet at one time.
+                    seconds = round(lag * spacing, 3)
+                    results.add(metric, value, item=f"{item}_horizon", variant=variant, seconds=seconds, **where)
 
 
 def split_scores(
     model: DualAxisTransformer,
     quantizer: NeuralQuantizer,
     session: Session,
-    trials: Int[np.ndarray, " part"],
+    trials: Int[np.ndarray, " trial"],
     config: ForecastConfig,
 ) -> dict[str, tuple[float, Float[np.ndarray, " lag"], float]]:
     """For each metric: its mean, its course over the horizon, and the seconds from one point of that to the next.
@@ -143,6 +129,6 @@ def split_scores(
     for choice in CHOICES:
         forecaster = CalMForecaster(model, quantizer, session.name, config, choice=choice)
         forecasts = forecaster.forecast(contexts, [future.shape[1] for future in futures])
-        mean = np.mean([trial_correlation(*pair) for pair in zip(futures, forecasts, strict=True)])
+        mean = np.mean(list(map(trial_correlation, futures, forecasts)))
         scores[f"corr, {choice}"] = float(mean), correlation_over_time(futures, forecasts), 1 / session.rate
     return scores

@@ -23,6 +23,7 @@ COLOURS = {
     "ceiling": GREY,
 }
 CEILING_DASHES = ("--", ":", "-.")
+DASHES = {"linear head": "--"}  # by variant; solid without
 
 
 def use_style() -> None:
@@ -43,9 +44,14 @@ def use_style() -> None:
     )
 
 
-def colour(label: str) -> str:
+def colour(name: str) -> str:
     """Colour of `method` or of `method, variant`; the same in every figure."""
-    return COLOURS.get(label.split(",")[0], GREY)
+    return COLOURS.get(name.split(",")[0], GREY)
+
+
+def dashes(name: str) -> str:
+    """Line style of `method, variant`, where two of one method are drawn as lines."""
+    return DASHES.get(name.partition(", ")[2], "-")
 
 
 def legend_above(axes: Axes, columns: int) -> None:
@@ -63,54 +69,48 @@ def join_legends(axes: Sequence[Axes]) -> None:
         panel.get_legend().remove()
 
 
-def bars(axes: Axes, table: pd.DataFrame, order: Sequence[str], label: str, category: str = "method") -> None:
-    """Mean and standard error over sessions, a dot for each session, and ceilings as horizontal lines (Fig. 1B, 3B).
+def bars(axes: Axes, table: pd.DataFrame, order: Sequence[str], label: str) -> None:
+    """Mean and standard error over sessions, a dot for each session, and ceilings as horizontal lines (Fig. 3B).
 
     Args:
         axes: to draw on.
         table: results of one metric; every variant of a method gets a bar of its own.
-        order: values of `category`, from left to right.
+        order: methods, from left to right.
         label: of the value, with its unit if it has one.
-        category: column that tells the bars apart, `method` or `split`.
 
     Raises:
         CalmError: the table lacks one of `order`.
     """
-    if missing := [name for name in order if name not in set(table[category])]:
+    if missing := [name for name in order if name not in set(table["method"])]:
         raise CalmError(f"There are no results for {', '.join(missing)}: compute them, or leave them out of `order`.")
-    keys = list(dict.fromkeys((category, "method", "variant")))
-    groups = summarise(table, keys).set_index(category).loc[list(order)].reset_index()
-    for position, group in enumerate(groups.itertuples()):
-        draw_bar(axes, position, group.mean, group.sem, colour(group.method))
-        draw_sessions(axes, position, sessions_of(table, {key: getattr(group, key) for key in keys}))
-    crowded = len(groups) > 4
-    joined = groups[category] + (", " if crowded else "\n") + groups["variant"]
-    names = groups[category].where(groups["variant"] == "", joined)
+    summary = summarise(table, ["method", "variant"]).set_index("method").loc[list(order)].reset_index()
+    for position, bar in enumerate(summary.itertuples()):
+        rows = table[(table["method"] == bar.method) & (table["variant"] == bar.variant)]
+        draw_bar(axes, position, rows, colour(bar.method))
+    crowded = len(summary) > 4
+    joined = summary["method"] + (", " if crowded else "\n") + summary["variant"]
+    names = summary["method"].where(summary["variant"] == "", joined)
     axes.set_xticks(range(len(names)), names, rotation=45 * crowded, ha="right" if crowded else "center")
     if crowded:
         for tick in axes.get_xticklabels():
             tick.set_rotation_mode("anchor")
     axes.set_ylabel(label)
-    axes.set_xlabel(sessions_text(groups["n"]))
+    axes.set_xlabel(sessions_text(summary["n"]))
     draw_ceilings(axes, table[table["method"] == "ceiling"])
 
 
-def sessions_of(table: pd.DataFrame, group: Mapping[str, str]) -> Float[np.ndarray, " session"]:
-    """One value per session of a group, seeds averaged."""
-    rows = table[np.logical_and.reduce([table[key] == value for key, value in group.items()])]
-    return rows.groupby("session", sort=False)["value"].mean().to_numpy(dtype=float)
+def draw_bar(axes: Axes, position: int, rows: pd.DataFrame, colour: str) -> Float[np.ndarray, " session"]:
+    """One bar with its standard error, which a single session does not have, and a dot for each session.
 
-
-def draw_bar(axes: Axes, position: int, mean: float, sem: float, colour: str) -> None:
-    """One bar with its standard error, which a single session does not have."""
-    error = None if np.isnan(sem) else sem
-    axes.bar(position, mean, width=0.7, color=colour, alpha=0.75, yerr=error, error_kw={"lw": 0.8, "capsize": 2})
-
-
-def draw_sessions(axes: Axes, position: int, values: Float[np.ndarray, " session"]) -> None:
-    """A dot for each session, spread over the bar's width."""
+    Returns the values of the sessions, seeds averaged.
+    """
+    values = rows.groupby("session", sort=False)["value"].mean().to_numpy(dtype=float)
+    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
+    whiskers = {"lw": 0.8, "capsize": 2}
+    axes.bar(position, values.mean(), width=0.7, color=colour, alpha=0.75, yerr=error, error_kw=whiskers)
     spread = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else np.zeros(1)
     axes.plot(position + spread, values, "o", ms=2.2, mfc="white", mec="0.2", mew=0.5, zorder=3)
+    return values
 
 
 def sessions_text(counts: pd.Series) -> str:
@@ -133,61 +133,40 @@ def draw_ceilings(axes: Axes, ceilings: pd.DataFrame) -> None:
 def example_traces(
     axes: Sequence[Axes],
     time: Float[np.ndarray, " frame"],
-    true: Float[np.ndarray, "neuron frame"],
-    forecasts: Mapping[str, Float[np.ndarray, "neuron horizon"]],
-    context_end: float,
-    spread: tuple[Float[np.ndarray, "neuron horizon"], Float[np.ndarray, "neuron horizon"]] | None = None,
+    true: Float[np.ndarray, "series frame"],
+    predicted: Mapping[str, Float[np.ndarray, "series _frame"]],
+    names: Sequence[str],
+    *,
+    context: int = 0,
+    spread: tuple[Float[np.ndarray, "series horizon"], Float[np.ndarray, "series horizon"]] | None = None,
 ) -> None:
-    """One trial, one neuron per Axes, its context shaded: the true trace and what each method forecasts (Fig. 3E).
+    """Series of one trial, one per Axes: the true one, and what each method makes of it (Fig. 1C, 3E, 3F).
 
     Args:
-        axes: one for each neuron, top to bottom.
+        axes: one for each series, top to bottom.
         time: of every frame of the trial, in s.
-        true: traces of the trial, in z-scores.
-        forecasts: by method, of the last frames of the trial.
-        context_end: where the known part ends, in s.
+        true: in z-scores.
+        predicted: by method, as `CalM, greedy`; of the frames behind the context.
+        names: of the series.
+        context: frames that the methods were given, which are shaded.
         spread: bounds of the central 80 % of CalM's sampled rollouts, drawn as a band.
     """
-    for neuron, panel in enumerate(axes):
-        panel.axvspan(time[0], context_end, color="0.92", lw=0, label="context")
-        panel.plot(time, true[neuron], color="black", lw=0.8, label="true")
+    for place, panel in enumerate(axes):
+        if context:
+            panel.axvspan(time[0], time[context - 1], color="0.92", lw=0, label="context")
+        panel.plot(time, true[place], color="black", lw=0.8, label="true")
         if spread is not None:
-            low, high = (bound[neuron] for bound in spread)
-            panel.fill_between(
-                time[-len(low) :], low, high, color=COLOURS["CalM"], alpha=0.2, lw=0, label="80 % of samples"
-            )
-        for label, forecast in forecasts.items():
-            panel.plot(time[-forecast.shape[1] :], forecast[neuron], color=colour(label), label=label)
-    finish_stack(axes, "neuron {}\n(z-score)")
-
-
-def reconstructions(
-    axes: Sequence[Axes],
-    time: Float[np.ndarray, " frame"],
-    true: Float[np.ndarray, "neuron frame"],
-    reconstructed: Float[np.ndarray, "neuron frame"],
-    correlations: Float[np.ndarray, " neuron"],
-) -> None:
-    """True traces and their reconstruction from tokens, one neuron per Axes, with its correlation (Fig. 1C).
-
-    `time` is in s, the traces in z-scores.
-    """
-    for neuron, panel in enumerate(axes):
-        panel.plot(time, true[neuron], color="black", lw=0.8, label="true")
-        panel.plot(time, reconstructed[neuron], color=COLOURS["CalM"], label="reconstructed")
-        panel.set_title(f"r = {correlations[neuron]:.2f}", loc="right", fontsize=6, pad=1)
-    finish_stack(axes, "neuron {}\n(z-score)")
-
-
-def finish_stack(axes: Sequence[Axes], label: str) -> None:
-    """Label Axes that stand on top of each other: one time axis below, one legend above the figure."""
-    for neuron, panel in enumerate(axes):
-        panel.set_ylabel(label.format(neuron + 1))
+            band = {"color": COLOURS["CalM"], "alpha": 0.2, "lw": 0, "label": "80 % of samples"}
+            panel.fill_between(time[context:], spread[0][place], spread[1][place], **band)
+        for name, series in predicted.items():
+            frames = time[context : context + series.shape[1]]
+            panel.plot(frames, series[place], color=colour(name), linestyle=dashes(name), label=name)
+        panel.set_ylabel(f"{names[place]}\n(z-score)")
         panel.margins(x=0)
         panel.tick_params(labelbottom=panel is axes[-1])
     axes[-1].set_xlabel("time in trial (s)")
-    handles, names = axes[0].get_legend_handles_labels()
-    axes[0].figure.legend(handles, names, loc="outside upper center", ncols=len(names), handlelength=1.5)
+    handles, labels = axes[0].get_legend_handles_labels()
+    axes[0].figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), handlelength=1.5)
 
 
 def loss_curves(axes: Axes, history: pd.DataFrame, val_label: str) -> None:
@@ -213,20 +192,25 @@ def codebook_usage(axes: Axes, counts: Int[np.ndarray, " code"]) -> None:
     axes.legend(loc="upper right")
 
 
-def correlation_over_time(axes: Axes, table: pd.DataFrame) -> None:
+def fading(axes: Axes, table: pd.DataFrame) -> None:
     """Mean correlation over sessions at each time since the end of the context, a line for each method and variant.
 
     Args:
         axes: to draw on.
-        table: rows of one split, as `LagRow` (column `seconds`).
+        table: rows of one split, with the column `seconds`.
     """
-    dashes = iter(CEILING_DASHES)
+    ceilings = iter(CEILING_DASHES)
     for (method, variant), rows in table.groupby(["method", "variant"], sort=False):
-        mean = rows.groupby("seconds")["value"].mean()
-        label, line = ", ".join(filter(None, (method, variant))), next(dashes) if method == "ceiling" else "-"
-        axes.plot(mean.index, mean, color=colour(method), linestyle=line, label=label)
+        style = {"color": colour(method), "linestyle": next(ceilings) if method == "ceiling" else "-"}
+        draw_mean_over_time(axes, rows, ", ".join(filter(None, (method, variant))), **style)
     axes.axhline(0, color="0.8", lw=0.6, zorder=0)
     axes.set_xlabel("time since end of context (s)")
     axes.set_ylabel("correlation over trials,\nmean over neurons")
-    axes.margins(x=0)
     legend_above(axes, columns=3)
+
+
+def draw_mean_over_time(axes: Axes, rows: pd.DataFrame, name: str, *, color: str, linestyle: str) -> None:
+    """A line through the means over sessions at each time (column `seconds`)."""
+    mean = rows.groupby("seconds")["value"].mean()
+    axes.plot(mean.index, mean, color=color, linestyle=linestyle, label=name)
+    axes.margins(x=0)

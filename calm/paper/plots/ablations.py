@@ -70,13 +70,13 @@ def variant_effects(
         label: of the values that are compared.
     """
     baseline, *variants = dict.fromkeys(rows["variant"])
-    found = effects[effects["variant"].isin(variants)].assign(row=lambda each: each["variant"].map(variants.index) + 1)
+    tested = effects[effects["variant"].isin(variants)].assign(row=lambda each: each["variant"].map(variants.index) + 1)
     for number, (metric, place) in enumerate(zip(metrics, places(len(metrics)), strict=True)):
         shown, colour = rows[rows["metric"] == metric], f"C{number}"
         paired = shown.pivot_table(index=["session", "seed"], columns="variant", values="value")
         for row, variant in enumerate(variants, start=1):
             dots(axes, (paired[baseline] - paired[variant]).to_list(), row + place, colour)
-        tests = found[found["metric"] == metric]
+        tests = tested[tested["metric"] == metric]
         spread = np.stack([tests["ours"] - tests["low"], tests["high"] - tests["ours"]])
         style = {"fmt": "D", "ms": 3.2, "color": colour, "capsize": 2, "lw": 1, "zorder": 2}
         axes.errorbar(tests["ours"], tests["row"] + place, xerr=spread, **style)

@@ -1,28 +1,27 @@
 """Panels of the notebooks on data, tokenizer and pretraining: recordings, their task and truth, groups of sessions."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from calm.paper.plots import COLOURS, GREY, draw_bar, draw_sessions, legend_above, sessions_of
-from calm.paper.results import summarise
+from calm.paper.plots import COLOURS, GREY, draw_bar, draw_mean_over_time, legend_above
 
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN, _PINK, _, _YELLOW, _CYAN = sns.color_palette("colorblind").as_hex()
 CHOICES = {"left": _BLUE, "right": _ORANGE}
 CUES = {"black": "-", "white": "--"}
-SOURCES = {"cue": "black", "choice": _BLUE, "position": _GREEN, "speed": _ORANGE, "latent": _PURPLE}
+TRACES = {"cue": "black", "choice": _BLUE, "position": _GREEN, "speed": _ORANGE, "latent": _PURPLE}  # of the drive
+TRACES |= {"as recorded": "0.65", "smoothed": "black", "without noise": _ORANGE}
 GROUPS = {"held-in": COLOURS["CalM"], "held-out": _CYAN}
 TRAINED = {"with scheduled sampling": COLOURS["CalM"], "without": _RED}  # variants of a transformer
 SPLIT_LINES = {"train": ":", "test": "-"}
 SPACING = 5.0  # sd between channels that are drawn above each other
-SMALL = {"ha": "center", "va": "bottom", "fontsize": 6}  # of numbers above bars
 WINDOW = 15  # trials of a running mean
 BETWEEN = "0.75"  # grey of borders between trials
 
@@ -32,24 +31,19 @@ def six_bars(axes: Axes, table: pd.DataFrame, splits: Sequence[str], label: str)
 
     Args:
         axes: to draw on.
-        table: results of one metric; held-in or held-out is the variant.
+        table: results of one metric.
         splits: from left to right.
         label: of the value, with its unit if it has one.
     """
-    groups = [group for group in GROUPS if (table["variant"] == group).any()]
+    groups = [group for group in GROUPS if (table["group"] == group).any()]
     starts = [place * (len(groups) + 1) for place in range(len(splits))]
     for place, group in enumerate(groups):
-        rows = table[table["variant"] == group]
-        means = summarise(rows, ["split"]).set_index("split")
+        rows = table[table["group"] == group]
         for start, split in zip(starts, splits, strict=True):
-            draw_bar(axes, start + place, means.loc[split, "mean"], means.loc[split, "sem"], GROUPS[group])
-            values = sessions_of(rows, {"split": split})
-            draw_sessions(axes, start + place, values)
-            height = max(values.max(), 0)
-            axes.annotate(
-                f"{means.loc[split, 'mean']:.3f}", (start + place, height), (0, 3), textcoords="offset points", **SMALL
-            )
-        count = int(means["n"].max())
+            values = draw_bar(axes, start + place, rows[rows["split"] == split], GROUPS[group])
+            above = {"textcoords": "offset points", "ha": "center", "va": "bottom", "fontsize": 6}
+            axes.annotate(f"{values.mean():.3f}", (start + place, max(values.max(), 0)), (0, 3), **above)
+        count = rows["session"].nunique()
         axes.bar(0, 0, color=GROUPS[group], alpha=0.75, label=f"{group} (n = {count} session{'s' * (count > 1)})")
     axes.set_xticks(np.array(starts) + (len(groups) - 1) / 2, splits)
     axes.tick_params(bottom=False)
@@ -120,16 +114,11 @@ def channels(
     axes.margins(x=0)
 
 
-def blocks(rule: Bool[np.ndarray, " trial"]) -> list[tuple[int, int]]:
-    """First trial of each block of one rule, and the one behind its last."""
-    edges = [0, *(np.flatnonzero(np.diff(rule)) + 1).tolist(), len(rule)]
-    return list(itertools.pairwise(edges))
-
-
 def share_correct(axes: Axes, trials: pd.DataFrame) -> None:
     """Running share of correct trials of a session in the layout of DANDI:000579, blocks of rule A shaded."""
     rule = trials["is_ruleA"].to_numpy(bool)
-    for start, stop in blocks(rule):
+    edges = [0, *(np.flatnonzero(np.diff(rule)) + 1).tolist(), len(rule)]
+    for start, stop in itertools.pairwise(edges):
         axes.axvspan(start - 0.5, stop - 0.5, color="0.92" if rule[start] else "white", lw=0, zorder=0)
         axes.text((start + stop - 1) / 2, 1.06, f"rule {'A' if rule[start] else 'B'}", ha="center", fontsize=6)
     correct = trials["is_correct"].astype(float).rolling(WINDOW, center=True, min_periods=1).mean()
@@ -154,22 +143,18 @@ def cues_and_choices(axes: Axes, trials: pd.DataFrame) -> None:
     axes.set_xlabel("trial")
 
 
-def before_preparation(
-    axes: Axes,
-    time: Float[np.ndarray, " frame"],
-    recorded: Float[np.ndarray, " frame"],
-    smoothed: Float[np.ndarray, " frame"],
-    scale: tuple[float, float],
-) -> None:
-    """A neuron's dF/F as recorded and smoothed, and the z-scores of the latter, given mean and sd (`scale`)."""
-    axes.plot(time, recorded, color="0.65", lw=0.6, label="as recorded")
-    axes.plot(time, smoothed, color="black", label="smoothed")
-    mean, sd = scale
+def traces(axes: Axes, time: Float[np.ndarray, " frame"], series: Mapping[str, Float[np.ndarray, " frame"]]) -> None:
+    """A line for each of some traces of a neuron: of its dF/F, or of what drives a synthetic one; named in a legend."""
+    for name, values in series.items():
+        axes.plot(time, values, color=TRACES[name], lw=0.8, label=name)
+    axes.margins(x=0)
+    legend_above(axes, columns=len(series))
+
+
+def z_score_axis(axes: Axes, mean: float, sd: float) -> None:
+    """An axis on the right for the z-scores of what is drawn."""
     right = axes.secondary_yaxis("right", functions=(lambda raw: (raw - mean) / sd, lambda score: mean + score * sd))
     right.set_ylabel("z-score of smoothed")
-    axes.set_ylabel("dF/F")
-    axes.margins(x=0)
-    legend_above(axes, columns=2)
 
 
 def condition_averages(axes: Axes, rows: pd.DataFrame) -> None:
@@ -177,43 +162,17 @@ def condition_averages(axes: Axes, rows: pd.DataFrame) -> None:
 
     Args:
         axes: to draw on.
-        rows: of this neuron, as of `calm.paper.experiments.inspection.average_rows`.
+        rows: of this neuron, as of `calm.paper.experiments.inspection.add_averages`.
     """
-    for (cue, choice), part in rows.groupby(["cue", "choice"]):
-        shade = CHOICES[choice]
-        axes.fill_between(
-            part["seconds"], part["value"] - part["sem"], part["value"] + part["sem"], color=shade, alpha=0.15, lw=0
-        )
-        label = f"{cue}, {choice} (n = {part['n'].max()})"
-        axes.plot(part["seconds"], part["value"], color=shade, linestyle=CUES[cue], label=label)
+    for (cue, choice), kind in rows.groupby(["cue", "choice"]):
+        seconds, mean, sem = (kind[column] for column in ("seconds", "value", "sem"))
+        axes.fill_between(seconds, mean - sem, mean + sem, color=CHOICES[choice], alpha=0.15, lw=0)
+        name = f"{cue}, {choice} (n = {kind['n'].max()})"
+        axes.plot(seconds, mean, color=CHOICES[choice], linestyle=CUES[cue], label=name)
     axes.axvline(0, color=BETWEEN, lw=0.6, linestyle=":", zorder=0)
     axes.set_xticks([-4, 0, 4])
     axes.set_xlabel("time from entering\nthe arm (s)")
     axes.margins(x=0)
-
-
-def drive_parts(axes: Axes, time: Float[np.ndarray, " frame"], parts: pd.DataFrame) -> None:
-    """What drives a synthetic neuron: a line for each column of `calm.synthetic.truth.drive_sources`, the baseline apart."""
-    for name, shade in SOURCES.items():
-        axes.plot(time, parts[name], color=shade, lw=0.8, label=name)
-    axes.axhline(0, color="0.8", lw=0.6, zorder=0)
-    axes.set_ylabel("drive")
-    axes.margins(x=0)
-    legend_above(axes, columns=len(SOURCES))
-
-
-def under_noise(
-    axes: Axes,
-    time: Float[np.ndarray, " frame"],
-    recorded: Float[np.ndarray, " frame"],
-    clean: Float[np.ndarray, " frame"],
-) -> None:
-    """A synthetic neuron's dF/F as recorded, and without imaging noise."""
-    axes.plot(time, recorded, color="0.65", lw=0.6, label="as recorded")
-    axes.plot(time, clean, color=_ORANGE, label="without noise")
-    axes.set_ylabel("dF/F")
-    axes.margins(x=0)
-    axes.legend(loc="upper right", ncols=2)
 
 
 def gap_lines(axes: Axes, rows: pd.DataFrame, label: str) -> None:
@@ -221,14 +180,11 @@ def gap_lines(axes: Axes, rows: pd.DataFrame, label: str) -> None:
 
     Args:
         axes: to draw on.
-        rows: as `LagRow`, of the variants TRAINED.
+        rows: of the variants TRAINED, with the column `seconds`.
         label: of the metric, with its unit.
     """
-    for variant, shade in TRAINED.items():
-        for split, line in SPLIT_LINES.items():
-            own = rows[(rows["variant"] == variant) & (rows["split"] == split)]
-            mean = own.groupby("seconds")["value"].mean()
-            axes.plot(mean.index, mean, color=shade, linestyle=line, label=f"{variant}, {split}")
+    for (variant, color), (split, linestyle) in itertools.product(TRAINED.items(), SPLIT_LINES.items()):
+        shown = rows[(rows["variant"] == variant) & (rows["split"] == split)]
+        draw_mean_over_time(axes, shown, f"{variant}, {split}", color=color, linestyle=linestyle)
     axes.set_xlabel(f"time since end of context (s)\nmean over sessions, n = {rows['session'].nunique()}")
     axes.set_ylabel(label)
-    axes.margins(x=0)

@@ -1,17 +1,13 @@
-"""Panels of decoding: bars by behavioural channel, example traces, and R2 by the share of labelled trials."""
+"""Panels of decoding: bars by behavioural channel, and R2 by the share of labelled trials."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
-from jaxtyping import Float
 from matplotlib.axes import Axes
 
 from calm.errors import CalmError
-from calm.paper.plots import bars, colour, finish_stack, join_legends, legend_above, sessions_text
+from calm.paper.plots import bars, colour, dashes, join_legends, legend_above, sessions_text
 from calm.paper.results import summarise
-
-DASHES = {"linear head": "--"}  # of a variant, where two of one method are drawn as lines; solid without
 
 
 def channel_bars(
@@ -40,31 +36,6 @@ def channel_bars(
     join_legends(axes)
 
 
-def decoded_traces(
-    axes: Sequence[Axes],
-    time: Float[np.ndarray, " frame"],
-    true: Float[np.ndarray, "frame behaviour"],
-    decoded: Mapping[str, Float[np.ndarray, "_frame behaviour"]],
-    channels: Sequence[str],
-) -> None:
-    """Behaviour in one trial, true and decoded, a channel for each Axes (Fig. 4D).
-
-    Args:
-        axes: as many as channels, top to bottom.
-        time: of every frame of the trial, in s.
-        true: in z-scores.
-        decoded: by method, as `CalM, GLU head`, from the first frame on.
-        channels: their names.
-    """
-    for channel, panel in enumerate(axes):
-        panel.plot(time, true[:, channel], color="black", lw=0.8, label="true")
-        for label, guess in decoded.items():
-            panel.plot(time[: len(guess)], guess[:, channel], color=colour(label), ls=dashes(label), label=label)
-    finish_stack(axes, "")
-    for panel, channel in zip(axes, channels, strict=True):
-        panel.set_ylabel(f"{channel}\n(z-score)")
-
-
 def share_curve(axes: Axes, table: pd.DataFrame, label: str) -> None:
     """Mean over sessions by the share of training trials whose behaviour is known, a line for each method and variant.
 
@@ -90,8 +61,3 @@ def share_curve(axes: Axes, table: pd.DataFrame, label: str) -> None:
     axes.set_xlabel(f"training trials with known behaviour (%)\n{sessions}")
     axes.set_ylabel(label)
     legend_above(axes, columns=2)
-
-
-def dashes(label: str) -> str:
-    """Line style of `method, variant`."""
-    return DASHES.get(label.partition(", ")[2], "-")

@@ -1,0 +1,211 @@
+"""Figure 3: all forecasters, trained on one session or on many, and scored on the same frames of the same trials."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from calm.baselines.itransformer import ITransformer
+from calm.baselines.linear import Decay, MeanTrial, Persistence, RidgeVAR
+from calm.baselines.patchtst import PatchTST
+from calm.baselines.poco import POCO
+from calm.baselines.tcn import TCN
+from calm.baselines.validation import compared_trials
+from calm.config import Config, FitConfig, ForecastConfig
+from calm.data.session import Session, cut_trials
+from calm.metrics import correlation_over_time, trial_correlation, trial_mse
+from calm.models.interfaces import Forecaster, Network
+from calm.models.quantizer import NeuralQuantizer
+from calm.models.rollout import Choice
+from calm.models.transformer import DualAxisTransformer
+from calm.paper.experiments.methods import Cost, Method, MethodSet
+from calm.paper.results import Results
+from calm.profile import Profile
+from calm.recordings import Recordings
+from calm.synthetic.ceilings import cohort_ceilings
+from calm.training.forecasting import CalMForecaster, NetworkForecaster
+from calm.training.stages import Model, Task, Trained, search, train
+from calm.training.tasks import ForecasterTask, QuantizerTask, TransformerTask
+
+Forecasts = list[Float[np.ndarray, "neuron _horizon"]]  # a trial each
+
+
+def rival_tasks(sessions: Sequence[Session], profile: Profile) -> dict[str, tuple[ForecasterTask, FitConfig]]:
+    """The networks that Figure 3 compares CalM with, on these sessions."""
+    kinds: dict[str, tuple[type[Network], Config, FitConfig]] = {
+        "TCN": (TCN, profile.tcn, profile.tcn_fit),
+        "PatchTST": (PatchTST, profile.patchtst, profile.patchtst_fit),
+        "iTransformer": (ITransformer, profile.itransformer, profile.itransformer_fit),
+        "POCO": (POCO, profile.poco, profile.poco_fit),
+    }
+    return {
+        name: (ForecasterTask(kind, config, sessions, profile.forecast), fit_config)
+        for name, (kind, config, fit_config) in kinds.items()
+    }
+
+
+def linear_forecasters(session: Session, profile: Profile) -> MethodSet[Forecaster]:
+    """The naive and linear methods, fitted to this session alone."""
+    fitted: MethodSet[Forecaster] = MethodSet()
+    fitted.fit(("persistence", ""), Persistence(), session)
+    fitted.fit(("decay", ""), Decay(), session)
+    fitted.fit(("mean trial", ""), MeanTrial(), session)
+    fitted.fit(("ridge VAR", ""), RidgeVAR(profile.var, profile.forecast), session)
+    return fitted
+
+
+def calm_forecasters(
+    model: DualAxisTransformer, quantizer: NeuralQuantizer, session: Session, config: ForecastConfig
+) -> dict[Method, Forecaster]:
+    """CalM for each way to go on after a token: likeliest, a sample, mean of many samples, expectation."""
+    ways: dict[str, tuple[Choice, int]] = {"greedy": ("greedy", 1), "sample": ("sample", 1)}
+    ways |= {f"mean of {config.samples}": ("sample", config.samples), "expected": ("expected", 1)}
+    return {
+        ("CalM", variant): CalMForecaster(model, quantizer, session.name, config, choice=choice, samples=samples)
+        for variant, (choice, samples) in ways.items()
+    }
+
+
+def train_on_one(session: Session, profile: Profile, *, seed: int, runs: Path) -> MethodSet[Forecaster]:
+    """Every method trained on one session from nothing, CalM's quantizer included (Fig. 3B, 3C)."""
+    trained, factors = linear_forecasters(session, profile), profile.learning_rates
+    for name, (task, fit_config) in rival_tasks([session], profile).items():
+        tries = search(task, fit_config, factors, seed=seed, runs=runs)
+        trained.add((name, ""), NetworkForecaster(tries.chosen.model, session.name, profile.forecast), tries)
+    quantizer = train(QuantizerTask([session], profile.quantizer), profile.quantizer_fit, seed=seed, runs=runs)
+    task = TransformerTask(quantizer, [session], profile.dat, profile.forecast)
+    tries = search(task, profile.dat_fit, factors, seed=seed, runs=runs)
+    trained.methods |= calm_forecasters(tries.chosen.model, quantizer.model, session, profile.forecast)
+    trained.searches["CalM", ""] = tries
+    trained.costs["CalM", ""] = Cost(  # both stages together; only the second one is searched
+        quantizer.parameters + tries.chosen.parameters,
+        quantizer.seconds + tries.chosen.seconds,
+        quantizer.seconds + tries.seconds,
+    )
+    return trained
+
+
+def train_transformers(
+    quantizer: Trained[NeuralQuantizer],
+    groups: Mapping[str, Sequence[Session]],
+    profile: Profile,
+    *,
+    seed: int,
+    runs: Path,
+) -> dict[str, Trained[DualAxisTransformer]]:
+    """CalM's transformer by group: trained on the held-in sessions, adapted to the held-out ones (Sec. 3.2)."""
+    tasks = {
+        group: (TransformerTask(quantizer, sessions, profile.dat, profile.forecast), profile.dat_fit)
+        for group, sessions in groups.items()
+    }
+    return train_groups(tasks, profile.learning_rates, seed=seed, runs=runs)
+
+
+def train_pocos(
+    groups: Mapping[str, Sequence[Session]], profile: Profile, *, seed: int, runs: Path
+) -> dict[str, Trained[Network]]:
+    """POCO by group, trained and adapted as CalM's transformer is."""
+    tasks = {group: rival_tasks(sessions, profile)["POCO"] for group, sessions in groups.items()}
+    return train_groups(tasks, profile.learning_rates, seed=seed, runs=runs)
+
+
+def train_groups(
+    tasks: Mapping[str, tuple[Task[Model], FitConfig]], factors: Sequence[float], *, seed: int, runs: Path
+) -> dict[str, Trained[Model]]:
+    """A model of the held-in sessions, whose learning rate is searched, and its adaptation to the held-out ones."""
+    tries = search(*tasks["held-in"], factors, seed=seed, runs=runs)
+    trained = {"held-in": tries.chosen}
+    if "held-out" in tasks:
+        task, fit_config = tasks["held-out"]
+        fit_config = fit_config.changed(learning_rate=tries.learning_rate)
+        trained["held-out"] = train(task, fit_config, seed=seed, runs=runs, pretrained=tries.chosen)
+    return trained
+
+
+def trained_on_many(
+    session: Session,
+    transformer: Trained[DualAxisTransformer],
+    quantizer: Trained[NeuralQuantizer],
+    poco: Trained[Network],
+    profile: Profile,
+) -> MethodSet[Forecaster]:
+    """CalM and POCO of many sessions on one of them, and the naive and linear methods fitted to it alone (Fig. 3D)."""
+    trained = linear_forecasters(session, profile)
+    trained.methods["POCO", ""] = NetworkForecaster(poco.model, session.name, profile.forecast)
+    trained.methods |= calm_forecasters(transformer.model, quantizer.model, session, profile.forecast)
+    return trained
+
+
+def forecast_trials(
+    trained: MethodSet[Forecaster], session: Session, trials: Int[np.ndarray, " trial"], config: ForecastConfig
+) -> dict[Method, Forecasts]:
+    """What each method forecasts of the frames after the context."""
+    contexts, futures = cut_trials(session, trials, config.context, config.horizon)
+    horizons = [future.shape[1] for future in futures]
+    return trained.use(lambda method: method.forecast(contexts, horizons), len(trials))
+
+
+def compare_forecasters(
+    results: Results,
+    trained: MethodSet[Forecaster],
+    recordings: Recordings,
+    session: Session,
+    *,
+    item: str,
+    group: str = "",
+) -> dict[Method, Forecasts]:
+    """Score methods on validation and test trials, and the ceilings where the truth is known.
+
+    Returns the forecasts of the test trials.
+    """
+    config, truth = recordings.profile.forecast, recordings.truth(session)
+    for split in ("val", "test"):
+        trials = compared_trials(session, split, config)
+        forecasts = forecast_trials(trained, session, trials, config)
+        if truth is not None:
+            forecasts |= cohort_ceilings(truth, session, trials, config, recordings.smoothing)
+        score_forecasts(results, forecasts, session, trials, config, item=item, group=group)
+    return forecasts
+
+
+def score_forecasts(
+    results: Results,
+    forecasts: Mapping[Method, Forecasts],
+    session: Session,
+    trials: Int[np.ndarray, " trial"],
+    config: ForecastConfig,
+    *,
+    item: str,
+    group: str = "",
+) -> None:
+    """Add scores of the frames after the context: means over trials of one split, and each trial (`<item>_trials`)."""
+    _, futures = cut_trials(session, trials, config.context, config.horizon)
+    where = {"split": session.trials["split"].iloc[trials[0]], "group": group, "session": session.name}
+    for (method, variant), predicted in forecasts.items():
+        where |= {"method": method, "variant": variant}
+        correlations = list(map(trial_correlation, futures, predicted))
+        results.add("corr", np.mean(correlations), item=item, n=len(trials), **where)
+        results.add("mse", np.mean(list(map(trial_mse, futures, predicted))), item=item, n=len(trials), **where)
+        for trial, value in zip(trials, correlations, strict=True):
+            results.add("corr", value, item=f"{item}_trials", trial=trial, **where)
+
+
+def score_fading(
+    results: Results,
+    forecasts: Mapping[Method, Forecasts],
+    session: Session,
+    trials: Int[np.ndarray, " trial"],
+    config: ForecastConfig,
+    *,
+    item: str,
+) -> None:
+    """Add the correlation over trials of one split at each time since the end of the context (`<item>_fading`)."""
+    _, futures = cut_trials(session, trials, config.context, config.horizon)
+    where = {"item": f"{item}_fading", "split": session.trials["split"].iloc[trials[0]], "session": session.name}
+    for (method, variant), predicted in forecasts.items():
+        for lag, value in enumerate(correlation_over_time(futures, predicted), start=1):
+            seconds = lag / session.rate
+            results.add(
+                "corr over trials", value, n=len(trials), **where, method=method, variant=variant, seconds=seconds
+            )
