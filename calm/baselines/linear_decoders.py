@@ -8,8 +8,7 @@ from jaxtyping import Float
 from calm.baselines.linear import lagged, solve_ridge
 from calm.baselines.validation import validation_error
 from calm.config import RidgeDecoderConfig
-from calm.data.behaviour import shared_behaviours
-from calm.data.session import Session
+from calm.data.session import Session, shared_behaviours
 from calm.errors import CalmError
 
 

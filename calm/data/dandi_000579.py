@@ -1,7 +1,8 @@
 """A Session read from a file of the layout of DANDI:000579, the recordings of Tseng et al. 2022.
 
-Frames are taken at 30 Hz, four imaged planes and a fly-back in turn, so that a plane runs at 6 Hz. Time, plane, trial
-number and behaviour are known for every frame; row i of the traces of a plane is the i-th frame of that plane.
+Images are taken at 30 Hz, of four planes and a fly-back in turn, so that a plane runs at 6 Hz. Time, plane, trial
+number and behaviour are known for every image; row i of the traces of a plane is the i-th image of that plane. A frame
+of the Session is one image of each plane.
 """
 
 import dataclasses
@@ -19,8 +20,8 @@ from calm.data.nwb import (
     behaviour_series,
     find_series,
     find_traces,
+    full_name,
     in_units,
-    label,
     neuron_table,
     open_nwb,
     sample_times,
@@ -43,16 +44,16 @@ CHANNELS = {
 BEHAVIOUR = ("pitch", "roll", "yaw")
 CONDITIONS = ("is_cueB", "is_choL", "is_ruleA", "is_correct", "is_switch")
 
-Trials = dict[float, Int[np.ndarray, "plane _frame"]]  # which rows, or frames, are a trial's, by its number
+Trials = dict[float, Int[np.ndarray, "plane _frame"]]  # by number of the trial: the rows, or images, of its frames
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Frames:
-    """The 30 Hz frames of a recording.
+class Images:
+    """The images of a recording.
 
     Attributes:
         times: in s.
-        trials: number of the trial that a frame belongs to, NaN for none.
+        trials: number of the trial that an image belongs to, NaN for none.
         planes: 0..3, and 4 for the fly-back.
     """
 
@@ -69,9 +70,10 @@ def read_dandi_session(
     min_frames: int | None = 60,
     max_frames: int | None = 200,
 ) -> Session:
-    """Read one multi-plane session at 6 Hz (spec 1.2, 1.3), holding no more of the file than the trials that are kept.
+    """Read one multi-plane session at 6 Hz, holding no more of the file than the trials that are kept.
 
-    A trial is all frames with its number, cut to its shortest plane. Behaviour is the mean over the planes.
+    A trial is all images with its number, cut to its shortest plane. Behaviour is the mean over the planes. The limits
+    of the authors' code, 60 and 200 frames, are the default.
 
     The trial table has `trial_number`, CONDITIONS, and where the maze is: the stem is from frame `stem_frame` on, the
     arm from `arm_frame` on, up to but without frame `maze_frames`; all three are 0 if the file does not say.
@@ -90,24 +92,27 @@ def read_dandi_session(
     """
     path = Path(path)
     with open_nwb(path) as nwb:
-        frames, planes = read_frames(nwb), find_traces(nwb, PLANES)
-        images = [images_of(frames, index, plane) for index, plane in enumerate(planes)]
-        rows = find_trials([frames.trials[image] for image in images], min_frames, max_frames)
-        trials = {number: stack_parts(images, parts) for number, parts in rows.items()}
+        images, planes = read_images(nwb), find_traces(nwb, PLANES)
+        of_planes = [images_of_plane(images, index, plane) for index, plane in enumerate(planes)]
+        rows = rows_of_trials([images.trials[of_plane] for of_plane in of_planes], min_frames, max_frames)
+        trials = {
+            number: np.stack([of_plane[row] for of_plane, row in zip(of_planes, of_trial, strict=True)])
+            for number, of_trial in rows.items()
+        }
         return Session(
             name=nwb.session_id or path.stem,
             subject=(nwb.subject and nwb.subject.subject_id) or "unknown",
-            rate=float(1 / np.median(np.diff(frames.times[images[0]]))),
+            rate=float(1 / np.median(np.diff(images.times[of_planes[0]]))),
             traces=read_traces(planes, rows),
-            behaviour=read_channels(nwb, behaviour, trials, len(frames.times)),
+            behaviour=read_channels(nwb, behaviour, trials, len(images.times)),
             behaviour_names=behaviour,
-            trials=describe_trials(nwb, conditions, trials, frames.times),
+            trials=describe_trials(nwb, conditions, trials, images.times),
             neurons=all_neurons(planes, nwb.session_id or "", path.name),
         )
 
 
-def read_frames(nwb: NWBFile) -> Frames:
-    """The frames of a recording.
+def read_images(nwb: NWBFile) -> Images:
+    """Time, trial and plane of the images of a recording.
 
     Raises:
         CalmError: not this layout, a single-plane recording, or trial numbers that go backwards.
@@ -122,47 +127,42 @@ def read_frames(nwb: NWBFile) -> Frames:
         )
     if np.any(np.diff(trials[np.isfinite(trials)]) < 0):
         raise CalmError(f"the numbers of {TRIAL_NUMBER} go backwards: leave the file out of `files`.")
-    planes = one_a_frame(find_series(there, PLANE_INDEX, "behaviour"), len(times))
-    return Frames(times, trials, np.asarray(planes.data[:]))
+    planes = checked_rows(find_series(there, PLANE_INDEX, "behaviour"), len(times))
+    return Images(times, trials, np.asarray(planes.data[:]))
 
 
-def one_a_frame(series: TimeSeries, count: int) -> TimeSeries:
-    """The series, checked for its number of rows.
+def checked_rows(series: TimeSeries, count: int) -> TimeSeries:
+    """The series, which must have a row for each of `count` images.
 
     Raises:
-        CalmError: it has not one a frame.
+        CalmError: it has not.
     """
     if len(series.data) != count:
         raise CalmError(
-            f"{label(series)} has {len(series.data)} rows for the {count} frames of {TRIAL_NUMBER}: download the file"
-            " again, or leave it out of `files`."
+            f"{full_name(series)} has {len(series.data)} rows for the {count} images of {TRIAL_NUMBER}: download the"
+            " file again, or leave it out of `files`."
         )
     return series
 
 
-def images_of(frames: Frames, plane: int, series: RoiResponseSeries) -> Int[np.ndarray, " row"]:
-    """The frame that each row of a plane's traces is; the last volume may lack its row or its frame.
+def images_of_plane(images: Images, plane: int, series: RoiResponseSeries) -> Int[np.ndarray, " row"]:
+    """The image that each row of a plane's traces is; the last volume may lack its row or its image.
 
     Raises:
         CalmError: more than that is missing.
     """
-    images = np.flatnonzero(frames.planes == plane)
-    if abs(len(images) - len(series.data)) > 1:
+    of_plane = np.flatnonzero(images.planes == plane)
+    if abs(len(of_plane) - len(series.data)) > 1:
         raise CalmError(
-            f"{label(series)} has {len(series.data)} rows, but {PLANE_INDEX} counts {len(images)} frames of plane"
+            f"{full_name(series)} has {len(series.data)} rows, but {PLANE_INDEX} counts {len(of_plane)} images of plane"
             f" {plane}: download the file again, or leave it out of `files`."
         )
-    return images[: len(series.data)]
+    return of_plane[: len(series.data)]
 
 
-def stack_parts(
-    images: Sequence[Int[np.ndarray, " _row"]], parts: Int[np.ndarray, "plane frame"]
-) -> Int[np.ndarray, "plane frame"]:
-    """The frames that some rows of each plane are."""
-    return np.stack([image[part] for image, part in zip(images, parts, strict=True)])
-
-
-def find_trials(numbers: Sequence[Num[np.ndarray, " _row"]], min_frames: int | None, max_frames: int | None) -> Trials:
+def rows_of_trials(
+    numbers: Sequence[Num[np.ndarray, " _row"]], min_frames: int | None, max_frames: int | None
+) -> Trials:
     """Rows of each trial in every plane, from the trial numbers of the planes' rows, cut to the shortest plane.
 
     Raises:
@@ -185,31 +185,31 @@ def find_trials(numbers: Sequence[Num[np.ndarray, " _row"]], min_frames: int | N
 def read_traces(planes: Sequence[RoiResponseSeries], rows: Trials) -> tuple[Float[np.ndarray, "neuron _frame"], ...]:
     """Traces of each trial, the neurons of all planes one after the other; one trial of a plane is read at a time."""
     borders = np.cumsum([0, *(len(plane.rois) for plane in planes)])
-    traces = tuple(np.empty((borders[-1], part.shape[1]), np.float32) for part in rows.values())
+    traces = tuple(np.empty((borders[-1], of_trial.shape[1]), np.float32) for of_trial in rows.values())
     for index, plane in enumerate(planes):
-        for trace, parts in zip(traces, rows.values(), strict=True):
-            part = parts[index]
-            block = in_units(plane, slice(part[0], part[-1] + 1))  # a frame without a number may lie within a trial
-            trace[borders[index] : borders[index + 1]] = block[part - part[0]].T
+        for trace, of_trial in zip(traces, rows.values(), strict=True):
+            first, last = of_trial[index, [0, -1]]
+            block = in_units(plane, slice(first, last + 1))  # an image without a number may lie within a trial
+            trace[borders[index] : borders[index + 1]] = block[of_trial[index] - first].T
     return traces
 
 
 def read_channels(
     nwb: NWBFile, names: tuple[str, ...], trials: Trials, count: int
 ) -> tuple[Float[np.ndarray, "_frame behaviour"], ...]:
-    """Behaviour of each trial, whose frames are given, of a recording with `count` frames.
+    """Behaviour in each trial, from the images of its frames, of a recording with `count` images.
 
     Raises:
-        CalmError: an unknown channel, or a series that is missing or has not one row a frame.
+        CalmError: an unknown channel, or a series that is missing or has not one row an image.
     """
     unknown = [name for name in names if name not in CHANNELS]
     if unknown:
         raise CalmError(f"there is no behaviour called {unknown[0]!r} in this layout: it has {', '.join(CHANNELS)}.")
     values = np.empty((count, len(names)), np.float32)
     for index, (series, column) in enumerate(CHANNELS[name] for name in names):
-        found = one_a_frame(find_series(behaviour_series(nwb), series, "behaviour"), count)
-        values[:, index] = in_units(found, slice(None))[:, column]
-    return tuple(mean_of_planes(values[frames]) for frames in trials.values())
+        rows = checked_rows(find_series(behaviour_series(nwb), series, "behaviour"), count)
+        values[:, index] = in_units(rows, slice(None))[:, column]
+    return tuple(mean_of_planes(values[images]) for images in trials.values())
 
 
 def mean_of_planes(values: Float[np.ndarray, "plane frame behaviour"]) -> Float[np.ndarray, "frame behaviour"]:
@@ -231,19 +231,19 @@ def describe_trials(
     Raises:
         CalmError: a trial has no row, or its row is about another time; or a column is missing.
     """
-    volumes = [times[frames].mean(axis=0) for frames in trials.values()]  # as behaviour: the mean over the planes
+    frames = [times[images].mean(axis=0) for images in trials.values()]  # as behaviour: the mean over the planes
     table = trial_table(nwb, (*CONDITIONS, *conditions))
-    rows = matching_rows(list(trials), np.array([np.median(volume) for volume in volumes]), table["start_time"])
+    rows = matching_rows(list(trials), np.array([np.median(of_trial) for of_trial in frames]), table["start_time"])
     table = table.iloc[rows].reset_index(drop=True)
-    borders = maze_times(nwb, rows)
-    found = np.stack([np.searchsorted(volume, border) for volume, border in zip(volumes, borders, strict=True)])
-    return table.assign(trial_number=rows, stem_frame=found[:, 0], arm_frame=found[:, 1], maze_frames=found[:, 2])
+    maze = zip(frames, maze_times(nwb, rows), strict=True)
+    stem, arm, behind = np.stack([np.searchsorted(of_trial, borders) for of_trial, borders in maze]).T
+    return table.assign(trial_number=rows, stem_frame=stem, arm_frame=arm, maze_frames=behind)
 
 
 def matching_rows(
     numbers: list[float], middles: Float[np.ndarray, " trial"], starts: pd.Series
 ) -> Int[np.ndarray, " trial"]:
-    """Rows of the trial table that have these trial numbers, given the middle of the frames of each trial in s.
+    """Rows of the trial table that have these trial numbers, whose frames have their middle at these times in s.
 
     Raises:
         CalmError: a number has no row, or its row starts later than the middle of its frames, or the next one earlier.

@@ -31,7 +31,7 @@ class Dataset(Config):
     files: Annotated[Names, pydantic.Field(min_length=1)]  # patterns, relative to `folder`
     layout: Layout = "nwb"
     traces: Names | None = None
-    behaviour: Names | None = None  # the layout's own
+    behaviour: Names | None = None  # the default of the layout
     conditions: Names = ()
     context: int | None = pydantic.Field(None, ge=1)  # frames; the profile's
     horizon: int | None = pydantic.Field(None, ge=1)  # frames; the profile's, else to the end of the shortest trial
@@ -60,7 +60,7 @@ class Dataset(Config):
         Raises:
             CalmError: an environment variable is not set, or a pattern matches no file.
         """
-        found = set()
+        paths = set()
         for pattern in self.files:
             matches = glob.glob(str(self.folder / expand(pattern)), recursive=True)
             files = [Path(match) for match in matches if os.path.isfile(match)]
@@ -68,8 +68,8 @@ class Dataset(Config):
                 raise CalmError(
                     f"No file matches {str(self.folder / expand(pattern))!r}: correct `files` of {self.name}."
                 )
-            found.update(files)
-        return sorted(found)
+            paths.update(files)
+        return sorted(paths)
 
 
 KEYS = tuple(name for name in Dataset.model_fields if name != "folder")
@@ -139,7 +139,9 @@ def load_dataset(path: str | Path) -> Dataset:
     if not isinstance(content, dict):
         raise CalmError(f"{path} holds no `key: value` lines: write a description as in data/README.md.")
     if "folder" in content:
-        raise CalmError(f"{path.name}: there is no key `folder`: `files` are relative to the description's own folder.")
+        raise CalmError(
+            f"{path.name}: there is no key `folder`: `files` are relative to the folder of the description."
+        )
     return describe({"name": path.stem, **content, "folder": path.parent}, path.name)
 
 
@@ -206,7 +208,7 @@ def read_checked(path: Path, dataset: Dataset, *, min_frames: int) -> Session:
     """The session of one file as recorded, not smoothed, not z-scored; trials and neurons left out as it says.
 
     Raises:
-        CalmError: the file or session is unusable, see `calm.data.nwb`, `calm.data.dandi_000579` and `calm.data.session.validate`.
+        CalmError: the file or session is unusable, see `read_file` and `calm.data.session.validate`.
     """
     session = keep_trials(read_file(path, dataset), dataset.min_frames, dataset.max_frames)
     if dataset.bad_neurons == "drop":

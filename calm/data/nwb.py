@@ -48,16 +48,16 @@ def read_session(
     with open_nwb(path) as nwb:
         planes = find_traces(nwb, traces)
         clock = frame_times(planes)
-        trials, bounds = covered_trials(trial_table(nwb, conditions), clock, path.name)
-        rows = slice(bounds.min(), bounds.max())  # one read of what lies between the first and the last trial
+        trials, edges = covered_trials(trial_table(nwb, conditions), clock, path.name)
+        rows = slice(edges.min(), edges.max())  # one read of what lies between the first and the last trial
         frames = np.concatenate([in_units(plane, rows) for plane in planes], axis=1)
         channels, names = read_behaviour(nwb, behaviour, clock, rows)
         return Session(
             name=nwb.session_id or path.stem,
             subject=(nwb.subject and nwb.subject.subject_id) or "unknown",
             rate=float(planes[0].rate or 1 / np.median(np.diff(clock))),
-            traces=tuple(np.ascontiguousarray(frames[first:last].T) for first, last in bounds - rows.start),
-            behaviour=tuple(channels[first:last] for first, last in bounds - rows.start),
+            traces=tuple(np.ascontiguousarray(frames[first:last].T) for first, last in edges - rows.start),
+            behaviour=tuple(channels[first:last] for first, last in edges - rows.start),
             behaviour_names=names,
             trials=trials,
             neurons=neuron_table(planes),
@@ -85,7 +85,7 @@ def open_nwb(path: Path) -> Iterator[NWBFile]:
 
 
 def construct(io: NWBHDF5IO) -> NWBFile:
-    """The content of an open file, without the parts whose extension is neither installed nor stored in the file."""
+    """The content of an open file, without what belongs to extensions neither installed nor stored in the file."""
     skipped = drop_unknown_types(io.read_builder(), io.manager.namespace_catalog.namespaces)
     if skipped:
         warnings.warn(f"{io.source}: left out {', '.join(skipped)}, of extensions not installed.", stacklevel=2)
@@ -111,24 +111,24 @@ def drop_unknown_types(group: GroupBuilder, known: Sequence[str]) -> list[str]:
     return skipped
 
 
-def label(series: TimeSeries) -> str:
+def full_name(series: TimeSeries) -> str:
     """`container/name`, how messages call a series."""
     return f"{series.parent.name}/{series.name}"
 
 
 def find_series(candidates: Sequence[TimeSeries], name: str, kind: str) -> TimeSeries:
-    """The one series called `name`: by `container/name`, by its own name, or by its container's.
+    """The one series called `name`: by `container/name`, by its name, or by its container's.
 
     Raises:
         CalmError: no such series, or several.
     """
-    for key in (label, lambda series: series.name, lambda series: series.parent.name):
-        found = [series for series in candidates if key(series) == name]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise CalmError(f"several {kind} are called {name!r}: choose one of {', '.join(map(label, found))}.")
-    there = ", ".join(sorted(map(label, candidates))) or "none at all"
+    for key in (full_name, lambda series: series.name, lambda series: series.parent.name):
+        matches = [series for series in candidates if key(series) == name]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise CalmError(f"several {kind} are called {name!r}: choose one of {', '.join(map(full_name, matches))}.")
+    there = ", ".join(sorted(map(full_name, candidates))) or "none at all"
     raise CalmError(f"there is no {kind} called {name!r}: it has {there}.")
 
 
@@ -146,12 +146,12 @@ def find_traces(nwb: NWBFile, names: tuple[str, ...] | None) -> list[RoiResponse
         if not planes:
             raise CalmError("there is no RoiResponseSeries: write the fluorescence traces as one.")
         if len(planes) > 1:
-            choice = ", ".join(sorted(map(label, planes)))
+            choice = ", ".join(sorted(map(full_name, planes)))
             raise CalmError(f"there are several RoiResponseSeries: choose with `traces` among {choice}.")
     for plane in planes:
         shape, count = plane.data.shape, len(plane.rois)
         if (shape[1:] or (1,)) != (count,):
-            raise CalmError(f"{label(plane)} has data {shape} for {count} ROIs: it must be (frames, ROIs).")
+            raise CalmError(f"{full_name(plane)} has data {shape} for {count} ROIs: it must be (frames, ROIs).")
     return planes
 
 
@@ -161,7 +161,7 @@ def sample_times(series: TimeSeries) -> Float[np.ndarray, " sample"]:
     Raises:
         CalmError: data that are not numbers of one or two dimensions, or times that do not fit or go backwards.
     """
-    where, shape, kind = label(series), series.data.shape, series.data.dtype
+    where, shape, kind = full_name(series), series.data.shape, series.data.dtype
     if len(shape) > 2 or kind.kind not in "biuf":
         raise CalmError(
             f"{where} has data {shape} of type {kind}: it must be numbers, (frames,) or (frames, channels)."
@@ -183,7 +183,7 @@ def frame_times(planes: Sequence[RoiResponseSeries]) -> Float[np.ndarray, " fram
     times = [sample_times(plane) for plane in planes]
     counts = [len(plane) for plane in times]
     if max(counts) - min(counts) > 1:
-        listed = ", ".join(f"{label(plane)} {count}" for plane, count in zip(planes, counts, strict=True))
+        listed = ", ".join(f"{full_name(plane)} {count}" for plane, count in zip(planes, counts, strict=True))
         raise CalmError(f"the planes differ in their numbers of frames ({listed}): read planes of one recording only.")
     return times[0][: min(counts)]
 
@@ -220,7 +220,7 @@ def trial_table(nwb: NWBFile, conditions: tuple[str, ...]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def trial_bounds(times: Float[np.ndarray, "trial 2"], clock: Float[np.ndarray, " frame"]) -> Int[np.ndarray, "trial 2"]:
+def trial_edges(times: Float[np.ndarray, "trial 2"], clock: Float[np.ndarray, " frame"]) -> Int[np.ndarray, "trial 2"]:
     """First frame of each trial and the frame behind its last, from start and stop times in s (see SLACK)."""
     return np.searchsorted(clock, times - SLACK * np.median(np.diff(clock)))
 
@@ -228,14 +228,14 @@ def trial_bounds(times: Float[np.ndarray, "trial 2"], clock: Float[np.ndarray, "
 def covered_trials(
     trials: pd.DataFrame, clock: Float[np.ndarray, " frame"], where: str
 ) -> tuple[pd.DataFrame, Int[np.ndarray, "_covered 2"]]:
-    """The trials with frames, and the bounds of their frames; a warning says how many of the file `where` have none.
+    """The trials with frames, and their edges; a warning says how many of the file `where` have none.
 
     Raises:
         CalmError: no trial has frames.
     """
     times = trials[["start_time", "stop_time"]].to_numpy(float)
-    bounds = trial_bounds(times, clock)
-    covered = bounds[:, 0] < bounds[:, 1]
+    edges = trial_edges(times, clock)
+    covered = edges[:, 0] < edges[:, 1]
     if not covered.any():
         raise CalmError(
             f"none of {len(trials)} trials has frames: the traces go from {clock[0]:g} to {clock[-1]:g} s,"
@@ -245,7 +245,7 @@ def covered_trials(
         warnings.warn(
             f"{where}: {np.sum(~covered)} of {len(trials)} trials have no frames and are left out.", stacklevel=3
         )
-    return trials[covered].reset_index(drop=True), bounds[covered]
+    return trials[covered].reset_index(drop=True), edges[covered]
 
 
 def neuron_table(planes: Sequence[RoiResponseSeries]) -> pd.DataFrame:
@@ -277,13 +277,13 @@ def read_behaviour(
         CalmError: a series is missing, ambiguous or of a wrong shape.
     """
     there = behaviour_series(nwb)
-    channels, labels = [np.empty((rows.stop - rows.start, 0), np.float32)], []
+    channels, channel_names = [np.empty((rows.stop - rows.start, 0), np.float32)], []
     for name in names:
         series = find_series(there, name, "behaviour")
         channels.append(at_frames(series, clock, rows))
         one = len(series.data.shape) == 1
-        labels += [name] if one else [f"{name}[{channel}]" for channel in range(series.data.shape[1])]
-    return np.concatenate(channels, axis=1), tuple(labels)
+        channel_names += [name] if one else [f"{name}[{channel}]" for channel in range(series.data.shape[1])]
+    return np.concatenate(channels, axis=1), tuple(channel_names)
 
 
 def at_frames(series: TimeSeries, clock: Float[np.ndarray, " frame"], rows: slice) -> Float[np.ndarray, "row channel"]:

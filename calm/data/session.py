@@ -1,4 +1,4 @@
-"""A recording cut into trials, and its preparation: checked, split, smoothed and z-scored."""
+"""A session: a recording cut into trials; and its preparation: checked, split, smoothed and z-scored."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ from calm.errors import CalmError
 from calm.storage import shapes_of
 
 SPLITS = ("train", "val", "test")
-MIN_TRIALS = 7  # the fewest that leave at least one trial in each part of a 70/15/15 split
+MIN_TRIALS = 7  # the fewest that leave at least one trial in each split, 70/15/15
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,8 +46,8 @@ class Session:
         """Number of frames of each trial."""
         return np.array([columns for _, columns in shapes_of(self.traces)])
 
-    def trials_of(self, split: str) -> Int[np.ndarray, " part"]:
-        """Indices of the trials in one part of the split of a prepared session."""
+    def trials_of(self, split: str) -> Int[np.ndarray, " trial"]:
+        """Indices of the trials in one split of a prepared session."""
         return np.flatnonzero(self.trials["split"] == split)
 
     def fingerprint(self) -> str:
@@ -64,9 +64,9 @@ class Session:
 
 
 def cut_trials(
-    session: Session, trials: Int[np.ndarray, " part"], context: int, horizon: int | None = None
+    session: Session, trials: Int[np.ndarray, " trial"], context: int, horizon: int | None = None
 ) -> tuple[list[Float[np.ndarray, "neuron context"]], list[Float[np.ndarray, "neuron _horizon"]]]:
-    """What a forecaster is given, the first `context` frames of each trial, and what it has to forecast.
+    """What a forecaster gets, the first `context` frames of each trial, and what it has to forecast.
 
     That is the rest of the trial, or the first `horizon` frames of it.
     """
@@ -74,23 +74,49 @@ def cut_trials(
     return [trace[:, :context] for trace in traces], [trace[:, context:stop] for trace in traces]
 
 
+def shared_behaviours(sessions: Sequence[Session]) -> tuple[str, ...]:
+    """Names of the behavioural channels, which all sessions must have, with values to train on and to validate with.
+
+    Raises:
+        CalmError: a session without behaviour, or none in the trials of a split; sessions that differ in it.
+    """
+    first = sessions[0]
+    for session in sessions:
+        if not session.behaviour_names:
+            raise CalmError(
+                f"Session {session.name} has no behaviour to decode: name its series under `behaviour` in the dataset"
+                " description."
+            )
+        if session.behaviour_names != first.behaviour_names:
+            raise CalmError(
+                f"Session {first.name} has the behaviour {', '.join(first.behaviour_names)}, but session"
+                f" {session.name} has {', '.join(session.behaviour_names)}: train a decoder for each."
+            )
+        for split in ("train", "val"):
+            if not any(np.isfinite(session.behaviour[trial]).any() for trial in session.trials_of(split)):
+                raise CalmError(
+                    f"Session {session.name}: no behaviour was recorded in its {split} trials: leave the session out."
+                )
+    return first.behaviour_names
+
+
 def split_trials(count: int, seed: int) -> list[str]:
-    """Assign trials at random to train, val and test, 70/15/15 (spec 1.2).
+    """Assign trials at random to train, val and test, 70/15/15, as the paper does.
 
     Raises:
         CalmError: fewer trials than a split needs.
     """
     if count < MIN_TRIALS:
         raise CalmError(f"{count} trials are too few for a 70/15/15 split: at least {MIN_TRIALS} are needed.")
-    bounds = np.round(np.array([0.7, 0.85]) * count).astype(int)
-    labels = np.repeat(np.array(SPLITS, dtype=object), np.diff([0, *bounds, count]))
-    return list(labels[np.argsort(np.random.default_rng(seed).permutation(count))])
+    borders = np.round(np.array([0.7, 0.85]) * count).astype(int)
+    splits = np.repeat(np.array(SPLITS, dtype=object), np.diff([0, *borders, count]))
+    return list(splits[np.argsort(np.random.default_rng(seed).permutation(count))])
 
 
 def smooth(trace: Float[np.ndarray, "neuron frame"], weight: float) -> Float[np.ndarray, "neuron frame"]:
-    """Causal exponential smoothing within a trial, y_t = weight x_t + (1 - weight) y_{t-1}, y_0 = x_0 (spec 1.3).
+    """Causal exponential smoothing within a trial, y_t = weight x_t + (1 - weight) y_{t-1}, y_0 = x_0.
 
-    `weight` 1 leaves the trace as it is; the authors' code uses 0.15.
+    `weight` 1 leaves the trace as it is; the authors' code uses 0.15, which the paper does not mention.
     """
     smoothed = trace.copy()
     for frame in range(1, trace.shape[1]):
@@ -113,7 +139,7 @@ def bad_neurons(session: Session) -> tuple[Int[np.ndarray, " bad"], Int[np.ndarr
 
 
 def drop_neurons(session: Session, indices: Int[np.ndarray, " bad"]) -> Session:
-    """The session without the given neurons."""
+    """The session without these neurons."""
     keep = np.setdiff1d(np.arange(len(session.neurons)), indices)
     return dataclasses.replace(
         session,
@@ -147,9 +173,9 @@ def validate(session: Session, *, min_frames: int = 1) -> None:
 
 
 def zscore(
-    arrays: Sequence[Float[np.ndarray, "channel _frame"]], train: Int[np.ndarray, " part"]
+    arrays: Sequence[Float[np.ndarray, "channel _frame"]], train: Int[np.ndarray, " trial"]
 ) -> tuple[tuple[Float[np.ndarray, "channel _frame"], ...], pd.DataFrame]:
-    """Z-score every array with the mean and sd (+ 1e-6) of the training arrays' frames, ignoring NaN (spec 1.3).
+    """Z-score every array with the mean and sd (+ 1e-6) of the training arrays' frames, ignoring NaN.
 
     Returns the scaled arrays and the scale, a row a channel, `mean` and `sd`.
     """
@@ -159,7 +185,7 @@ def zscore(
     return scaled, pd.DataFrame({"mean": mean, "sd": sd})
 
 
-def check_training(session: Session, train: Int[np.ndarray, " part"]) -> None:
+def check_training(session: Session, train: Int[np.ndarray, " trial"]) -> None:
     """Refuse neurons and behaviours whose training trials give no scale.
 
     Raises:

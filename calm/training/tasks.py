@@ -9,8 +9,7 @@ import numpy as np
 
 from calm.baselines.validation import validation_correlation, validation_error
 from calm.config import Config, DATConfig, FitConfig, ForecastConfig, HeadConfig, QuantizerConfig
-from calm.data.behaviour import shared_behaviours
-from calm.data.session import Session
+from calm.data.session import Session, shared_behaviours
 from calm.errors import CalmError
 from calm.models.heads import BehaviourHead
 from calm.models.interfaces import DecoderNetwork, Network
@@ -215,7 +214,7 @@ class HeadTask(Task[BehaviourHead]):
         """An untrained head.
 
         Raises:
-            CalmError: see `calm.data.behaviour.shared_behaviours`.
+            CalmError: see `calm.data.session.shared_behaviours`.
         """
         sessions, extractor = [each.session for each in self.features], self.features[0].extractor
         behaviours = len(shared_behaviours(sessions))

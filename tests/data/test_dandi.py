@@ -35,6 +35,12 @@ def written(tmp_path: Path, **defects) -> Path:
     return write_dandi(tmp_path / "a.nwb", Recording(**defects))
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A file without defects."""
+    return write_dandi(tmp_path_factory.mktemp("dandi") / "a.nwb")
+
+
 def refused(path: Path, *words: str, **wanted) -> None:
     """Check that the file is refused in one sentence that holds the words."""
     with pytest.raises(CalmError) as error:
@@ -47,44 +53,44 @@ def refused(path: Path, *words: str, **wanted) -> None:
 # --- What is read
 
 
-def test_each_trace_has_the_rows_of_its_trial_and_plane(tmp_path):
-    session = read(written(tmp_path))
+def test_each_trace_has_the_rows_of_its_trial_and_plane(plain):
+    session = read(plain)
     assert session.frames.tolist() == [6, 5, 6]
-    for found, planes in zip(session.traces, ROWS, strict=True):
+    for values, planes in zip(session.traces, ROWS, strict=True):
         expected = [trace(plane, np.array(rows), ROIS[plane]).T for plane, rows in enumerate(planes)]
-        np.testing.assert_array_equal(found, np.concatenate(expected))
-        assert found.dtype == np.float32 and found.flags.c_contiguous
+        np.testing.assert_array_equal(values, np.concatenate(expected))
+        assert values.dtype == np.float32 and values.flags.c_contiguous
 
 
-def test_behaviour_is_the_mean_over_the_planes(tmp_path):
-    session = read(written(tmp_path))
+def test_behaviour_is_the_mean_over_the_planes(plain):
+    session = read(plain)
     assert session.behaviour_names == ("pitch", "roll", "yaw")
     np.testing.assert_array_equal(session.behaviour[0][:2], [[9, -18, 4.5], [14, -28, 7]])  # (10 + 11 + 7 + 8) / 4
-    for found, planes in zip(session.behaviour, FRAMES, strict=True):
-        np.testing.assert_allclose(found, np.mean([velocity(frames) for frames in planes], axis=0), rtol=1e-6)
+    for values, planes in zip(session.behaviour, FRAMES, strict=True):
+        np.testing.assert_allclose(values, np.mean([velocity(frames) for frames in planes], axis=0), rtol=1e-6)
 
 
-def test_position_where_asked(tmp_path):
-    session = read(written(tmp_path), behaviour=("lateral_position", "pitch", "forward_position"))
+def test_position_where_asked(plain):
+    session = read(plain, behaviour=("lateral_position", "pitch", "forward_position"))
     assert session.behaviour_names == ("lateral_position", "pitch", "forward_position")
     np.testing.assert_allclose(session.behaviour[0][0], [0.009, 9, 0.09], rtol=1e-6)
-    refused(tmp_path / "a.nwb", "'speed'", "pitch, roll, yaw", behaviour=("speed",))
+    refused(plain, "'speed'", "pitch, roll, yaw", behaviour=("speed",))
 
 
-def test_who_and_when(tmp_path):
-    session = read(written(tmp_path))
+def test_who_and_when(plain):
+    session = read(plain)
     assert session.name == "mouse_9_session_date_2017-08-19_area_visA_L23_multi_plane_imaging"
     assert session.subject == "9" and session.rate == pytest.approx(6)
 
 
-def test_trials_have_their_conditions_and_others_where_asked(tmp_path):
-    trials = read(written(tmp_path), conditions=("rule_belief", "is_cueB")).trials
+def test_trials_have_their_conditions_and_others_where_asked(plain):
+    trials = read(plain, conditions=("rule_belief", "is_cueB")).trials
     assert list(trials)[2:7] == list(CONDITIONS)
     assert trials["is_cueB"].tolist() == [True, False, True] and trials["is_cueB"].dtype == bool
     assert trials["is_choL"].tolist() == [True, False, False] and trials["is_ruleA"].tolist() == [True, True, False]
     assert trials["is_correct"].tolist() == [True, False, True] and trials["is_switch"].tolist() == [False, False, True]
     np.testing.assert_allclose(trials["rule_belief"], [0, 0.1, 0.2])
-    refused(tmp_path / "a.nwb", "'reward'", "is_cueB", conditions=("reward",))
+    refused(plain, "'reward'", "is_cueB", conditions=("reward",))
 
 
 def test_where_stem_and_arm_are(tmp_path):
@@ -107,8 +113,8 @@ def test_frames_before_the_stem_and_trials_without_epochs(tmp_path):
     assert found == [[1, 2, 4], [0, 2, 4], [0, 0, 0]]
 
 
-def test_neurons_know_their_place(tmp_path):
-    neurons = read(written(tmp_path)).neurons
+def test_neurons_know_their_place(plain):
+    neurons = read(plain).neurons
     assert neurons["plane"].tolist() == [0, 0, 1, 1, 1, 2, 3, 3]
     assert neurons["id"].tolist() == [0, 1, 0, 1, 2, 0, 0, 1]
     assert neurons["area"].tolist() == ["V1", "visA", "V1", "visA", "visA", "V1", "V1", "visA"]
@@ -135,13 +141,12 @@ def test_area_and_layer_of_a_session_come_from_its_names(tmp_path, session_id, f
     assert (session.neurons["session_area"][0], session.neurons["layer"][0]) == place
 
 
-def test_a_trial_is_left_out_if_any_plane_has_too_few_or_too_many_frames(tmp_path):
-    path = written(tmp_path)
-    assert read(path, min_frames=6).frames.tolist() == [6, 6]  # the second has five in planes 2 and 3
-    assert read(path, max_frames=6).trials["trial_number"].tolist() == [1]  # the others have seven in plane 2
-    assert read(path, max_frames=7).frames.tolist() == [6, 5, 6]
-    refused(path, "between 7 and 9", "`min_frames`", min_frames=7, max_frames=9)
-    refused(path, "between 60 and 200", min_frames=60, max_frames=200)
+def test_a_trial_is_left_out_if_any_plane_has_too_few_or_too_many_frames(plain):
+    assert read(plain, min_frames=6).frames.tolist() == [6, 6]  # the second has five in planes 2 and 3
+    assert read(plain, max_frames=6).trials["trial_number"].tolist() == [1]  # the others have seven in plane 2
+    assert read(plain, max_frames=7).frames.tolist() == [6, 5, 6]
+    refused(plain, "between 7 and 9", "`min_frames`", min_frames=7, max_frames=9)
+    refused(plain, "between 60 and 200", min_frames=60, max_frames=200)
 
 
 # --- Defects of real files
@@ -171,18 +176,18 @@ def test_numbers_that_go_backwards(tmp_path):
     refused(written(tmp_path, numbers=(1, 0, 2)), "go backwards")
 
 
-@pytest.mark.parametrize("tail", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("tail", [0, 2, 3])
 def test_a_recording_that_ends_within_a_volume(tmp_path, tail):
     session = read(written(tmp_path, tail=tail))
     np.testing.assert_array_equal(session.traces[2][0], ROWS[2][0])
     np.testing.assert_array_equal(session.behaviour[2][:, 0], np.mean(FRAMES[2], axis=0))
 
 
-def test_a_plane_that_lacks_its_last_row(tmp_path):
+def test_a_plane_that_lacks_its_last_row(plain, tmp_path):
     session = read(written(tmp_path, lost=(0, 1, 0, 0)))  # row 19 of plane 1, frame 96
     assert session.frames.tolist() == [6, 5, 5]
-    np.testing.assert_array_equal(session.traces[2][:, 0], read(written(tmp_path)).traces[2][:, 0])
-    refused(written(tmp_path, lost=(0, 2, 0, 0)), "df_over_f_plane_1/dF_over_F_plane_1", "18 rows", "20 frames")
+    np.testing.assert_array_equal(session.traces[2][:, 0], read(plain).traces[2][:, 0])
+    refused(written(tmp_path, lost=(0, 2, 0, 0)), "df_over_f_plane_1/dF_over_F_plane_1", "18 rows", "20 images")
 
 
 def test_frames_without_velocity(tmp_path):
@@ -212,8 +217,8 @@ def test_an_extension_that_nobody_has(tmp_path):
         assert len(read(path).traces) == 3
 
 
-def test_a_truncated_download(tmp_path):
-    whole = written(tmp_path).read_bytes()
+def test_a_truncated_download(plain, tmp_path):
+    whole = plain.read_bytes()
     (tmp_path / "b.nwb").write_bytes(whole[: len(whole) // 2])
     refused(tmp_path / "b.nwb", "truncated", "download it again")
 
@@ -244,22 +249,21 @@ def peak(path: Path, **wanted) -> tuple[int, int]:
 def test_reading_holds_little_more_than_what_it_gives(tmp_path):
     path = written(tmp_path, lengths=(500,) * 20 + (200,) * 60, rois=(150, 250, 200, 200))  # 32 MB of dF/F on disk
     read(path)  # what is only loaded once does not count
-    most, given = peak(path)
-    assert given > 14e6 and most < 1.3 * given
-    most, given = peak(path, min_frames=60)  # the first twenty trials only
-    assert given < 7e6 and most < given + 4e6
+    most, kept = peak(path)
+    assert kept > 14e6 and most < 1.3 * kept
+    most, kept = peak(path, min_frames=60)  # the first twenty trials only
+    assert kept < 7e6 and most < kept + 4e6
 
 
 # --- As a dataset
 
 
-def test_a_description_of_this_layout(tmp_path):
-    write_dandi(tmp_path / "a.nwb")
-    sessions = load_sessions(str(tmp_path / "*.nwb"), layout="dandi_000579")
+def test_a_description_of_this_layout(plain, tmp_path):
+    sessions = load_sessions(str(plain), layout="dandi_000579")
     assert sessions[0].behaviour_names == ("pitch", "roll", "yaw")
-    (session,) = load_sessions(str(tmp_path / "*.nwb"), layout="dandi_000579", behaviour=(), conditions="is_vis")
+    (session,) = load_sessions(str(plain), layout="dandi_000579", behaviour=(), conditions="is_vis")
     assert session.behaviour_names == () and "is_vis" in session.trials
-    (session,) = load_sessions(str(tmp_path / "*.nwb"), layout="dandi_000579", max_frames=6)
+    (session,) = load_sessions(str(plain), layout="dandi_000579", max_frames=6)
     assert session.trials["trial_number"].tolist() == [1]
     with pytest.raises(CalmError, match=r"`traces` has no meaning with `layout` dandi_000579"):
         load_sessions("*.nwb", layout="dandi_000579", traces="plane_0")

@@ -36,7 +36,8 @@ def refused(action, *words: str) -> None:
 def test_defaults(tmp_path):
     dataset = load_dataset(describe(tmp_path, "files: '*.nwb'"))
     assert (dataset.name, dataset.files, dataset.traces) == ("mine", ("*.nwb",), None)
-    assert (dataset.context, dataset.smoothing, dataset.bad_neurons) == (40, 1.0, "refuse")
+    assert (dataset.context, dataset.horizon) == (None, None)  # the profile's
+    assert (dataset.smoothing, dataset.bad_neurons) == (1.0, "refuse")
     assert str(tmp_path) not in dataset.model_dump_json()  # the same wherever it lies
 
 

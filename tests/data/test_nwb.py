@@ -22,7 +22,7 @@ from nwb_files import (
     save,
 )
 
-from calm.data.nwb import read_session, trial_bounds
+from calm.data.nwb import read_session, trial_edges
 from calm.data.session import bad_neurons
 from calm.errors import CalmError
 
@@ -156,7 +156,7 @@ def test_adjacent_trials_keep_every_frame_once_despite_jitter(rate, lengths, pha
     jitter = np.random.default_rng(seed).uniform(-0.2, 0.2, sum(lengths))
     clock = (np.arange(sum(lengths) + 2) + phase) / rate  # two frames behind the last trial
     clock[: sum(lengths)] += jitter / rate
-    bounds = trial_bounds(np.stack([borders[:-1], borders[1:]], axis=1), clock)
+    bounds = trial_edges(np.stack([borders[:-1], borders[1:]], axis=1), clock)
     assert np.diff(bounds).ravel().tolist() == lengths
     assert (bounds[1:, 0] == bounds[:-1, 1]).all()
 

@@ -10,7 +10,7 @@ from decoding_cases import decodable_session
 from calm.baselines.tcn_decoder import TCNDecoder
 from calm.baselines.validation import validation_error
 from calm.config import FitConfig, TCNDecoderConfig
-from calm.data.behaviour import shared_behaviours
+from calm.data.session import shared_behaviours
 from calm.errors import CalmError
 from calm.models.interfaces import Decoder, DecoderNetwork
 from calm.training.batches import decoding_batches
