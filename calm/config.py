@@ -33,7 +33,7 @@ class Config(pydantic.BaseModel):
 
 
 class SimulationConfig(Config):
-    """Recurrent rate network seen through calcium (Eq. 1, 17, 18; spec 1.1)."""
+    """Recurrent rate network seen through calcium (App. A: Eq. 1, 17, 18)."""
 
     seeds: tuple[int, ...] = (0, 1, 2)  # one session each
     held_out_seeds: tuple[int, ...] = (3,)  # networks that no model is trained on
@@ -52,7 +52,7 @@ class SimulationConfig(Config):
 
 
 class CohortConfig(Config):
-    """Synthetic mice in the Y-maze, in the files of DANDI:000579 (spec 1.2); as it is, as many as the real ones.
+    """Synthetic mice in the Y-maze, in the files of DANDI:000579; as it is, as many as the real ones.
 
     Sessions, neurons and lengths of trials follow Tables 1 and 2; no paper gives the other numbers.
     """
@@ -160,7 +160,7 @@ class ForecastConfig(Config):
     """Rollouts: how many frames are given, and how many futures are averaged."""
 
     context: int = 40  # frames
-    horizon: int | None = None  # frames after it on which methods are compared; None goes to the end of each trial
+    horizon: int | None = None  # frames after it on which methods are compared; None: see `calm.recordings`
     samples: int = 64  # rollouts whose mean is the forecast
     validation_trials: int = 60  # at most, of each session, whose forecasts choose the weights
     rows: int = 20_000  # neurons x trials x samples rolled out at once
@@ -186,7 +186,7 @@ class POCOConfig(Config):
     ffn_dropout: float = 0.2
     dropout: float = 0.4
     longest_period: float = 100.0  # frames; of the rotary positions
-    horizon: int = 24  # frames: all that it can forecast
+    horizon: int = 24  # frames of the simulation: all that it can forecast; of other recordings, ForecastConfig's
 
 
 class TCNConfig(Config):
@@ -208,7 +208,7 @@ class PatchTSTConfig(Config):
     heads: int = 8
     ffn: int = 256  # the paper does not give it; the default of NeuralForecast
     dropout: float = 0.1
-    horizon: int = 20  # frames forecast at once; the paper does not give it
+    horizon: int = 20  # frames of the simulation forecast at once, not in the paper; else ForecastConfig's
 
 
 class ITransformerConfig(Config):
@@ -219,7 +219,7 @@ class ITransformerConfig(Config):
     heads: int = 4
     ffn: int = 2048  # the paper does not give it; the default of NeuralForecast
     dropout: float = 0.1
-    horizon: int = 20  # frames forecast at once; the paper does not give it
+    horizon: int = 20  # frames of the simulation forecast at once, not in the paper; else ForecastConfig's
 
 
 class HeadConfig(Config):

@@ -63,8 +63,10 @@ class Recordings:
 def load_recordings(dataset: str, profile: Profile, *, seed: int, runs: Path = RUNS) -> Recordings:
     """Simulated networks for `simulation`, synthetic mice for `cohort`, else what the description at that path names.
 
-    Context and horizon are the description's if it states them, else the profile's. The cohort's files are made in
-    `data/`, unless they are there; prepared sessions are kept in `runs`.
+    Context and horizon are the description's if it states them, else the profile's. Without a horizon, forecasts of the
+    simulation go to the end of each trial, of the cohort over COHORT_HORIZON frames, and of other recordings to the end
+    of the shortest trial. The cohort's files are made in `data/`, unless they are there; prepared sessions are kept in
+    `runs`.
 
     Raises:
         CalmError: what is wrong with the description or the files; see `calm.data.descriptions`, `calm.data.session`.
