@@ -12,14 +12,16 @@ from PIL import Image
 
 from calm.errors import CalmError
 from calm.paper.provenance import code_state, provenance, read_provenance, update_provenance, without_folders
-from calm.paper.results import COLUMNS, Row, TrialRow, read_item, read_results, save_item, summarise, table
+from calm.paper.results import COLUMNS, Results, read_item, read_results, save_item, summarise
 
 
-def rows_of(item, values, **changes):
+def rows_of(item, values, seed=0, **changes):
     """One row per session."""
-    fixed = {"dataset": "simulation", "split": "test", "method": "CalM", "variant": "", "metric": "corr", "n": 4}
-    fixed |= {"seed": 0} | changes
-    return [Row(item=item, session=f"s{index}", value=value, **fixed) for index, value in enumerate(values)]
+    results = Results("simulation", seed)
+    for index, value in enumerate(values):
+        where = {"split": "test", "session": f"s{index}", "method": "CalM"}
+        results.add("corr", value, item=item, n=4, **where | changes)
+    return results.table(item)
 
 
 @pytest.fixture
@@ -31,12 +33,33 @@ def figure():
 
 
 def test_columns_are_the_contract():
-    assert ",".join(COLUMNS) == "item,dataset,split,session,method,variant,metric,value,n,seed"
-    assert list(table([TrialRow(trial=3, **vars(rows_of("fig3b_trials", [0.5])[0]))])) == [*COLUMNS, "trial"]
+    assert ",".join(COLUMNS) == "item,dataset,split,group,session,method,variant,metric,value,n,seed"
+    assert list(rows_of("fig3b", [0.5])) == COLUMNS
+    assert list(rows_of("fig3b_trials", [0.5], trial=3)) == [*COLUMNS, "trial"]
+    assert list(Results("simulation", 0).table("fig3b")) == COLUMNS
+
+
+def test_an_item_is_saved_with_its_details_and_what_they_were_made_with(tmp_path, figure):
+    results = Results("simulation", seed=0)
+    for item in ("fig3b", "fig3b_trials", "fig3c"):
+        results.add("corr", 0.5, item=item)
+    results.save(tmp_path, "fig3b", figure, {"seed": 0})
+    names = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
+    assert names == {"fig3b.csv", "fig3b.png", "fig3b.pdf", "fig3b_trials.csv", "provenance.json"}
+    assert read_provenance(tmp_path / "provenance.json") == {"fig3b": {"seed": 0}, "fig3b_trials": {"seed": 0}}
+
+
+def test_rows_of_an_example_are_those_of_its_figure_under_another_item():
+    results = Results("simulation", seed=0)
+    for session in ("s0", "s1"):
+        results.add("corr", 0.5, item="fig3b", session=session)
+    results.add_rows(results.table("fig3b").query("session == 's1'"), item="fig3e")
+    assert results.table("fig3e")[["item", "session", "value"]].to_numpy().tolist() == [["fig3e", "s1", 0.5]]
+    assert set(results.table("fig3b")["item"]) == {"fig3b"}
 
 
 def test_what_is_saved_is_read_back(tmp_path):
-    first, second = table(rows_of("fig3b", [1 / 3, np.nan])), table(rows_of("fig1b", [0.1], variant="NA"))
+    first, second = rows_of("fig3b", [1 / 3, np.nan]), rows_of("fig1b", [0.1], variant="NA")
     for item, rows in (("fig3b", first), ("fig1b", second)):
         save_item(tmp_path, item, rows, None, {})
     pd.testing.assert_frame_equal(read_item(tmp_path / "fig3b.csv"), first, check_dtype=False)
@@ -46,8 +69,8 @@ def test_what_is_saved_is_read_back(tmp_path):
 
 
 def test_single_trials_and_reports_are_not_among_the_results(tmp_path):
-    save_item(tmp_path, "fig3b", table(rows_of("fig3b", [0.5])), None, {})
-    save_item(tmp_path, "fig3b_trials", table(rows_of("fig3b_trials", [0.5])).assign(trial=0), None, {})
+    save_item(tmp_path, "fig3b", rows_of("fig3b", [0.5]), None, {})
+    save_item(tmp_path, "fig3b_trials", rows_of("fig3b_trials", [0.5]).assign(trial=0), None, {})
     (tmp_path / "report.csv").write_text("item,paper,ours\nfig3b,1,2\n")
     assert set(read_results(tmp_path)["item"]) == {"fig3b"}
 
@@ -59,9 +82,9 @@ def test_an_empty_folder_has_a_table_without_rows(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "complaint"),
     [
-        (table(rows_of("fig3b", [0.5])).drop(columns="metric"), "metric"),
-        (table(rows_of("fig1b", [0.5])), "fig1b"),
-        (table(rows_of("fig3b", [0.5]) * 2), "twice"),
+        (rows_of("fig3b", [0.5]).drop(columns="metric"), "metric"),
+        (rows_of("fig1b", [0.5]), "fig1b"),
+        (pd.concat([rows_of("fig3b", [0.5])] * 2), "twice"),
     ],
 )
 def test_malformed_results_are_refused(tmp_path, rows, complaint):
@@ -73,7 +96,7 @@ def test_malformed_results_are_refused(tmp_path, rows, complaint):
 def test_figures_carry_provenance_and_are_reproducible(tmp_path, figure):
     made_with = {"seed": 3, "config": {"width": 64}}
     for folder in (tmp_path / "a", tmp_path / "b"):
-        save_item(folder, "fig3b", table(rows_of("fig3b", [0.5])), figure, made_with)
+        save_item(folder, "fig3b", rows_of("fig3b", [0.5]), figure, made_with)
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["fig3b.csv", "fig3b.pdf", "fig3b.png"]
     with Image.open(tmp_path / "a" / "fig3b.png") as image:
         assert json.loads(image.text["provenance"]) == made_with
@@ -84,7 +107,7 @@ def test_figures_carry_provenance_and_are_reproducible(tmp_path, figure):
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, figure, monkeypatch):
-    rows = table(rows_of("fig3b", [0.5]))
+    rows = rows_of("fig3b", [0.5])
     save_item(tmp_path, "fig3b", rows, figure, {})
     before = (tmp_path / "fig3b.png").read_bytes()
 
@@ -93,18 +116,18 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, figure, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(figure, "savefig", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(CalmError, match="disk full"):
         save_item(tmp_path, "fig3b", rows, figure, {})
     assert (tmp_path / "fig3b.png").read_bytes() == before
 
 
 def test_summary_counts_sessions_not_seeds():
-    rows = table([*rows_of("fig3b", [0.2, 0.4]), *rows_of("fig3b", [0.4, 0.6], seed=1)])
+    rows = pd.concat([rows_of("fig3b", [0.2, 0.4]), rows_of("fig3b", [0.4, 0.6], seed=1)])
     summary = summarise(rows).iloc[0]
     assert summary["n"] == 2
     assert summary["mean"] == pytest.approx(0.4)
     assert summary["sem"] == pytest.approx(np.std([0.3, 0.5], ddof=1) / np.sqrt(2))
-    assert np.isnan(summarise(table(rows_of("fig3b", [0.2])))["sem"].iloc[0])
+    assert np.isnan(summarise(rows_of("fig3b", [0.2]))["sem"].iloc[0])
 
 
 def test_provenance_says_what_and_not_who(tmp_path):

@@ -1,0 +1,142 @@
+"""All methods of Figure 3 behind one interface: the same trials, the same tries, their scores and costs as rows."""
+
+import numpy as np
+import pytest
+
+from calm.config import ForecastConfig
+from calm.data.session import cut_trials, prepare
+from calm.metrics import correlation_over_time
+from calm.paper.claims.claims import RIVALS
+from calm.paper.experiments.forecasting import (
+    forecast_trials,
+    rival_tasks,
+    score_fading,
+    score_forecasts,
+    train_groups,
+    train_on_one,
+)
+from calm.paper.experiments.methods import add_costs
+from calm.paper.results import Results
+from calm.profile import load_profile
+from calm.synthetic.network import simulate
+from calm.training.stages import train
+from calm.training.tasks import QuantizerTask
+
+CONTEXT = 40
+
+
+@pytest.fixture(scope="module")
+def smoke():
+    """With two tries for every network."""
+    return load_profile("smoke").changed(learning_rates=(0.5, 1.0))
+
+
+@pytest.fixture(scope="module")
+def session(smoke):
+    return prepare(simulate(smoke.simulation, 0).session, seed=0)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def trained(session, smoke, runs):
+    return train_on_one(session, smoke, seed=0, runs=runs)
+
+
+def test_every_method_forecasts_every_frame_after_the_context(trained, session, smoke):
+    trials = session.trials_of("test")
+    forecasts = forecast_trials(trained, session, trials, smoke.forecast)
+    _, futures = cut_trials(session, trials, CONTEXT)
+    assert {method for method, _ in forecasts} == {"persistence", "decay", "mean trial", "ridge VAR", "CalM", *RIVALS}
+    for method, predicted in forecasts.items():
+        assert [forecast.shape for forecast in predicted] == [future.shape for future in futures], method
+        assert all(np.isfinite(forecast).all() for forecast in predicted), method
+        assert trained.seconds[method] > 0
+
+
+def test_every_network_gets_the_same_number_of_tries(trained):
+    assert {method for method, _ in trained.searches} == {*RIVALS, "CalM"}
+    for method, search in trained.searches.items():
+        assert len({tried.key for tried in search.tries.values()}) == 2, method
+        assert search.chosen.score == max(tried.score for tried in search.tries.values()), method
+        assert search.seconds > search.chosen.seconds > 0
+
+
+def test_costs_count_what_was_trained(trained, session, smoke, runs):
+    costs, neurons = trained.costs, len(session.neurons)
+    assert costs["persistence", ""].parameters == 0
+    assert costs["decay", ""].parameters == 2 * neurons
+    order = trained.methods["ridge VAR", ""].order
+    assert costs["ridge VAR", ""].parameters == order * neurons**2 + neurons
+    quantizer = train(QuantizerTask([session], smoke.quantizer), smoke.quantizer_fit, seed=0, runs=runs)
+    transformers = trained.searches["CalM", ""]
+    assert costs["CalM", ""].parameters == quantizer.parameters + transformers.chosen.parameters
+    assert costs["CalM", ""].seconds == quantizer.seconds + transformers.chosen.seconds
+    assert costs["CalM", ""].search == quantizer.seconds + transformers.seconds
+    assert costs["POCO", ""].search == trained.searches["POCO", ""].seconds
+
+
+def test_cost_rows_name_the_trials_and_the_tries(trained, session):
+    results = Results("simulation", seed=0)
+    trained.seconds = {("CalM", "greedy"): 0.25}
+    add_costs(results, trained, session, item="fig3b", task="forecast", trials=4)
+    rows = results.table("fig3b_cost").set_index(["method", "variant", "metric"])
+    assert rows.loc[("CalM", "greedy", "forecast of a trial (ms)"), ["value", "n"]].tolist() == [250, 4]
+    assert rows["value"]["TCN", "", "parameters"] == trained.costs["TCN", ""].parameters
+    for rate, tried in trained.searches["TCN", ""].tries.items():
+        assert rows["value"]["TCN", f"learning rate {rate:.2g}", "validation corr of a try"] == tried.score
+
+
+def test_held_out_sessions_get_the_learning_rate_of_the_held_in_ones(session, smoke, runs):
+    other = prepare(simulate(smoke.simulation, 1).session, seed=0)
+    sessions = {"held-in": [session], "held-out": [other]}
+    tasks = {group: rival_tasks(each, smoke)["POCO"] for group, each in sessions.items()}
+    both = train_groups(tasks, smoke.learning_rates, seed=0, runs=runs)
+    kept, adapted = (dict(both[group].model.named_parameters()) for group in ("held-in", "held-out"))
+    frozen = [name for name, parameter in adapted.items() if not parameter.requires_grad]
+    assert frozen and all((kept[name] == adapted[name]).all() for name in frozen)
+    assert set(train_groups({"held-in": tasks["held-in"]}, (1.0,), seed=0, runs=runs)) == {"held-in"}
+
+
+@pytest.fixture
+def results(session):
+    """Scores of a perfect forecast and of none."""
+    trials, config = session.trials_of("test"), ForecastConfig(context=CONTEXT)
+    _, futures = cut_trials(session, trials, CONTEXT)
+    forecasts = {("truth", ""): futures, ("zero", ""): [0 * future for future in futures]}
+    results = Results("simulation", seed=0)
+    score_forecasts(results, forecasts, session, trials, config, item="fig3b", group="held-in")
+    score_fading(results, forecasts, session, trials, config, item="fig3b")
+    return results
+
+
+def test_scores_are_means_over_trials_and_perfect_forecasts_score_one(results, session):
+    trials = session.trials_of("test")
+    _, futures = cut_trials(session, trials, CONTEXT)
+    rows = results.table("fig3b")
+    values = rows.set_index(["method", "metric"])["value"]
+    assert values["truth", "corr"] == pytest.approx(1) and values["truth", "mse"] == 0
+    assert values["zero", "corr"] == 0
+    assert values["zero", "mse"] == pytest.approx(np.mean([np.square(future).mean() for future in futures]))
+    assert set(rows["group"]) == {"held-in"} and set(rows["variant"]) == {""} and set(rows["split"]) == {"test"}
+    assert sorted(results.table("fig3b_trials").query("method == 'truth'")["trial"]) == sorted(trials)
+
+
+def test_fading_has_a_row_for_each_frame_after_the_context(results, session):
+    _, futures = cut_trials(session, session.trials_of("test"), CONTEXT)
+    fading = results.table("fig3b_fading")
+    rows = fading.query("method == 'truth'")
+    np.testing.assert_allclose(rows["seconds"], np.arange(1, futures[0].shape[1] + 1) / session.rate)
+    np.testing.assert_allclose(rows["value"], correlation_over_time(futures, futures))
+    assert (fading.query("method == 'zero'")["value"] == 0).all()
+
+
+def test_networks_of_one_recording_take_more_epochs_and_validate_as_often():
+    profile = load_profile("smoke").model_copy(update={"single_epochs": 3})
+    usual, single = profile.dat_fit, profile.of_one_recording().dat_fit
+    assert (single.epochs, single.validate_every) == (3 * usual.epochs, 3 * usual.validate_every)
+    assert single.learning_rate == usual.learning_rate
+    assert load_profile("smoke").of_one_recording() == load_profile("smoke")
