@@ -36,7 +36,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from calm.data.session import cut_trials, prepare
-from calm.paper.claims.claims import chosen_variant, judge_claim_2
+from calm.paper.claims.comparisons import chosen_variant
+from calm.paper.claims.table import verdicts
 from calm.paper.experiments.forecasting import forecast_trials, score_fading, score_forecasts, train_on_one
 from calm.paper.experiments.methods import add_costs
 from calm.paper.plots import COLUMN, PAGE, bars, example_traces, fading, loss_curves, use_style
@@ -191,7 +192,7 @@ summarise(scores, ["method", "variant", "split", "metric"]).pivot(
 # like these (`p_sessions`; unknown from a single one). CalM's way to roll out is the one that was best on validation trials.
 
 # %%
-judge_claim_2(trials)[["method", "ours", "low", "high", "p", "p_sessions", "note"]].round(4)
+verdicts(figures, claims=[2])
 
 # %% [markdown]
 # ## What it costs

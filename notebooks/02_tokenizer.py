@@ -33,7 +33,7 @@ import numpy as np
 
 from calm.data.session import SPLITS
 from calm.metrics import pearson
-from calm.paper.claims.reconstruction_claims import judge_claim_1
+from calm.paper.claims.table import verdicts
 from calm.paper.experiments.reconstruction import score_reconstruction
 from calm.paper.plots import COLUMN, PAGE, codebook_usage, example_traces, loss_curves, use_style
 from calm.paper.plots.data import six_bars
@@ -100,12 +100,12 @@ summarise(rows, ["group", "split"]).round(4)
 # for a test correlation over 0.9.
 
 # %%
-claim = judge_claim_1(rows)
-claim[["method", "ours", "low", "high", "p_sessions", "note"]].round(4)
+verdicts(figures, claims=[1])
 
 # %% [markdown]
-# `ours`: mean over sessions, or difference of two means; `low`, `high`: its 95 % interval over sessions. A claim holds if its p is
-# below 0.05. It "holds for these sessions" if their means say so, but are too few or too different to speak of others.
+# `ours`: mean, or difference of two means; `low`, `high`: its 95 % interval, over mice where there are three or more in a group, else
+# over sessions. A claim about mice holds if `p_mice`, from means of mice, is below 0.05, and "for these mice" if only `p_sessions` is.
+# It "holds for these sessions" if their means say so, but are too few or too different to speak of others.
 #
 # ## Examples and vocabulary
 

@@ -39,7 +39,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from calm.baselines.validation import compared_trials
-from calm.paper.claims.claims import chosen_variant, judge_claim_3, judge_claim_4
+from calm.paper.claims.comparisons import chosen_variant
+from calm.paper.claims.table import verdicts
 from calm.paper.experiments.forecasting import (
     compare_forecasters,
     train_on_one,
@@ -98,7 +99,7 @@ summarise(scores, ["method", "variant", "split", "metric"]).pivot(
 # The paper's claim that CalM is better than each of the others, as tests on the same test trials (as in notebook 01):
 
 # %%
-judge_claim_3(results.table("fig3c_trials"))[["method", "ours", "low", "high", "p", "p_sessions", "note"]].round(4)
+verdicts(figures, claims=[3])
 
 # %% [markdown]
 # ## Many sessions
@@ -133,10 +134,11 @@ summarise(scores, ["group", "method", "variant", "split", "metric"]).pivot(
 # **Figure 3D.** As Figure 3C. CalM and POCO share their weights over all sessions; for held-out subjects only what belongs to
 # their sessions and neurons was trained. The other methods were fitted to each session.
 #
-# The paper calls CalM competitive with POCO here. Tested is whether it is worse by less than 0.02 in correlation:
+# The paper calls CalM competitive with POCO here. Tested is whether it is worse by less than 0.02 in correlation; `p_mice`
+# is about other mice, where there are three or more in a group:
 
 # %%
-judge_claim_4(trials)[["method", "ours", "low", "high", "p", "p_sessions", "note"]].round(4)
+verdicts(figures, claims=[4])
 
 # %%
 session = max(recordings.held_in, key=lambda each: len(each.neurons))

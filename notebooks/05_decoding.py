@@ -40,7 +40,7 @@ import numpy as np
 import pandas as pd
 
 from calm.paper.experiments.comparison import train_many
-from calm.paper.claims.decoding_claims import judge_decoding
+from calm.paper.claims.table import verdicts
 from calm.paper.experiments.decoding_comparison import (
     features_of,
     score_decoders,
@@ -200,11 +200,11 @@ scores.pivot_table(index=keys[:2], columns="metric", values="mean", sort=False).
 # ## The claims
 
 # %%
-judge_decoding(figures)[["item", "variant", "method", "ours", "low", "high", "p", "p_sessions", "note"]].round(4)
+verdicts(figures, claims=[6, 7, 8, 9])
 
 # %% [markdown]
-# Differences in R² per trial, paired over test trials. `p` is about the trials of these sessions, `p_sessions` about sessions like
-# them, both after Holm.
+# Differences in R² per trial, paired over test trials. `p` is about the trials of these sessions, `p_sessions` about other sessions
+# of these mice, `p_mice` about other mice where there are three or more; all after Holm.
 #
 # ## Kinds of trials
 #

@@ -38,11 +38,11 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 
-from calm.paper.claims.claims import chosen_variant
+from calm.paper.claims.comparisons import chosen_variant
 from calm.paper.experiments.comparison import methods_of_many, train_many
 from calm.paper.embeddings.dynamics import project
 from calm.paper.embeddings.dynamics_scores import COMPONENT_CORR, ITEM, DynamicsScores
-from calm.paper.claims.embedding_claims import judge_embedding_claims
+from calm.paper.claims.table import verdicts
 from calm.paper.experiments.evaluation import forecast_trials
 from calm.baselines.validation import compared_trials
 from calm.paths import RUNS, figures_folder
@@ -154,5 +154,4 @@ for item in (f"{ITEM}_trials", f"{ITEM}_components", f"{ITEM}_shuffles"):
     save_item(figures, item, tables[item], None, made_with)
 for item in [*tables, f"{ITEM}_example"]:
     update_provenance(figures / "provenance.json", item, made_with)
-claims = judge_embedding_claims(figures)
-claims[claims["item"].isin(["claim 15", "claim 16"])].drop(columns=["dataset", "split", "metric"]).round(3)
+verdicts(figures, claims=[15, 16])

@@ -49,7 +49,8 @@ import time
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from calm.paper.claims.ablation_claims import effects, judge_claim_18
+from calm.paper.claims.comparisons import ablation_effects
+from calm.paper.claims.table import verdicts
 from calm.paper.experiments.ablations import RECONSTRUCTION, ROLLOUTS, run_ablations, summarise_variants
 from calm.paper.plots import PAGE, use_style
 from calm.paper.plots.ablations import variant_panels
@@ -68,8 +69,7 @@ stages = run_ablations(results, recordings, seed=seed, runs=RUNS)
 table7, table8 = results.table("table7"), results.table("table8")
 made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
 names = {metric: f"{way} rollout" for way, metric in ROLLOUTS.items()}
-both = pd.concat([table7, table8])
-differences = effects(both)
+differences = ablation_effects(pd.concat([table7, table8]))
 
 # %% [markdown]
 # ## What was trained
@@ -132,4 +132,4 @@ summarise_variants(table8).round(3)
 # after the correction: then nothing can be tested.
 
 # %%
-judge_claim_18(both)[["method", "ours", "low", "high", "p", "p_sessions", "note"]].round(4)
+verdicts(figures, claims=[18])

@@ -1,125 +1,227 @@
-"""The claims about forecasts: differences are found with their size, and nothing is claimed without evidence."""
+"""Claims about reconstruction, forecasts and decoding: what was planted holds with its size, and nothing else does."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from report_cases import BETTER, trial_rows
+from claim_cases import judged, session_rows, trial_rows
 
-from calm.paper.claims.claims import (
-    FAILS,
-    HOLDS,
-    HOLDS_HERE,
-    RIVALS,
-    UNTESTED,
-    is_testable,
-    judge_claim_2,
-    judge_claim_4,
-    paired_claim,
-)
+from calm.paper.claims.comparisons import FAILS, HOLDS, HOLDS_FOR_MICE, HOLDS_FOR_SESSIONS, UNTESTED
+from calm.paper.claims.table import DECODERS, EQUAL, FAITHFUL, FORECASTERS, judge, verdicts
+
+BETTER = {("CalM", "greedy"): 0.1, ("CalM", "mean of 16"): 0.6, ("POCO", ""): 0.4}
+HELD_IN, HELD_OUT = (2, 2, 2, 2), (4, 4)  # sessions of each mouse
+
+# --- Forecasts
 
 
-@pytest.mark.parametrize("sessions", [1, 3])
-def test_a_clear_difference_is_found_with_its_size(sessions):
-    claims = judge_claim_2(trial_rows(BETTER, sessions)).set_index("method")
-    decay = claims.loc["CalM (mean of 16) over decay"]
-    assert decay["note"] == (HOLDS if sessions > 1 else HOLDS_HERE)
-    assert decay["low"] < 0.2 < decay["high"]
-    assert decay["p"] < 0.05
+@pytest.mark.parametrize(("mice", "note"), [((1,), HOLDS_FOR_SESSIONS), ((3,), HOLDS)])
+def test_a_clear_difference_is_found_with_its_size(tmp_path, mice, note):
+    tests = judged(tmp_path, 2, fig3b_trials=trial_rows(BETTER, mice))
+    poco = tests.loc["CalM (mean of 16) over POCO"]
+    assert poco["note"] == note and poco["low"] < poco["ours"] < poco["high"] and poco["p"] < 0.05
+    assert poco["ours"] == pytest.approx(0.2, abs=0.07)
+    assert tests.loc[[f"CalM (mean of 16) over {name}" for name in FORECASTERS[:3]], "note"].eq(UNTESTED).all()
 
 
-@pytest.mark.parametrize("sessions", [1, 3])
-def test_being_worse_does_not_count_as_better(sessions):
-    worse = {("CalM", "mean of 4"): 0.3, ("decay", ""): 0.6}
-    claims = judge_claim_2(trial_rows(worse, sessions)).set_index("method")
-    assert claims.loc["CalM (mean of 4) over decay", "note"] == FAILS
-    assert claims.loc["CalM (mean of 4) over decay", "ours"] < 0
+def test_being_worse_does_not_count_as_better(tmp_path):
+    tests = judged(tmp_path, 3, fig3c_trials=trial_rows({("CalM", "greedy"): 0.3, ("POCO", ""): 0.6}, (3,)))
+    assert tests.loc["CalM (greedy) over POCO", "note"] == FAILS and tests.loc["CalM (greedy) over POCO", "ours"] < 0
 
 
-def test_calms_variant_is_chosen_on_validation_trials_not_on_test_trials():
-    rows = trial_rows(BETTER, 1)
+def test_calms_variant_is_chosen_on_validation_trials_not_on_test_trials(tmp_path):
+    rows = trial_rows(BETTER, (1,))
     rows.loc[(rows["split"] == "test") & (rows["variant"] == "greedy"), "value"] += 10
-    assert judge_claim_2(rows)["method"].str.startswith("CalM (mean of 16)").all()
+    assert judged(tmp_path, 2, fig3b_trials=rows).index.str.startswith("CalM (mean of 16)").all()
 
 
-def test_methods_of_the_paper_that_were_not_run_are_named_as_untested():
-    claims = judge_claim_2(trial_rows(BETTER, 3)).set_index("method")["note"]
-    assert all(claims[f"CalM (mean of 16) over {name}"] == UNTESTED for name in RIVALS)
+def test_methods_that_the_claim_does_not_name_are_shown_and_do_not_count_and_ceilings_are_none(tmp_path):
+    rows = trial_rows({**BETTER, ("decay", ""): 0.2, ("ceiling", "known state"): 0.7}, (1,))
+    counts = judged(tmp_path, 2, fig3b_trials=rows)["counts"]
+    assert not counts["CalM (mean of 16) over decay"] and counts["CalM (mean of 16) over POCO"] and len(counts) == 5
 
 
-def test_without_calm_nothing_can_be_tested():
-    claims = judge_claim_2(trial_rows({("ridge VAR", ""): 0.5, ("decay", ""): 0.4}, 1))
-    assert set(claims["note"]) == {UNTESTED}
+def test_without_calm_nothing_can_be_tested(tmp_path):
+    assert set(judged(tmp_path, 2, fig3b_trials=trial_rows({("POCO", ""): 0.5}, (1,)))["note"]) == {UNTESTED}
 
 
-def test_ceilings_are_no_competitors():
-    claims = judge_claim_2(trial_rows({**BETTER, ("ceiling", "known state"): 0.7}, 1))
-    assert not claims["method"].str.contains("ceiling").any()
-
-
-def test_p_values_are_corrected_for_the_number_of_methods():
-    level = {("CalM", "mean of 4"): 0.42, ("decay", ""): 0.4}
-    alone = judge_claim_2(trial_rows(level, 1)).set_index("method").loc["CalM (mean of 4) over decay", "p"]
-    rows = trial_rows(level, 1)
-    copies = [rows[rows["method"] == "decay"].assign(method=name) for name in ("ridge VAR", "mean trial")]
-    together = judge_claim_2(pd.concat([rows, *copies])).set_index("method").loc["CalM (mean of 4) over decay", "p"]
+def test_p_values_are_corrected_over_the_methods(tmp_path):
+    rows = trial_rows({("CalM", "greedy"): 0.42, ("POCO", ""): 0.4}, (1,))
+    alone = judged(tmp_path / "1", 2, fig3b_trials=rows).loc["CalM (greedy) over POCO", "p"]
+    copies = [rows[rows["method"] == "POCO"].assign(method=name) for name in ("TCN", "decay")]
+    together = judged(tmp_path / "3", 2, fig3b_trials=pd.concat([rows, *copies])).loc["CalM (greedy) over POCO", "p"]
     assert together == pytest.approx(min(3 * alone, 1))
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3]))
-def test_tests_are_symmetric_in_the_two_methods(seed, sessions):
-    differences = np.random.default_rng(seed).normal(0.1, 1, 12)
-    groups = [f"s{index % sessions}" for index in range(12)]
-    forward, backward = paired_claim(differences, groups), paired_claim(-differences, groups)
-    assert forward.effect == pytest.approx(-backward.effect, abs=1e-6)
-    assert forward.low == pytest.approx(-backward.high, abs=1e-4)
-    assert forward.low <= forward.effect <= forward.high
-    assert 0 < forward.p <= 1
+def groups_of(held_in, held_out, metrics=("corr",), noise=0.01):
+    """Per-trial scores of two groups, and whose their sessions are; mice of the second have other names."""
+    first = trial_rows(held_in, HELD_IN, metrics=metrics, noise=noise, group="held-in")
+    second = trial_rows(held_out, HELD_OUT, metrics=metrics, noise=noise, group="held-out", seed=1)
+    mice = session_rows(HELD_IN), session_rows(HELD_OUT)
+    for rows in (second, mice[1]):
+        rows["session"] = "new " + rows["session"]
+    mice[1]["variant"] = "new " + mice[1]["variant"]
+    return pd.concat([first, second]), pd.concat(mice)
 
 
-def test_trials_of_few_sessions_do_not_make_a_claim_about_sessions():
-    rng = np.random.default_rng(0)
-    shifts = np.repeat([0.3, -0.1, 0.1], 200)  # mean 0.1, but the sessions disagree
-    assert paired_claim(shifts + 0.05 * rng.normal(size=600), list(np.repeat(["a", "b", "c"], 200))).p_sessions > 0.3
+def test_competitive_is_a_little_worse_but_not_more_and_two_mice_speak_for_themselves_only(tmp_path):
+    for shift, notes in ((0.005, [HOLDS, HOLDS_FOR_MICE]), (0.1, [FAILS, FAILS])):
+        scores = {("CalM", "expected"): 0.4 - shift, ("CalM", "greedy"): 0.1, ("POCO", ""): 0.4}
+        rows, mice = groups_of(scores, scores)
+        tests = judged(tmp_path / str(shift), 4, fig3d_trials=rows, data_session=mice)
+        assert tests["note"].tolist() == notes and tests["group"].tolist() == ["held-in", "held-out"]
+        np.testing.assert_allclose(tests["ours"], -shift, atol=0.006)
+        assert (tests["low"] < tests["ours"]).all() and (tests["ours"] < tests["high"]).all()
 
 
-def test_false_alarms_are_rare_with_three_sessions():
-    rng, groups = np.random.default_rng(0), list(np.repeat(["a", "b", "c"], 10))
-    alarms = 0
-    for _ in range(60):
-        shifts = np.repeat(rng.normal(0, 0.1, 3), 10)
-        alarms += paired_claim(shifts + 0.1 * rng.normal(size=30), groups).p_sessions < 0.05
-    assert alarms <= 8  # 3 expected; the normal reference gives about 10
+def test_both_groups_of_claim_4_are_corrected_together(tmp_path):
+    scores = {("CalM", "expected"): 0.385, ("POCO", ""): 0.4}
+    rows, mice = groups_of(scores, scores, noise=0.03)
+    both = judged(tmp_path / "both", 4, fig3d_trials=rows, data_session=mice)["p_sessions"]
+    alone = [
+        judged(tmp_path / group, 4, fig3d_trials=rows[rows["group"] == group])["p_sessions"].dropna().iloc[0]
+        for group in ("held-in", "held-out")
+    ]
+    assert min(both) == pytest.approx(2 * min(alone)) and max(both) == pytest.approx(max(2 * min(alone), max(alone)))
 
 
-def test_nothing_is_claimed_without_an_error_to_estimate():
-    assert not is_testable(np.zeros(10), ["a"] * 10)
-    assert not is_testable(np.array([0.1]), ["a"])
-    assert not is_testable(np.array([0.1, 0.2]), ["a", "b"])
-    assert is_testable(np.array([0.1, 0.2]), ["a", "a"])
+# --- Reconstruction
 
 
-def many_rows(held_in, held_out):
-    """Per-trial correlations of CalM and POCO on two groups of sessions."""
+def reconstructions(held_in, held_out):
+    """One row a session."""
     groups = {"held-in": held_in, "held-out": held_out}
-    tables = []
-    for number, (group, (calm, poco)) in enumerate(groups.items()):
-        scores = {("CalM", "expected"): calm, ("CalM", "greedy"): 0.1, ("POCO", ""): poco}
-        rows = trial_rows(scores, sessions=4, trials=40, seed=number, noise=0.01, item="fig3d_trials")
-        tables.append(rows.assign(session=rows["session"] + group, group=group))
-    return pd.concat(tables, ignore_index=True)
+    rows = [
+        {"session": f"{group} {number}", "group": group, "value": float(value)}
+        for group, values in groups.items()
+        for number, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows).assign(dataset="cohort", split="test", metric="corr", method="CalM", variant="")
 
 
-def test_competitive_is_as_good_or_a_little_worse_but_not_more():
-    claims = judge_claim_4(many_rows((0.395, 0.4), (0.3, 0.4)))
-    assert claims["note"].tolist() == [HOLDS, FAILS]
-    assert claims["method"].tolist() == [f"CalM (expected) over POCO, {group}" for group in ("held-in", "held-out")]
-    np.testing.assert_allclose(claims["ours"], [-0.005, -0.1], atol=0.005)
-    assert (claims["low"] < claims["ours"]).all() and (claims["ours"] < claims["high"]).all()
+def around(level, sessions, spread=0.005, seed=0):
+    """Values with exactly this mean."""
+    noise = np.random.default_rng(seed).normal(0, spread, sessions)
+    return level + noise - noise.mean()
 
 
-def test_competitive_needs_both_methods():
-    rows = many_rows((0.4, 0.4), (0.4, 0.4))
-    assert set(judge_claim_4(rows[rows["method"] == "CalM"])["note"]) == {UNTESTED}
+@pytest.mark.parametrize(
+    ("held_in", "held_out", "expected"),
+    [
+        (around(0.98, 12), around(0.975, 4), [HOLDS_FOR_MICE, HOLDS_FOR_MICE, HOLDS_FOR_MICE]),
+        (around(0.98, 12), around(0.95, 4), [HOLDS_FOR_MICE, HOLDS_FOR_MICE, FAILS]),
+        (around(0.95, 12), around(0.98, 4), [HOLDS_FOR_MICE, HOLDS_FOR_MICE, FAILS]),  # better is not equal either
+        (around(0.70, 12), around(0.70, 4), [FAILS, FAILS, HOLDS_FOR_MICE]),
+        (around(0.91, 12, 0.05), around(0.91, 3, 0.05), [HOLDS_FOR_SESSIONS] * 3),
+        ([0.98], [0.98], [HOLDS_FOR_SESSIONS] * 3),
+        ([0.98, 0.97], [0.5], [HOLDS_FOR_MICE, FAILS, FAILS]),
+        (around(0.98, 5), [], [HOLDS_FOR_MICE, UNTESTED, UNTESTED]),
+    ],
+)
+def test_levels_and_differences_of_reconstructions_are_judged_apart(tmp_path, held_in, held_out, expected):
+    assert judged(tmp_path, 1, fig1b=reconstructions(held_in, held_out))["note"].tolist() == expected
+
+
+def test_the_three_tests_of_claim_1_are_corrected_together(tmp_path):
+    rows = reconstructions(around(0.92, 12, 0.05), around(0.91, 4, 0.05, seed=1))
+    both = judged(tmp_path / "both", 1, fig1b=rows)["p_sessions"]
+    alone = judged(tmp_path / "alone", 1, fig1b=rows[rows["group"] == "held-in"])["p_sessions"].iloc[0]
+    assert alone < both.iloc[0] <= 3 * alone + 1e-12
+
+
+def test_only_test_trials_and_correlations_count(tmp_path):
+    rows = reconstructions(around(0.98, 12), around(0.98, 4))
+    others = [reconstructions([0.1], [0.3]).assign(split="train"), reconstructions([5], [7]).assign(metric="mse")]
+    expected = judged(tmp_path / "1", 1, fig1b=rows)
+    pd.testing.assert_frame_equal(judged(tmp_path / "2", 1, fig1b=pd.concat([rows, *others])), expected)
+
+
+def test_margins_are_written_once_and_named_in_the_tests(tmp_path):
+    names = judged(tmp_path, 1, fig1b=reconstructions([0.9], [0.9])).index
+    assert f"over {FAITHFUL}" in names[0] and f"within {EQUAL}" in names[2]
+
+
+# --- Decoding
+
+R2 = ("r2", "r2 pitch", "r2 roll", "r2 yaw")
+GLU, LINEAR = ("CalM", "GLU head"), ("CalM", "linear head")
+OTHERS = dict.fromkeys([(name, "") for name in DECODERS], 0.5)
+TWO = {("GLM", ""): 0.5, ("TCN", ""): 0.5}
+
+
+def decoded(levels, mice=(5,), **options):
+    return trial_rows(levels, mice, metrics=R2, **options)
+
+
+def test_a_better_decoder_holds_channel_by_channel_and_yaw_is_excepted(tmp_path):
+    tests = judged(tmp_path, 6, fig4b_trials=decoded({GLU: (0.7, 0.7, 0.4, 0.7), **OTHERS, LINEAR: 0.6}))
+    assert len(tests) == 12 and not tests["variant"].eq("mean of channels").any()
+    for channel, note in {"pitch": HOLDS, "roll": FAILS, "yaw": HOLDS}.items():
+        rows = tests[tests["variant"] == channel]
+        assert set(rows["note"]) == {note} and rows["counts"].eq(channel != "yaw").all()
+        np.testing.assert_allclose(rows["ours"], -0.1 if channel == "roll" else 0.2, atol=0.05)
+
+
+def test_decoders_are_corrected_over_methods_and_channels_and_yaw_by_itself(tmp_path):
+    rows = decoded({GLU: 0.52, **TWO})
+    tests = judged(tmp_path / "all", 6, fig4b_trials=rows).dropna(subset="ours")
+    for family in (("pitch", "roll"), ("yaw",)):
+        alone = [
+            judged(tmp_path / f"{channel} {name}", 6, fig4b_trials=part).dropna(subset="ours")["p"].iloc[0]
+            for channel in family
+            for name, _ in TWO
+            if len(part := rows[rows["metric"].eq(f"r2 {channel}") & rows["method"].isin(["CalM", name])])
+        ]
+        assert tests.loc[tests["variant"].isin(family), "p"].min() == pytest.approx(min(1, len(alone) * min(alone)))
+
+
+def test_other_behaviour_than_the_papers_is_judged_by_its_own_names(tmp_path):
+    rows = decoded({GLU: 0.7, **TWO}).query("metric == 'r2 pitch'").assign(metric="r2 lick")
+    assert set(judged(tmp_path, 6, fig4b_trials=rows)["variant"]) == {"lick"}
+
+
+@pytest.mark.parametrize(("level", "note"), [(0.9, HOLDS), (0.69, HOLDS), (0.65, FAILS), (0.5, FAILS)])
+def test_the_linear_head_is_competitive_down_to_the_margin(tmp_path, level, note):
+    tests = judged(tmp_path, 7, fig4b_trials=decoded({LINEAR: level, **OTHERS, ("RRR", ""): 0.7}, noise=0.02))
+    assert tests["variant"].tolist() == ["mean of channels", "pitch", "roll", "yaw"]
+    assert set(tests.index) == {"CalM (linear head) over RRR"} and set(tests["note"]) == {note}
+    np.testing.assert_allclose(tests["ours"], level - 0.7, atol=0.03)
+
+
+def test_the_best_other_decoder_is_chosen_on_validation_trials(tmp_path):
+    rows = decoded({LINEAR: 0.6, **OTHERS, ("TCN", ""): 0.7})
+    rows.loc[(rows["split"] == "test") & (rows["method"] == "GLM"), "value"] += 1
+    assert judged(tmp_path, 7, fig4b_trials=rows).index.str.endswith("over TCN").all()
+    assert set(judged(tmp_path, 7, fig4b_trials=rows[rows["split"] == "test"])["note"]) == {UNTESTED}
+
+
+@pytest.mark.parametrize(("level", "notes"), [(0.6, (HOLDS, HOLDS_FOR_MICE)), (0.5, (FAILS, FAILS))])
+def test_a_gain_over_poyo_is_given_in_points_and_relative(tmp_path, level, notes):
+    rows, mice = groups_of(*[{GLU: level, ("POYO+", ""): 0.5}] * 2, metrics=R2, noise=0.02)
+    for claim, number, note in ((8, 2, notes[0]), (9, 1, notes[1])):
+        tests = judged(tmp_path, claim, fig4c_trials=rows, data_session=mice)
+        points, relative = (tests[tests["metric"].str.startswith("relative") == form] for form in (False, True))
+        assert len(points) == len(relative) == number and set(tests["note"]) == {note}
+        np.testing.assert_allclose(points["ours"], level - 0.5, atol=0.03)
+        np.testing.assert_allclose(relative["ours"], points["ours"] / 0.5, rtol=0.2)
+        assert (points["p"] == relative["p"]).all()
+
+
+def test_there_is_no_relative_gain_over_what_decodes_nothing(tmp_path):
+    rows, _ = groups_of(*[{GLU: 0.6, ("POYO+", ""): -0.5}] * 2, metrics=R2)
+    tests = judged(tmp_path, 9, fig4c_trials=rows).set_index("metric")
+    assert tests.loc["relative r2 difference", "note"] == UNTESTED and tests.loc["r2 difference", "ours"] > 1
+
+
+# --- All claims
+
+
+def test_without_results_every_test_is_there_and_none_has_a_number(tmp_path):
+    tests = judge(tmp_path)
+    assert set(tests["note"]) == {UNTESTED} and tests["ours"].isna().all()
+    assert list(dict.fromkeys(tests["item"])) == [f"claim {number}" for number in range(1, 19) if number != 5]
+
+
+def test_a_notebook_shows_the_verdicts_of_the_report(tmp_path):
+    judged(tmp_path, 2, fig3b_trials=trial_rows(BETTER, (3,)))
+    tests, shown = judge(tmp_path).query("item == 'claim 2'"), verdicts(tmp_path, claims=[2])
+    assert shown["note"].tolist() == tests["note"].tolist() and "p_mice" not in shown

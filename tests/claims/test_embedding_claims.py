@@ -1,15 +1,14 @@
 """Claims 10-17: verdicts follow what the embeddings and forecasts hold; nothing is claimed without results."""
 
-import functools
-
 import numpy as np
 import pandas as pd
 import pytest
+from claim_cases import judged, session_rows, trial_rows
 
-from calm.paper.claims.claims import COLUMNS, FAILS, HOLDS, HOLDS_HERE, UNTESTED
-from calm.paper.claims.embedding_claims import OTHERS, SINGLE, judge_embedding_claims
+from calm.paper.claims.comparisons import FAILS, HOLDS, HOLDS_FOR_MICE, HOLDS_FOR_SESSIONS, UNTESTED
+from calm.paper.claims.table import CLAIMS, FEWEST_SESSIONS, judge, verdict_of
 from calm.paper.embeddings.classification import classify
-from calm.paper.embeddings.dynamics_scores import DynamicsScores
+from calm.paper.embeddings.dynamics_scores import COMPONENT_CORR, NEURON_CORR, OTHERS_CORR
 from calm.paper.embeddings.embedding_rows import (
     ANGLE,
     D_PRIME_CORR,
@@ -57,48 +56,39 @@ def write(folder, *sources):
             save_item(folder, item, rows, None, {})
 
 
-judge = functools.cache(judge_embedding_claims)
-
-
-def judged(folder, claim):
-    return judge(folder).query("item == @claim").set_index("method")
-
-
-def test_without_results_nothing_is_judged_and_with_some_the_rest_cannot_be_tested(tmp_path):
-    assert judge_embedding_claims(tmp_path) is None
+def test_what_has_no_results_cannot_be_tested(tmp_path):
     write(tmp_path, tuning_scores(2.0)[0])
-    claims = judge_embedding_claims(tmp_path)
-    assert list(claims) == list(COLUMNS)
-    assert set(claims["item"]) == {f"claim {number}" for number in range(10, 18)}
-    unknown = claims[claims["item"].isin(["claim 15", "claim 16", "claim 17"])]
-    assert set(unknown["note"]) == {UNTESTED} and unknown["ours"].isna().all()
+    claims = judge(tmp_path, [10, 15, 16, 17]).set_index("item")
+    assert claims.loc["claim 10", "ours"].notna().all() and claims.loc["claim 15":, "ours"].isna().all()
 
 
 def test_gradients_that_are_there_hold_and_are_orthogonal_where_the_tunings_are_independent(tmp_path):
     scores, reasons = tuning_scores(2.0)
     assert reasons == []
     write(tmp_path, scores)
-    for claim in ("claim 10", "claim 11"):
+    for claim in (10, 11):
         rows = judged(tmp_path, claim)
-        assert len(rows) == 2 and set(rows["note"]) == {HOLDS} and rows["ours"].min() > 0.5
+        assert len(rows) == 2 and set(rows["note"]) == {HOLDS_FOR_MICE} and rows["ours"].min() > 0.5
         assert (rows["low"] < rows["ours"]).all() and (rows["ours"] < rows["high"]).all()
         np.testing.assert_allclose(rows["p"], 0.04)  # 1 / 50, twice after Holm
-    assert set(judged(tmp_path, "claim 13")["note"]) == {HOLDS_HERE}
-    (angle,) = judged(tmp_path, "claim 12").itertuples()
-    assert angle.note == HOLDS_HERE and 75 <= angle.low < angle.ours < angle.high <= 105
-    assert set(judged(tmp_path, "claim 14")["note"]) == {UNTESTED}
+    assert set(judged(tmp_path, 13)["note"]) == {HOLDS_FOR_SESSIONS}
+    (angle,) = judged(tmp_path, 12).itertuples()
+    assert angle.note == HOLDS_FOR_SESSIONS and 75 <= angle.low < angle.ours < angle.high <= 105
+    assert set(judged(tmp_path, 14)["note"]) == {UNTESTED}
+    mice = session_rows((2,) * 4).assign(session=[f"s{index}" for index in range(SESSIONS)])
+    assert set(judged(tmp_path, 11, data_session=mice)["note"]) == {HOLDS}  # four mice, which are known now
 
 
 def test_held_out_sessions_make_claim_14(tmp_path):
     write(tmp_path, tuning_scores(2.0, "held-out")[0])
-    assert set(judged(tmp_path, "claim 14")["note"]) == {HOLDS, HOLDS_HERE}
-    assert len(judged(tmp_path, "claim 14")) == 7
-    assert set(judged(tmp_path, "claim 11")["note"]) == {UNTESTED}
+    assert set(judged(tmp_path, 14)["note"]) == {HOLDS_FOR_MICE, HOLDS_FOR_SESSIONS}
+    assert len(judged(tmp_path, 14)) == 7
+    assert set(judged(tmp_path, 11)["note"]) == {UNTESTED}
 
 
 def test_noise_holds_nothing_and_has_no_angle(tmp_path):
     write(tmp_path, tuning_scores(0.0)[0])
-    claims = judge_embedding_claims(tmp_path).set_index("item")["note"]
+    claims = judge(tmp_path).set_index("item")["note"]
     for claim in ("claim 10", "claim 11", "claim 13"):
         assert set(claims[claim]) == {FAILS}
     assert claims["claim 12"] == UNTESTED
@@ -111,7 +101,7 @@ def test_an_angle_far_from_a_right_one_does_not_hold(tmp_path):
     scores = TuningScores("cohort", "held-in", ["cue", "choice"], draws=49, seed=0)
     scores.add(embeddings, table, refits=1)
     write(tmp_path, scores)
-    (angle,) = judged(tmp_path, "claim 12").itertuples()
+    (angle,) = judged(tmp_path, 12).itertuples()
     assert angle.note == FAILS and angle.high < 75
 
 
@@ -155,53 +145,37 @@ def test_embeddings_are_those_of_the_named_sessions(dat, make_session):
 
 # --- Dynamics
 
-
-def dynamics(make_session, error, *, single=0.0, trials=8):
-    """Forecasts of CalM with some error, of POCO with an error of 1, along two directions that all neurons share."""
-    scores = DynamicsScores("cohort", draws=199, seed=0)
-    for number in range(6):
-        rng = np.random.default_rng(number)
-        mixture, courses = rng.normal(size=(30, 2)), rng.normal(size=(trials, 2, 24))
-        futures = [mixture @ course + single * rng.normal(size=(30, 24)) for course in courses]
-        forecasts = {
-            (method, kind): [mixture @ (course + sd * rng.normal(size=course.shape)) for course in courses]
-            for method, kind, sd in (("CalM", "mean of 4", error), ("POCO", "", 1.0))
-        }
-        session = make_session([24] * trials, name=f"s{number}")
-        scores.add(session, "held-in", np.arange(trials), futures, forecasts)
-    return scores
+METRICS = (COMPONENT_CORR, OTHERS_CORR, NEURON_CORR)
 
 
-def test_better_dynamics_hold_over_poco_and_other_trials(make_session, tmp_path):
-    write(tmp_path, dynamics(make_session, error=0.3))
-    rows = judged(tmp_path, "claim 15").query("variant == 'held-in'")
-    assert list(rows.index) == ["CalM (mean of 4) over POCO", f"CalM (mean of 4) over {OTHERS}"]
-    assert set(rows["note"]) == {HOLDS} and (rows["ours"] > 0.02).all()
-    assert rows.loc[f"CalM (mean of 4) over {OTHERS}", "p"] == pytest.approx(2 / 200, rel=0.5)
-    assert set(judged(tmp_path, "claim 15").query("variant == 'held-out'")["note"]) == {UNTESTED}
+def dynamics(calm, poco, rival=0.9):
+    """Trials of four mice with planted scores of each metric, and shuffles that reach 0.1."""
+    levels = {("CalM", "mean of 4"): calm, ("POCO", ""): poco, ("ridge VAR", ""): rival}
+    rows = trial_rows(levels, (2,) * 4, metrics=METRICS, group="held-in", noise=0.02).query("split == 'test'")
+    draws = pd.DataFrame({"value": [calm[0], *np.linspace(0, 0.1, 199)], "draw": range(200)})
+    draws = draws.assign(method="CalM", variant="mean of 4", group="held-in", metric=COMPONENT_CORR)
+    return {"fig5c_trials": rows, "fig5c_shuffles": draws, "data_session": session_rows((2,) * 4)}
 
 
-def test_worse_dynamics_do_not_hold(make_session, tmp_path):
-    write(tmp_path, dynamics(make_session, error=3.0))
-    assert judged(tmp_path, "claim 15").loc["CalM (mean of 4) over POCO", "note"] == FAILS
+def test_better_dynamics_hold_over_poco_and_other_trials_and_no_other_rival_counts(tmp_path):
+    tests = judged(tmp_path, 15, **dynamics((0.6, 0.2, 0.4), 0.4)).query("group == 'held-in'")
+    counted = tests[tests["counts"]]
+    assert list(counted.index) == [f"CalM (mean of 4) over {name}" for name in ("POCO", "forecasts for other trials")]
+    assert set(counted["note"]) == {HOLDS}
+    np.testing.assert_allclose(counted["ours"], [0.2, 0.4], atol=0.03)
+    assert counted["p"].iloc[1] == 1 / 200  # of the shuffles
+    assert tests.loc["CalM (mean of 4) over ridge VAR", "note"] == FAILS
+    assert verdict_of(CLAIMS[14], judge(tmp_path)) == HOLDS
 
 
-def test_components_are_followed_better_than_noisy_neurons_where_few_of_them_count(make_session, tmp_path, monkeypatch):
-    monkeypatch.setattr("calm.paper.embeddings.dynamics.COMPONENTS", 2)
-    write(tmp_path, dynamics(make_session, error=0.3, single=2.0))
-    (row,) = judged(tmp_path, "claim 16").query("variant == 'held-in'").itertuples()
-    assert row.Index == f"CalM (mean of 4), components over {SINGLE}" and row.note == HOLDS and row.ours > 0.2
+def test_worse_dynamics_do_not_hold(tmp_path):
+    tests = judged(tmp_path, 15, **dynamics((0.3, 0.2, 0.4), 0.4))
+    assert tests.loc["CalM (mean of 4) over POCO", "note"].tolist() == [FAILS, UNTESTED]  # no held-out results
 
 
-def test_a_session_with_one_trial_does_not_spoil_the_others(make_session, tmp_path):
-    scores = dynamics(make_session, error=0.3)
-    rng = np.random.default_rng(0)
-    lone = [rng.normal(size=(30, 24))]
-    forecasts = {("CalM", "mean of 4"): lone, ("POCO", ""): [-lone[0]]}
-    scores.add(make_session([24], name="lone"), "held-in", np.arange(1), lone, forecasts)
-    write(tmp_path, scores)
-    rows = judged(tmp_path, "claim 15").query("variant == 'held-in'")
-    assert UNTESTED not in set(rows["note"])
+def test_components_are_compared_with_single_neurons(tmp_path):
+    (row,) = judged(tmp_path, 16, **dynamics((0.6, 0.2, 0.4), 0.4)).query("group == 'held-in'").itertuples()
+    assert row.note == HOLDS and row.ours == pytest.approx(0.2, abs=0.03)
 
 
 # --- Labels
@@ -221,8 +195,8 @@ def label_scores(apart, sessions=12, neurons=80, seed=1):
 
 
 def test_labels_that_session_embeddings_hold_hold_and_what_neuron_embeddings_do_not_hold_is_hardly_there(tmp_path):
-    write(tmp_path, label_scores(3.0))
-    rows = judged(tmp_path, "claim 17")
+    write(tmp_path, label_scores(3.0, sessions=15))
+    rows = judged(tmp_path, 17)
     mouse = rows.loc["session embedding, mouse"]
     assert mouse["note"] == HOLDS and mouse["p"] == mouse["p_sessions"] == 1 / 40
     assert mouse["low"] < mouse["ours"] == pytest.approx(2 / 3, abs=0.1) and mouse["ours"] <= mouse["high"] + 1e-9
@@ -231,8 +205,14 @@ def test_labels_that_session_embeddings_hold_hold_and_what_neuron_embeddings_do_
     assert set(rows[rows.index.str.contains("area|layer")]["note"]) == {UNTESTED}
 
 
-def test_labels_that_session_embeddings_do_not_hold_fail_and_few_sessions_are_no_test(tmp_path):
-    write(tmp_path / "noise", label_scores(0.0))
-    assert judged(tmp_path / "noise", "claim 17").loc["session embedding, mouse", "note"] == FAILS
-    write(tmp_path / "few", label_scores(3.0, sessions=6))
-    assert judged(tmp_path / "few", "claim 17").loc["session embedding, mouse", "note"] == UNTESTED
+def test_labels_that_session_embeddings_do_not_hold_fail(tmp_path):
+    write(tmp_path, label_scores(0.0, sessions=15))
+    assert judged(tmp_path, 17).loc["session embedding, mouse", "note"] == FAILS
+
+
+def test_few_sessions_of_a_mouse_are_no_test_and_what_would_be_needed_is_told(tmp_path):
+    write(tmp_path, label_scores(3.0, sessions=9))
+    rows = judged(tmp_path, 17)
+    assert set(rows["note"]) == {UNTESTED} and verdict_of(CLAIMS[16], judge(tmp_path)) == UNTESTED
+    needs = f"{FEWEST_SESSIONS} sessions of each mouse (one has 3)"
+    assert set(rows.loc[rows.index.str.contains("mouse"), "needs"]) == {needs}

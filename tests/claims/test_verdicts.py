@@ -1,32 +1,21 @@
-"""From single tests to a verdict on a claim."""
+"""From single tests to a verdict on a claim, and how many hold for what."""
 
-import numpy as np
 import pandas as pd
 import pytest
-from report_cases import BETTER, trial_rows
 
-from calm.paper.claims.claims import COLUMNS, FAILS, HOLDS, HOLDS_HERE, RIVALS, UNTESTED
-from calm.paper.report import verdicts
+from calm.paper.claims.comparisons import FAILS, HOLDS, HOLDS_FOR_MICE, HOLDS_FOR_SESSIONS, UNTESTED
+from calm.paper.claims.table import BY_CONSTRUCTION, CLAIMS, COLUMNS, IN_PART, judge, verdict_of
+from calm.paper.report.claim_sections import claims_section, missing, tally, verdict_table
 from calm.paper.report.items import ITEMS
-from calm.paper.report.verdicts import (
-    BY_CONSTRUCTION,
-    CLAIMS,
-    IN_PART,
-    judge_all,
-    missing,
-    on_items,
-    tally,
-    verdict_of,
-)
-from calm.paper.results import save_item
 
 
-def claim_tests(number, notes, methods=None):
+def claim_tests(number, notes, counts=None):
     """Tests of a claim with these notes."""
     rows = pd.DataFrame(index=range(len(notes)), columns=list(COLUMNS))
-    names = methods or [f"test {index}" for index in range(len(notes))]
-    shared = {"item": f"claim {number}", "dataset": "cohort", "split": "test", "variant": "", "metric": "corr"}
-    return rows.assign(note=notes, method=names, **shared)
+    shared = {"item": f"claim {number}", "dataset": "cohort", "metric": "corr", "method": "CalM over POCO"}
+    shared |= {"group": "", "variant": "", "needs": ""}
+    numbers = dict.fromkeys(("ours", "low", "high", "p", "p_sessions", "p_mice"), 0.1)
+    return rows.assign(note=notes, counts=counts or [True] * len(notes), **shared, **numbers)
 
 
 def test_there_are_the_18_claims_in_order_each_with_an_item_of_the_paper():
@@ -38,7 +27,8 @@ def test_there_are_the_18_claims_in_order_each_with_an_item_of_the_paper():
     ("notes", "verdict"),
     [
         ([HOLDS, HOLDS], HOLDS),
-        ([HOLDS, HOLDS_HERE], HOLDS_HERE),
+        ([HOLDS, HOLDS_FOR_MICE], HOLDS_FOR_MICE),
+        ([HOLDS_FOR_MICE, HOLDS_FOR_SESSIONS, HOLDS], HOLDS_FOR_SESSIONS),
         ([HOLDS, FAILS], IN_PART),
         ([FAILS, FAILS], FAILS),
         ([HOLDS, UNTESTED], HOLDS),
@@ -47,51 +37,32 @@ def test_there_are_the_18_claims_in_order_each_with_an_item_of_the_paper():
         ([], UNTESTED),
     ],
 )
-def test_a_claim_holds_if_all_its_tests_do(notes, verdict):
+def test_a_claim_holds_as_far_as_the_weakest_of_its_tests(notes, verdict):
     assert verdict_of(CLAIMS[3], claim_tests(4, notes)) == verdict
 
 
-def test_only_methods_that_a_claim_names_count():
-    methods = [f"CalM (greedy) over {name}" for name in (*RIVALS, "ridge VAR")]
-    tests = claim_tests(2, [HOLDS] * 4 + [FAILS], methods)
-    assert verdict_of(CLAIMS[1], tests) == HOLDS and tally(CLAIMS[1], tests) == "4 of 4"
-    assert verdict_of(CLAIMS[3], tests.assign(item="claim 4")) == IN_PART
+def test_tests_beyond_a_claim_do_not_count():
+    tests = claim_tests(2, [HOLDS] * 4 + [FAILS], [True] * 4 + [False])
+    assert verdict_of(CLAIMS[1], tests) == HOLDS and tally(CLAIMS[1], tests) == ("4 of 4", "0 of 4")
 
 
-def test_a_verdict_with_a_remark_does_not_count():
-    tests = claim_tests(4, [HOLDS, f"{FAILS} (excepted by the paper)"])
-    assert verdict_of(CLAIMS[3], tests) == HOLDS and tally(CLAIMS[3], tests) == "1 of 1"
-
-
-def test_what_was_not_tested_is_counted_apart():
-    assert tally(CLAIMS[3], claim_tests(4, [HOLDS, FAILS, UNTESTED])) == "1 of 2, 1 not tested"
-    assert tally(CLAIMS[3], claim_tests(4, [UNTESTED])) == ""
+def test_what_holds_in_general_what_holds_here_only_and_what_was_not_tested_are_counted_apart():
+    notes = [HOLDS, HOLDS_FOR_MICE, HOLDS_FOR_SESSIONS, FAILS, UNTESTED]
+    assert tally(CLAIMS[3], claim_tests(4, notes)) == ("1 of 4, 1 not tested", "2 of 4")
+    assert tally(CLAIMS[3], claim_tests(4, [UNTESTED])) == ("", "")
 
 
 def test_a_property_of_the_construction_needs_no_test():
     assert verdict_of(CLAIMS[4], claim_tests(5, [])) == BY_CONSTRUCTION
 
 
-def test_claims_are_judged_in_the_papers_order_whatever_that_of_the_judges(tmp_path, monkeypatch):
-    save_item(tmp_path, "fig3b_trials", trial_rows(BETTER, 3), None, {})
-    others = [lambda _: claim_tests(18, [FAILS, HOLDS]), lambda _: claim_tests(10, [HOLDS])]
-    monkeypatch.setattr(verdicts, "JUDGES", (*others, *verdicts.JUDGES))
-    tests = judge_all(tmp_path)
-    assert list(dict.fromkeys(tests["item"])) == ["claim 2", "claim 10", "claim 18"]
-    assert list(tests) == list(COLUMNS) and tests["ours"].dtype == float
-    assert verdict_of(CLAIMS[17], tests) == IN_PART
-
-
-def test_without_results_there_are_no_tests(tmp_path):
-    assert judge_all(tmp_path).empty
+def test_the_page_tells_every_claim_and_what_is_missing(tmp_path):
+    tests = judge(tmp_path)
+    assert len(verdict_table(tests).splitlines()) == 2 + 18
     assert "notebooks/01_simulation" in missing(CLAIMS[1], tmp_path)
     (tmp_path / "fig3b.csv").touch()
-    assert "nothing tests it" in missing(CLAIMS[1], tmp_path)
-
-
-def test_a_judge_waits_for_all_its_items_and_reads_them_in_order(tmp_path):
-    judge = on_items(lambda rows: rows[["item"]].drop_duplicates(), "table7", "table8")
-    for item in ("table8", "table7"):
-        assert judge(tmp_path) is None
-        save_item(tmp_path, item, trial_rows(BETTER, 1, trials=2, item=item).drop(columns="trial").iloc[:1], None, {})
-    np.testing.assert_array_equal(judge(tmp_path)["item"], ["table7", "table8"])
+    assert "not all that a test needs" in missing(CLAIMS[1], tmp_path)
+    text = "\n".join(claims_section(claim_tests(2, [HOLDS, FAILS], [True, False]), tmp_path))
+    assert "### Claim 2" in text and "| CalM over POCO " in text and "| (CalM over POCO) " in text
+    needy = claim_tests(17, [UNTESTED]).assign(needs="5 sessions of each mouse", ours=float("nan"))
+    assert "needs 5 sessions of each mouse." in "\n".join(claims_section(needy, tmp_path))

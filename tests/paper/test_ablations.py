@@ -11,8 +11,16 @@ import pandas as pd
 import pytest
 
 from calm.models.transformer import DualAxisTransformer
-from calm.paper.claims.ablation_claims import CLAIMED, compare_variants, effects, judge_claim_18, pair_variants
-from calm.paper.claims.claims import FAILS, HOLDS, HOLDS_HERE, UNTESTED
+from calm.paper.claims import table as claims_table
+from calm.paper.claims.comparisons import (
+    FAILS,
+    HOLDS,
+    HOLDS_FOR_SESSIONS,
+    UNTESTED,
+    ablated,
+    ablation_effects,
+    by_training,
+)
 from calm.paper.experiments.ablations import (
     BASELINE,
     NO_REPLACEMENT,
@@ -192,65 +200,76 @@ ADDS = {
 MOST = "CalM (greedy): scheduled sampling over every other part"
 
 
-def verdicts(results):
-    return judge_claim_18(results).set_index("method")["note"].to_dict()
+@pytest.fixture
+def judge(tmp_path):
+    """Claim 18 on the rows of both tables."""
+
+    def judge_rows(results):
+        for item in TABLES:
+            results[results["item"] == item].to_csv(tmp_path / f"{item}.csv", index=False)
+        return claims_table.judge(tmp_path, [18]).set_index("method")
+
+    return judge_rows
 
 
-def greedy_notes(results):
-    return [note for method, note in verdicts(results).items() if "greedy" in method]
+def test_the_claim_names_what_is_ablated_and_how_it_is_rolled_out():
+    assert set(claims_table.PARTS) == set(VARIANTS) - {BASELINE, "without both"}
+    assert claims_table.ROLLOUTS == ROLLOUTS
 
 
 def over(name):
     return f"CalM (greedy) over CalM {name}"
 
 
-def test_parts_that_help_are_found_with_their_size():
+def test_parts_that_help_are_found_with_their_size(judge):
     greedy = planted({**ADDS, NO_SAMPLING: 0.2})
-    claims = judge_claim_18(pd.concat([greedy, greedy.assign(metric=ROLLOUTS["expected"])])).set_index("method")
-    assert len(claims) == 2 * (len(CLAIMED) + 1)
+    claims = judge(pd.concat([greedy, greedy.assign(metric=ROLLOUTS["expected"])]))
+    assert len(claims) == 2 * (len(claims_table.PARTS) + 1)
     assert set(claims["note"]) == {HOLDS}
     found = claims.loc[f"CalM (expected) over CalM {NO_SAMPLING}"]
     assert found["low"] < 0.2 < found["high"] and found["ours"] == pytest.approx(0.2, abs=0.01)
     assert claims.loc[MOST, "ours"] == pytest.approx(0.2 - 0.06, abs=0.01)  # above the next best part
 
 
-def test_a_part_that_hurts_or_does_nothing_does_not_help():
-    notes = verdicts(planted({**ADDS, NO_SAMPLING: 0.2, "without Gumbel": -0.1, "without orthogonality": 0.0}))
+def test_a_part_that_hurts_or_does_nothing_does_not_help(judge):
+    notes = judge(planted({**ADDS, NO_SAMPLING: 0.2, "without Gumbel": -0.1, "without orthogonality": 0.0}))["note"]
     assert notes[over("without Gumbel")] == notes[over("without orthogonality")] == FAILS
     assert notes[over("without AR loss")] == HOLDS
 
 
-def test_scheduled_sampling_that_helps_less_than_another_part_does_not_help_most():
-    notes = verdicts(planted({**ADDS, NO_SAMPLING: 0.05, "without AR loss": 0.2}))
+def test_scheduled_sampling_that_helps_less_than_another_part_does_not_help_most(judge):
+    notes = judge(planted({**ADDS, NO_SAMPLING: 0.05, "without AR loss": 0.2}))["note"]
     assert notes[over(NO_SAMPLING)] == HOLDS and notes[MOST] == FAILS
 
 
 def test_the_luck_of_trainings_is_not_taken_for_an_effect():
     nothing, p_pairs, p_seeds = {BASELINE: 0.0, NO_SAMPLING: 0.0}, [], []
     for seed in range(40):
-        paired = pair_variants(planted(nothing, luck=0.05, seed=seed), ROLLOUTS["greedy"])
-        found = compare_variants(paired, BASELINE, NO_SAMPLING)
+        scores = by_training(planted(nothing, luck=0.05, seed=seed), ROLLOUTS["greedy"])
+        found = ablated(scores, BASELINE, NO_SAMPLING)
         p_pairs.append(found.p)
         p_seeds.append(found.p_sessions)
     assert 0.15 < np.mean(np.array(p_seeds) < 0.3) < 0.45  # 40 draws of a uniform p: 0.3, s.e. 0.07
     assert np.mean(np.array(p_pairs) < 0.05) > 0.15  # far above 0.05: these very trainings do differ
 
 
-def test_what_was_not_trained_cannot_be_tested():
-    notes = verdicts(planted(ADDS))
+def test_what_was_not_trained_cannot_be_tested(judge):
+    notes = judge(planted(ADDS))["note"]
     assert notes[over(NO_SAMPLING)] == notes[MOST] == notes[f"CalM (expected) over CalM {NO_REPLACEMENT}"] == UNTESTED
     assert notes[over(NO_REPLACEMENT)] == HOLDS
-    assert set(verdicts(planted({})).values()) == {UNTESTED}
+    assert set(judge(planted({}))["note"]) == {UNTESTED}
 
 
-def test_pairs_too_few_to_be_significant_cannot_be_tested():
+def test_pairs_too_few_to_be_significant_cannot_be_tested(judge):
     clear = {**ADDS, NO_SAMPLING: 0.2}
-    assert set(greedy_notes(planted(clear, sessions=2, seeds=3))) == {UNTESTED}
-    assert set(greedy_notes(planted(clear, sessions=2, seeds=4))) == {HOLDS}
+    few, enough = (judge(planted(clear, sessions=2, seeds=seeds)).filter(like="greedy", axis=0) for seeds in (3, 4))
+    assert set(few["note"]) == {UNTESTED} and set(few["needs"]) == {"8 pairs of session and training"}
+    assert set(enough["note"]) == {HOLDS}
 
 
-def test_a_single_training_says_nothing_about_others():
-    assert set(greedy_notes(planted({**ADDS, NO_SAMPLING: 0.2}, sessions=9, seeds=1))) == {HOLDS_HERE}
+def test_a_single_training_says_nothing_about_others(judge):
+    rows = judge(planted({**ADDS, NO_SAMPLING: 0.2}, sessions=9, seeds=1)).filter(like="greedy", axis=0)
+    assert set(rows["note"]) == {HOLDS_FOR_SESSIONS}
 
 
 def test_spreads_over_sessions_and_seeds_are_told_apart():
@@ -266,7 +285,7 @@ def test_panels_show_trainings_and_paired_differences():
     rows = planted({BASELINE: 0.0, NO_SAMPLING: 0.2, "without both": 0.3})
     table8 = rows[rows["item"] == "table8"]
     axes = list(plt.subplots(1, 2)[1])
-    variant_panels(axes, table8, effects(table8), {"corr, greedy": "greedy rollout"}, "forecast correlation")
+    variant_panels(axes, table8, ablation_effects(table8), {"corr, greedy": "greedy rollout"}, "forecast correlation")
     names = [label.get_text().replace("\n", " ") for label in axes[0].get_yticklabels()]
     assert names == [BASELINE, NO_SAMPLING, "without both"]
     dots = [[line for line in panel.lines if line.get_marker() == "o"] for panel in axes]

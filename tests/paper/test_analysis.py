@@ -8,6 +8,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.preprocessing import RobustScaler
 
 from calm.errors import CalmError
+from calm.paper.claims.statistics import permutation_p
 from calm.paper.embeddings.analysis import (
     Embedded,
     angle_between,
@@ -21,7 +22,7 @@ from calm.paper.embeddings.analysis import (
     whole_correlation,
 )
 from calm.paper.embeddings.readout import read_out, shuffled_read_outs
-from calm.paper.embeddings.shuffles import bootstrap_angles, permutation_p, shuffle_labels, shuffle_within
+from calm.paper.embeddings.shuffles import bootstrap_angles, shuffle_labels, shuffle_within
 
 
 def noise(neurons=200, channels=32, sessions=8, seed=0):

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from calm.errors import CalmError
+from calm.paper.claims.statistics import permutation_p
 from calm.paper.embeddings import classification
 from calm.paper.embeddings.classification import classify, draw_neurons
 from calm.paper.embeddings.label_scores import NEURON, NEW_SESSION, SESSION, LabelScores
-from calm.paper.embeddings.shuffles import permutation_p
 from calm.paper.results import check
 
 

@@ -1,1 +1,1 @@
-"""Does a claim of the paper hold here? Each as a statistical test on the results tables."""
+"""Does a claim of the paper hold here? `table` has the claims, `comparisons` what they compare, `statistics` how."""

@@ -59,11 +59,6 @@ def shuffle_labels(embedded: Embedded, tuning: Tuning, find_plane: PlaneFinder, 
     return Shuffles(np.array(whole), np.array(left_out), np.array(angles))
 
 
-def permutation_p(draws: Float[np.ndarray, " draw"]) -> float:
-    """Exact one-sided p value of draw 0 among all: (1 + shuffles that reach it) / (1 + shuffles)."""
-    return float(np.mean(draws >= draws[0]))
-
-
 def bootstrap_angles(
     embedded: Embedded, tuning: Tuning, find_plane: PlaneFinder, *, draws: int, seed: int
 ) -> Float[np.ndarray, " draw"]:

@@ -63,9 +63,10 @@ def beside_paper(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def add_sessions(results: Results, recordings: Recordings, *, item: str) -> None:
-    """Add neurons, trials and mean frames of a trial of every session."""
+    """Add neurons, trials and mean frames of a trial of every session; the variant is its subject, which claims need."""
     for row in describe_sessions(recordings).itertuples():
         where = {"item": item, "n": row.trials, "group": row.group, "session": row.session, "method": "recordings"}
+        where["variant"] = f"subject {row.subject}"
         results.add("neurons", row.neurons, **where)
         results.add("trials", row.trials, **where)
         results.add("mean trial frames", row.frames / row.trials, **where)

@@ -65,7 +65,7 @@ def variant_effects(
     Args:
         axes: to draw on.
         rows: of one table, as of `calm.paper.experiments.ablations.run_ablations`; the first variant is the baseline.
-        effects: means and intervals, as of `calm.paper.claims.ablation_claims.effects`.
+        effects: means and intervals, as of `calm.paper.claims.comparisons.ablation_effects`.
         metrics: those that are shown.
         label: of the values that are compared.
     """
@@ -77,9 +77,9 @@ def variant_effects(
         for row, variant in enumerate(variants, start=1):
             dots(axes, (paired[baseline] - paired[variant]).to_list(), row + place, colour)
         tests = tested[tested["metric"] == metric]
-        spread = np.stack([tests["ours"] - tests["low"], tests["high"] - tests["ours"]])
+        spread = np.stack([tests["effect"] - tests["low"], tests["high"] - tests["effect"]])
         style = {"fmt": "D", "ms": 3.2, "color": colour, "capsize": 2, "lw": 1, "zorder": 2}
-        axes.errorbar(tests["ours"], tests["row"] + place, xerr=spread, **style)
+        axes.errorbar(tests["effect"], tests["row"] + place, xerr=spread, **style)
     axes.axvline(0, color=GREY, lw=0.6, zorder=0)
     pairs = f"dots: n = {rows.groupby(['session', 'seed']).ngroups} pairs, one per session and seed"
     unit = "trainings" if len(rows["seed"].unique()) > 1 else "sessions"

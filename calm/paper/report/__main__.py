@@ -6,11 +6,12 @@ from pathlib import Path
 import pandas as pd
 
 from calm.errors import CalmError
+from calm.paper.claims.table import CLAIMS, verdict_of
+from calm.paper.report.claim_sections import tally
 from calm.paper.report.items import ITEMS
 from calm.paper.report.page import write_report
 from calm.paper.report.sections import Contents
 from calm.paper.report.tables import PAPER_DATASET, dataset_name, dataset_names, method_names, value_text
-from calm.paper.report.verdicts import CLAIMS, tally, verdict_of
 
 MAIN = "corr"  # metric worth a line even where the paper gives no number
 LONGEST = 44  # characters of a method's name
@@ -38,8 +39,9 @@ def print_summary(contents: Contents) -> None:
     datasets = dataset_names(contents.comparison["dataset"].dropna())
     print(f"\npaper: {dataset_name(PAPER_DATASET)}; ours: {datasets or 'nothing yet'}\n")
     for claim in CLAIMS:
-        verdict, tests = verdict_of(claim, contents.tests), tally(claim, contents.tests)
-        print(f"claim {claim.number:2}: {verdict}{f' ({tests})' if tests else ''}")
+        general, only_here = tally(claim, contents.tests)
+        tests = f" (in general {general}; only here {only_here})" if general else ""
+        print(f"claim {claim.number:2}: {verdict_of(claim, contents.tests)}{tests}")
     print(f"\nAll figures, tables and tests: {contents.folder / 'report.html'} (and .md, .csv)")
 
 

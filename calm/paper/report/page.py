@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from calm.errors import CalmError
+from calm.paper.claims.table import judge
 from calm.paper.provenance import read_provenance
 from calm.paper.report.claim_sections import claims_section, verdict_table
 from calm.paper.report.comparison import compare, read_published, summarise_results
@@ -12,7 +13,6 @@ from calm.paper.report.items import ITEMS
 from calm.paper.report.sections import Contents, beyond_section, item_section, overview, recordings_section
 from calm.paper.report.settings import made_with
 from calm.paper.report.tables import escape
-from calm.paper.report.verdicts import judge_all
 from calm.paper.report.web import web_page
 from calm.paper.results import read_results
 from calm.profile import profile_names
@@ -48,7 +48,7 @@ def read_contents(folder: Path) -> Contents:
     profile = profile_of(folder)
     comparison = compare(summarise_results(read_results(folder)), read_published())
     provenance = read_provenance(folder / "provenance.json")
-    return Contents(folder, profile, comparison, judge_all(folder), provenance)
+    return Contents(folder, profile, comparison, judge(folder), provenance)
 
 
 def page(contents: Contents) -> str:

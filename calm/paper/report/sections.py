@@ -22,7 +22,7 @@ class Contents:
         folder: with the png, pdf and csv of each item.
         profile: that they were made with.
         comparison: ours and the published values, see `calm.paper.report.comparison.compare`.
-        tests: of the claims, see `calm.paper.report.verdicts.judge_all`.
+        tests: of the claims, see `calm.paper.claims.table.judge`.
         provenance: by item.
     """
 
