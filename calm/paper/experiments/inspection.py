@@ -63,7 +63,7 @@ def beside_paper(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def add_sessions(results: Results, recordings: Recordings, *, item: str) -> None:
-    """Add neurons, trials and mean frames of a trial of every session; the variant is its subject, which claims need."""
+    """Add neurons, trials and mean frames of a trial of every session; its subject, for the claims, is the variant."""
     for row in describe_sessions(recordings).itertuples():
         where = {"item": item, "n": row.trials, "group": row.group, "session": row.session, "method": "recordings"}
         where["variant"] = f"subject {row.subject}"
