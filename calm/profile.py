@@ -64,16 +64,14 @@ class Profile(Config):
         """The numbers for networks that learn from one recording alone, where an epoch has few steps."""
         fits = {name: value for name, value in self if isinstance(value, FitConfig)}
         longer = {
-            name: fit.model_copy(
-                update={
-                    "epochs": fit.epochs * self.single_epochs,
-                    "validate_every": fit.validate_every * self.single_epochs,
-                    "checkpoint_every": fit.checkpoint_every * self.single_epochs,
-                }
+            name: fit.changed(
+                epochs=fit.epochs * self.single_epochs,
+                validate_every=fit.validate_every * self.single_epochs,
+                checkpoint_every=fit.checkpoint_every * self.single_epochs,
             )
             for name, fit in fits.items()
         }
-        return self.model_copy(update=longer)
+        return self.changed(**longer)
 
 
 def profile_names() -> list[str]:

@@ -58,8 +58,8 @@ task = QuantizerTask(recordings.held_in, settings.quantizer)
 quantizer = train(task, settings.quantizer_fit, seed=seed, runs=RUNS)
 task = TransformerTask(quantizer, recordings.held_in, settings.dat, settings.forecast)
 tries = search(task, settings.dat_fit, settings.learning_rates, seed=seed, runs=RUNS)  # those of notebook 03
-fit = settings.dat_fit.model_copy(update={"learning_rate": tries.learning_rate})
-chosen = settings.model_copy(update={"dat_fit": fit})
+fit = settings.dat_fit.changed(learning_rate=tries.learning_rate)
+chosen = settings.changed(dat_fit=fit)
 
 # %% [markdown]
 # A ridge regression on the embeddings of four fifths of the neurons predicts d' of the others (notebook 06), and for synthetic mice what

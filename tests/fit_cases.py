@@ -70,7 +70,7 @@ def run(case, folder, *, task=None, **changes):
     """Fit a new model; returns it with its history."""
     make, usual, config = case
     model = make()
-    return model, fit(model, task or usual, config.model_copy(update=changes), seed=0, folder=folder)
+    return model, fit(model, task or usual, config.changed(**changes), seed=0, folder=folder)
 
 
 def stopping(task, *, epoch=None, validation=None):

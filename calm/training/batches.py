@@ -133,7 +133,7 @@ def training_part(session: Session, window: int | None) -> Part:
 def plan_windows(sessions: Sequence[Session], window: int | None, config: FitConfig, *, seed: int) -> list[Planned]:
     """The batches of one epoch: of every training trial a window that starts anywhere in it, or the whole of it."""
     parts = [training_part(session, window) for session in sessions]
-    everyone = config.model_copy(update={"neurons": max(part.neurons for part in parts)})  # none is left out
+    everyone = config.changed(neurons=max(part.neurons for part in parts))  # none is left out
     return plan_epoch(parts, everyone, np.random.default_rng(seed))
 
 

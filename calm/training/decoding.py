@@ -41,7 +41,7 @@ def with_share(session: Session, share: float, *, seed: int) -> Session:
 def feature_batches(sessions: Sequence[FeatureSession], config: FitConfig, *, seed: int) -> Epoch:
     """Training batches of one epoch, each a FeatureBatch of all neurons of a session."""
     parts = [Part(len(each.session.neurons), each.tokens, each.session.trials_of("train")) for each in sessions]
-    everyone = config.model_copy(update={"neurons": max(part.neurons for part in parts)})  # none is left out
+    everyone = config.changed(neurons=max(part.neurons for part in parts))  # none is left out
 
     def load(planned: Planned) -> FeatureBatch:
         return sessions[planned.session].batch(planned.stretches)

@@ -138,7 +138,7 @@ def test_forty_frames_are_ten_patches_whose_last_holds_the_repeated_end():
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 40))
 def test_every_context_of_at_least_a_patch_is_forecast(patch, stride, more):
-    config = SMALL.model_copy(update={"patch": patch, "stride": stride})
+    config = SMALL.changed(patch=patch, stride=stride)
     context = patch + more
     assert PatchTST(config, context, {}).eval()(torch.randn(1, 2, context)).shape == (1, 2, HORIZON)
 

@@ -170,8 +170,8 @@ def test_only_the_rows_of_the_trained_session_have_a_gradient(model):
 
 
 def test_dropout_of_the_latents_silences_their_layers_and_nothing_else(contexts):
-    config = SMALL.model_copy(update={"dropout": 1.0, "ffn_dropout": 0.0})
-    silenced, without = randomised(config).train(), randomised(config.model_copy(update={"layers": 0}))
+    config = SMALL.changed(dropout=1.0, ffn_dropout=0.0)
+    silenced, without = randomised(config).train(), randomised(config.changed(layers=0))
     without.load_state_dict(silenced.state_dict(), strict=False)
     expected = without("second", contexts)
     torch.testing.assert_close(silenced("second", contexts), expected, rtol=1e-12, atol=1e-12)
@@ -179,7 +179,7 @@ def test_dropout_of_the_latents_silences_their_layers_and_nothing_else(contexts)
 
 
 def test_dropout_of_the_feed_forward_maps_leaves_their_output_bias(contexts):
-    dropped = randomised(SMALL.model_copy(update={"dropout": 0.0, "ffn_dropout": 1.0})).train()
+    dropped = randomised(SMALL.changed(dropout=0.0, ffn_dropout=1.0)).train()
     forecast = dropped("second", contexts)
     for name, parameter in dropped.named_parameters():
         if name.endswith("net.3.weight"):

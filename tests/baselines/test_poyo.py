@@ -112,7 +112,7 @@ def test_parameters_and_buffers_are_those_of_the_official_model(model):
 
 def test_the_periods_of_the_rotations_grow_with_the_window():
     longest = [
-        2 * math.pi / make_model(config=SMALL.model_copy(update={"window": window})).official.rotary_emb.omega[1].item()
+        2 * math.pi / make_model(config=SMALL.changed(window=window)).official.rotary_emb.omega[1].item()
         for window in (1.0, 4.0)
     ]
     assert longest == pytest.approx([2.0627, 4 * 2.0627])
@@ -206,7 +206,7 @@ def test_making_and_using_a_model_says_nothing_and_leaves_the_package_as_it_was(
     with warnings.catch_warnings(), caplog.at_level(logging.DEBUG):
         warnings.simplefilter("error")
         # 1 % 0.1 is 0.0999..., which the package takes for a step that does not fit.
-        make_model(config=SMALL.model_copy(update={"latent_step": 0.1})).decode("second", traces)
+        make_model(config=SMALL.changed(latent_step=0.1)).decode("second", traces)
     assert not caplog.records
     assert registered == torch_brain.MODALITY_REGISTRY and logging.getLogger().handlers == handlers
 
@@ -222,7 +222,7 @@ def test_a_session_that_it_was_not_made_for_is_refused(model, traces):
 )
 def test_sizes_that_the_official_modules_cannot_take_are_refused(changes, message):
     with pytest.raises(CalmError, match=message):
-        make_model(config=SMALL.model_copy(update=changes))
+        make_model(config=SMALL.changed(**changes))
 
 
 # Two sessions of different size, in which the behaviour is a linear readout of the traces, another one in each.
@@ -281,7 +281,7 @@ def new_toy(config):
 def train(toy, folder, config=TOY_CONFIG, **changes):
     model = new_toy(config)
     task = Objective(lambda epoch: toy_batches(toy, epoch), lambda candidate: toy_r2(candidate, toy, slice(40, 50)))
-    fit(model, task, TOY_FIT.model_copy(update=changes), seed=0, folder=folder)
+    fit(model, task, TOY_FIT.changed(**changes), seed=0, folder=folder)
     return model
 
 
@@ -291,7 +291,7 @@ def test_it_learns_to_read_the_behaviour_of_two_sessions_of_different_size(toy, 
 
 
 def test_a_training_is_the_same_at_each_run_and_found_again_by_a_fresh_model(toy, tmp_path, monkeypatch):
-    config = TOY_CONFIG.model_copy(update=dict.fromkeys(DROPOUT, 0.2))
+    config = TOY_CONFIG.changed(**dict.fromkeys(DROPOUT, 0.2))
     first, second = (train(toy, tmp_path / name, config, epochs=2).state_dict() for name in ("first", "second"))
     assert all(torch.equal(first[name], second[name]) for name in first)
     monkeypatch.setattr("calm.training.fit.Run.train", lambda *_: pytest.fail("trained again"))

@@ -90,7 +90,7 @@ def test_layers_are_dilated_causal_convolutions_added_to_their_input(model, trac
 @pytest.mark.parametrize("parts", [[1] * FRAMES, [10, 30], [1, 20, 19]])
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_prediction_in_parts_is_that_of_the_whole_trial(kernel, parts, traces):
-    model = make(SMALL.model_copy(update={"kernel": kernel}))
+    model = make(SMALL.changed(kernel=kernel))
     pasts = [Past() for _ in model.layers]
     pieces = torch.cat([model(part, pasts) for part in traces.split(parts, dim=-1)], dim=-1)
     assert (pieces - model(traces)).abs().max() < 1e-12
@@ -129,7 +129,7 @@ def test_a_rollout_that_diverges_stays_finite(model, traces):
 def test_dropout_is_that_of_the_config_and_off_in_use(model, traces):
     assert torch.equal(model(traces), model(traces))
     assert not torch.equal(model.train()(traces), model(traces))
-    silenced = make(SMALL.model_copy(update={"dropout": 1.0})).train()
+    silenced = make(SMALL.changed(dropout=1.0)).train()
     shortcut = silenced.layers[0].shortcut(traces)
     torch.testing.assert_close(silenced(traces), silenced.head(shortcut), rtol=1e-12, atol=0)
 

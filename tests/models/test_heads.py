@@ -126,7 +126,7 @@ def test_half_precision_features_are_computed_with_in_full(head, features):
 
 
 def test_dropout_is_on_the_gated_values_in_training_only(features):
-    head = GLUHead(SMALL.model_copy(update={"dropout": 1.0}), CHANNELS, WINDOW, BEHAVIOURS, SESSIONS).double()
+    head = GLUHead(SMALL.changed(dropout=1.0), CHANNELS, WINDOW, BEHAVIOURS, SESSIONS).double()
     assert not head.train()("own", features).any() and head.eval()("own", features).all()
 
 

@@ -113,7 +113,7 @@ def test_correlation_with_a_constant_is_zero():
 @pytest.mark.parametrize("horizons", [1, 3, 4, WINDOWS + 3])
 def test_head_is_compared_with_the_code_as_many_tokens_ahead(quantizer_config, traces, smoothing, horizons):
     torch.manual_seed(0)
-    config = quantizer_config.model_copy(update={"horizons": horizons, "label_smoothing": smoothing})
+    config = quantizer_config.changed(horizons=horizons, label_smoothing=smoothing)
     quantizer = NeuralQuantizer(config).double()
     nn.init.normal_(quantizer.predictor.horizon)
     latent = quantizer.encode(traces.double())

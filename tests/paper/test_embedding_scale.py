@@ -43,9 +43,7 @@ def with_kinds(session, seed):
 def profile():
     smoke = load_profile("smoke")
     once = {"epochs": 2, "validate_every": 1}
-    return smoke.model_copy(
-        update={name: getattr(smoke, name).model_copy(update=once) for name in ("quantizer_fit", "dat_fit")}
-    )
+    return smoke.changed(**{name: getattr(smoke, name).changed(**once) for name in ("quantizer_fit", "dat_fit")})
 
 
 def test_fewer_training_trials_are_seen_more_often_and_the_others_stay(sessions, profile):

@@ -78,7 +78,7 @@ def test_every_training_trial_is_visited_once_with_the_behaviour_of_its_frames(s
 
 
 def test_batches_hold_all_neurons_and_no_more_rows_than_asked_for(session, other):
-    batches = decoding_batches([session, other], None, FIT.model_copy(update={"neurons": 2}), seed=0)
+    batches = decoding_batches([session, other], None, FIT.changed(neurons=2), seed=0)
     assert {(batch.session, batch.traces.shape[1]) for batch in batches} == {("made", 6), ("other", 4)}
     assert all(batch.traces.shape[0] * batch.traces.shape[1] <= 60 for batch in batches)
 
@@ -136,7 +136,7 @@ def test_a_trained_decoder_is_found_again_and_another_config_or_input_is_trained
         patched.setattr("calm.training.fit.Run.train", lambda *_: pytest.fail("trained again"))
         again = train_with()
     assert all(torch.equal(*pair) for pair in zip(first.model.parameters(), again.model.parameters(), strict=True))
-    others = [train_with(SMALL.model_copy(update={"dropout": 0.0})), train_with(seed=1)]
+    others = [train_with(SMALL.changed(dropout=0.0)), train_with(seed=1)]
     others += [
         train_with(session=dataclasses.replace(session, rate=7.0)),
         train_with(session=with_share(session, 0.5, seed=0)),
@@ -168,7 +168,7 @@ def test_adapting_changes_what_belongs_to_sessions_only(session, other, tmp_path
     adapted = train(DecoderTask(Shared, SMALL, [other]), FIT, seed=0, runs=tmp_path, pretrained=first)
     before, after = first.model.state_dict(), adapted.model.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in ("head.weight", "head.bias"))
-    still = FIT.model_copy(update={"learning_rate": 1e-9})
+    still = FIT.changed(learning_rate=1e-9)
     fresh = train(DecoderTask(Shared, SMALL, [other]), still, seed=0, runs=tmp_path, pretrained=first)
     assert not torch.equal(after["mixing.other.weight"], fresh.model.state_dict()["mixing.other.weight"])
     assert after["mixing.other.weight"].shape == (2, 4) and adapted.parameters == 4 * 2 + 2

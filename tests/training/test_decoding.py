@@ -24,7 +24,7 @@ from calm.training.tasks import HeadTask
 RAW = RawFeatures(window=4, tokens=2)
 SMALL = HeadConfig(rank=8, taps=3, dropout=0.0)
 FIT = FitConfig(epochs=15, rows=40, learning_rate=2e-2, weight_decay=1e-2, validate_every=5)
-SHORT = FIT.model_copy(update={"epochs": 2})
+SHORT = FIT.changed(epochs=2)
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 
 
@@ -105,7 +105,7 @@ def test_adaptation_to_other_features_is_refused(session, other, tmp_path):
 
 
 def test_an_epoch_has_all_neurons_of_every_training_trial_once(stored, session):
-    batches = feature_batches([stored], FIT.model_copy(update={"neurons": 2}), seed=0)
+    batches = feature_batches([stored], FIT.changed(neurons=2), seed=0)
     found = [values.numpy() for batch in batches for values in batch.behaviour]
     trials = session.trials_of("train")
     whole = on_whole_tokens([session.behaviour[trial] for trial in trials], 4)

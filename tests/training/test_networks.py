@@ -46,7 +46,7 @@ class Growing(BlockNetwork):
     """Adds what it sees to its last frame; remembers it."""
 
     def __init__(self, block):
-        super().__init__(SMALL.model_copy(update={"horizon": block}), 5)
+        super().__init__(SMALL.changed(horizon=block), 5)
         self.seen = []
 
     def forward(self, contexts):
@@ -95,7 +95,7 @@ def test_trials_shorter_than_the_window_are_left_out(uneven):
 
 
 def test_all_neurons_of_several_sessions_are_in_the_batches(session, uneven):
-    batches = window_batches([session, uneven], None, FIT.model_copy(update={"neurons": 2}), seed=0)
+    batches = window_batches([session, uneven], None, FIT.changed(neurons=2), seed=0)
     assert {(batch.session, batch.traces.shape[1]) for batch in batches} == {(session.name, 4), ("uneven", 5)}
 
 
@@ -119,7 +119,7 @@ def test_a_trained_network_is_found_again_and_another_config_is_trained_anew(ses
         again = train_with(SMALL)
     assert all(torch.equal(*pair) for pair in zip(first.model.parameters(), again.model.parameters(), strict=True))
     assert (again.score, again.seconds, again.parameters) == (first.score, first.seconds, first.parameters)
-    assert train_with(SMALL.model_copy(update={"dropout": 0.5})).key != first.key
+    assert train_with(SMALL.changed(dropout=0.5)).key != first.key
 
 
 def test_test_trials_are_never_read(session, tmp_path):
@@ -148,7 +148,7 @@ POPULATION = POCOConfig(width=8, latents=2, heads=2, head_width=8, hidden=16, co
 def test_adapting_changes_what_belongs_to_sessions_only(session, tmp_path):
     other = noise_free_session(neurons=3, trials=30, frames=20, seed=1)
     other = dataclasses.replace(other, name="other")
-    config = FORECAST.model_copy(update={"horizon": 8})
+    config = FORECAST.changed(horizon=8)
     first = train(ForecasterTask(POCO, POPULATION, [session], config), FIT, seed=0, runs=tmp_path)
     adapted = train(ForecasterTask(POCO, POPULATION, [other], config), FIT, seed=0, runs=tmp_path, pretrained=first)
     before, after = first.model.state_dict(), adapted.model.state_dict()

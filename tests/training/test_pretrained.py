@@ -15,7 +15,7 @@ from calm.profile import load_profile
 
 def short(profile):
     """The smoke profile with a context that leaves something of trials of 20 frames."""
-    return profile.model_copy(update={"forecast": profile.forecast.model_copy(update={"context": 8})})
+    return profile.changed(forecast=profile.forecast.changed(context=8))
 
 
 @pytest.fixture(scope="module")

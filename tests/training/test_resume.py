@@ -55,7 +55,7 @@ def die_at(number, name, folder):
     make, task, config = toy_case()
     log = folder.with_suffix(".epoch")
     logged = Objective(lambda epoch: log.write_text(str(epoch)) and task.batches(epoch), task.validate)
-    fit(make(), logged, config.model_copy(update={"epochs": SHORT}), seed=0, folder=folder)
+    fit(make(), logged, config.changed(epochs=SHORT), seed=0, folder=folder)
 
 
 def kill_everywhere(root):

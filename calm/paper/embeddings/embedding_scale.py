@@ -45,7 +45,7 @@ def with_fewer_trials(sessions: Sequence[Session], profile: Profile, share: floa
     fit = profile.dat_fit
     longer = {"epochs": round(fit.epochs / share), "validate_every": round(fit.validate_every / share)}
     fewer = [with_share(session, share, seed=seed) for session in sessions]
-    return fewer, profile.model_copy(update={"dat_fit": fit.model_copy(update=longer)})
+    return fewer, profile.changed(dat_fit=fit.changed(**longer))
 
 
 def with_fewer_neurons(sessions: Sequence[Session], profile: Profile, share: float, seed: int) -> Scaled:
@@ -55,14 +55,14 @@ def with_fewer_neurons(sessions: Sequence[Session], profile: Profile, share: flo
         order = np.random.default_rng(seed).permutation(len(session.neurons))
         fewer.append(drop_neurons(session, order[max(FEWEST, round(share * len(order))) :]))
     rows = max(1, round(profile.dat_fit.rows * share))
-    return fewer, profile.model_copy(update={"dat_fit": profile.dat_fit.model_copy(update={"rows": rows})})
+    return fewer, profile.changed(dat_fit=profile.dat_fit.changed(rows=rows))
 
 
 def with_fewer_epochs(sessions: Sequence[Session], profile: Profile, share: float, seed: int) -> Scaled:
     """A share of the epochs, at least one; the learning rate still falls to nothing at the end."""
     epochs = max(1, round(profile.dat_fit.epochs * share))
-    fit = profile.dat_fit.model_copy(update={"epochs": epochs})
-    return list(sessions), profile.model_copy(update={"dat_fit": fit})
+    fit = profile.dat_fit.changed(epochs=epochs)
+    return list(sessions), profile.changed(dat_fit=fit)
 
 
 SCALES: dict[str, Callable[[Sequence[Session], Profile, float, int], Scaled]] = {

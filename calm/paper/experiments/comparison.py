@@ -82,10 +82,10 @@ def train_many(
     poco = search(*rival_tasks(held_in, profile)["POCO"], rates, **kept)
     models, networks = {"held-in": transformers.chosen}, {"held-in": poco.chosen.model}
     if held_out := groups.get("held-out"):
-        fit_config = profile.dat_fit.model_copy(update={"learning_rate": transformers.learning_rate})
+        fit_config = profile.dat_fit.changed(learning_rate=transformers.learning_rate)
         models["held-out"] = train(task_of(held_out), fit_config, **kept, pretrained=transformers.chosen)
         task, fit_config = rival_tasks(held_out, profile)["POCO"]
-        fit_config = fit_config.model_copy(update={"learning_rate": poco.learning_rate})
+        fit_config = fit_config.changed(learning_rate=poco.learning_rate)
         networks["held-out"] = train(task, fit_config, **kept, pretrained=poco.chosen).model
     return models, networks
 

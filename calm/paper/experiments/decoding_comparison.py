@@ -55,7 +55,7 @@ def network_tasks(session: Session, profile: Profile) -> dict[str, tuple[Decoder
 
 def linear_decoders(session: Session, config: RidgeDecoderConfig, window: int) -> tuple[Decoders, dict[Label, Cost]]:
     """GLM and RRR of a session, and a GLM that sees as far ahead as a head does: to the end of a token."""
-    fair = config.model_copy(update={"ahead": window - 1})
+    fair = config.changed(ahead=window - 1)
     methods = {("GLM", ""): GLM(config), ("GLM", f"{window - 1} frames ahead"): GLM(fair), ("RRR", ""): RRR(config)}
     costs: dict[Label, Cost] = {}
     for label, method in methods.items():
