@@ -174,7 +174,7 @@ class VARConfig(Config):
 
 
 class POCOConfig(Config):
-    """POCO, population-conditioned forecaster (spec 5)."""
+    """POCO, population-conditioned forecaster (App. B)."""
 
     width: int = 128
     latents: int = 8
@@ -190,7 +190,7 @@ class POCOConfig(Config):
 
 
 class TCNConfig(Config):
-    """Temporal convolutional network (spec 5)."""
+    """Temporal convolutional network (App. B)."""
 
     width: int = 256
     layers: int = 5  # the dilation doubles from one to the next
@@ -199,7 +199,7 @@ class TCNConfig(Config):
 
 
 class PatchTSTConfig(Config):
-    """PatchTST (spec 5)."""
+    """PatchTST (App. B)."""
 
     patch: int = 8  # frames
     stride: int = 4  # frames
@@ -212,7 +212,7 @@ class PatchTSTConfig(Config):
 
 
 class ITransformerConfig(Config):
-    """iTransformer (spec 5)."""
+    """iTransformer (App. B)."""
 
     width: int = 64
     layers: int = 2
@@ -223,7 +223,7 @@ class ITransformerConfig(Config):
 
 
 class HeadConfig(Config):
-    """Linear and GLU behaviour heads on the frozen transformer (Eq. 15, 16; spec 4)."""
+    """Linear and GLU behaviour heads on the frozen transformer (Eq. 15, 16)."""
 
     rank: int = 16  # the paper does not give it
     taps: int = 9  # frames of the temporal convolution; the paper does not give it
@@ -231,7 +231,7 @@ class HeadConfig(Config):
 
 
 class RidgeDecoderConfig(Config):
-    """Search space of GLM and RRR: ridge on the traces of the newest frames (spec 5)."""
+    """Search space of GLM and RRR: ridge on the traces of the newest frames (App. B)."""
 
     lags: int = 5  # frames, the present one included
     ahead: int = 0  # frames behind the present one that are seen as well; the paper has none
@@ -239,7 +239,7 @@ class RidgeDecoderConfig(Config):
 
 
 class TCNDecoderConfig(Config):
-    """Temporal convolutional network as a decoder (spec 5)."""
+    """Temporal convolutional network as a decoder (App. B)."""
 
     width: int = 64
     layers: int = 4  # the dilation doubles from one to the next
@@ -248,7 +248,7 @@ class TCNDecoderConfig(Config):
 
 
 class POYOConfig(Config):
-    """POYO+, the official implementation (spec 5)."""
+    """POYO+, the official implementation (App. B)."""
 
     width: int = 128
     head_width: int = 64

@@ -47,7 +47,7 @@ def channel_scores(
 ) -> dict[str, Float[np.ndarray, " behaviour"]]:
     """Scores of decoded behaviour, channel by channel, over the frames on which the channel was recorded.
 
-    On the frames of one trial this is how the paper's authors score decoding (Fig. 4; spec 4). On all frames of several
+    On the frames of one trial this is how the paper's authors score decoding (Fig. 4). On all frames of several
     trials, joined, differences between trials count as explained too, so that R2 is mostly higher.
 
     Returns:
@@ -85,5 +85,5 @@ def correlation_over_time(
 
 
 def share_of_ceiling(score: float, ceiling: float) -> float:
-    """Share that a score reaches of the best possible one (spec 1.4); NaN where the ceiling is not above 0."""
+    """Share that a score reaches of the best possible one; the paper reports none. NaN where the ceiling is not above 0."""
     return score / ceiling if ceiling > 0 else float("nan")

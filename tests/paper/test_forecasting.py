@@ -135,7 +135,7 @@ def test_fading_has_a_row_for_each_frame_after_the_context(results, session):
 
 
 def test_networks_of_one_recording_take_more_epochs_and_validate_as_often():
-    profile = load_profile("smoke").model_copy(update={"single_epochs": 3})
+    profile = load_profile("smoke").changed(single_epochs=3)
     usual, single = profile.dat_fit, profile.of_one_recording().dat_fit
     assert (single.epochs, single.validate_every) == (3 * usual.epochs, 3 * usual.validate_every)
     assert single.learning_rate == usual.learning_rate
