@@ -85,5 +85,5 @@ def correlation_over_time(
 
 
 def share_of_ceiling(score: float, ceiling: float) -> float:
-    """Share that a score reaches of the best possible one; the paper reports none. NaN where the ceiling is not above 0."""
+    """Share that a score reaches of the best possible one (not in the paper); NaN where the ceiling is not above 0."""
     return score / ceiling if ceiling > 0 else float("nan")
