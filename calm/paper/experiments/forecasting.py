@@ -47,12 +47,12 @@ def rival_tasks(sessions: Sequence[Session], profile: Profile) -> dict[str, tupl
 
 def linear_forecasters(session: Session, profile: Profile) -> MethodSet[Forecaster]:
     """The naive and linear methods, fitted to this session alone."""
-    fitted: MethodSet[Forecaster] = MethodSet()
-    fitted.fit(("persistence", ""), Persistence(), session)
-    fitted.fit(("decay", ""), Decay(), session)
-    fitted.fit(("mean trial", ""), MeanTrial(), session)
-    fitted.fit(("ridge VAR", ""), RidgeVAR(profile.var, profile.forecast), session)
-    return fitted
+    trained: MethodSet[Forecaster] = MethodSet()
+    trained.fit(("persistence", ""), Persistence(), session)
+    trained.fit(("decay", ""), Decay(), session)
+    trained.fit(("mean trial", ""), MeanTrial(), session)
+    trained.fit(("ridge VAR", ""), RidgeVAR(profile.var, profile.forecast), session)
+    return trained
 
 
 def calm_forecasters(
