@@ -29,7 +29,7 @@ dataset: str = "cohort"  # or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials, the initial weights and the batches
 singles: int = 3  # sessions that every decoder is also trained on one by one
 shares: list = [0.05, 0.1, 0.25, 0.5, 1.0]  # of the training trials whose behaviour is known
-label: str = ""  # column of the trials whose two values are told apart; empty takes the first that has two
+trial_column: str = ""  # of the trials, whose two values are told apart; empty takes the first that has two
 kinds: list = []  # two values of it, if it has more: the one to be told from the other first
 
 # %%
@@ -37,36 +37,39 @@ import time
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 
-from calm.paper.experiments.comparison import train_many
-from calm.paper.claims.table import verdicts
-from calm.paper.experiments.decoding_comparison import (
-    features_of,
-    score_decoders,
-    train_many_decoders,
-    train_share,
-    train_single_decoders,
-)
-from calm.paper.experiments.decoding_scores import DecodingScores, gains
 from calm.errors import CalmError
-from calm.training.features import BackboneFeatures
-from calm.paths import RUNS, figures_folder
+from calm.paper.claims.table import verdicts
+from calm.paper.experiments.classification import add_kinds, classify_trials, trial_means, two_kinds
+from calm.paper.experiments.decoding import (
+    add_gains,
+    compare_decoders,
+    decode_trials,
+    decoders_of,
+    head_features,
+    score_decoding,
+    search_on_many,
+    train_on_one,
+    train_with_share,
+)
+from calm.paper.experiments.forecasting import train_transformers
+from calm.paper.experiments.methods import add_costs
 from calm.paper.plots import COLUMN, PAGE, example_traces, use_style
 from calm.paper.plots.decoding import channel_bars, share_curve
+from calm.paper.provenance import provenance
+from calm.paper.results import Results, summarise
+from calm.paths import RUNS, figures_folder
 from calm.profile import load_profile
-from calm.paper.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
-from calm.paper.results import save_item, summarise
+from calm.training.features import BackboneFeatures
 from calm.training.stages import train
 from calm.training.tasks import QuantizerTask
-from calm.paper.experiments.trial_classification import classify_trials, trial_means, two_kinds
 
 started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures = recordings.profile, figures_folder(profile, recordings.name)
-window, channels = settings.quantizer.window, recordings.held_in[0].behaviour_names
+results, window, channels = Results(recordings.name, seed), settings.quantizer.window, recordings.held_in[0].behaviour_names
 print(f"decoded: {', '.join(channels)}; smoothing of the traces: {recordings.smoothing:g}, of the behaviour: none")
 
 # %% [markdown]
@@ -83,7 +86,7 @@ print(f"decoded: {', '.join(channels)}; smoothing of the traces: {recordings.smo
 # %%
 task = QuantizerTask(recordings.held_in, settings.quantizer)
 quantizer = train(task, settings.quantizer_fit, seed=seed, runs=RUNS)
-transformers, _ = train_many(quantizer, recordings.groups, settings, seed=seed, runs=RUNS)
+transformers = train_transformers(quantizer, recordings.groups, settings, seed=seed, runs=RUNS)
 backbones = {group: BackboneFeatures(quantizer, transformer) for group, transformer in transformers.items()}
 group, chosen_sessions = list(recordings.groups.items())[-1]  # held-out ones where there are any
 chosen_sessions = chosen_sessions[:singles]
@@ -96,26 +99,24 @@ chosen_sessions = chosen_sessions[:singles]
 # chosen by the squared error on validation trials.
 
 # %%
-single, decoded = DecodingScores("fig4b", recordings.name, seed, window), {}
-features = {session.name: features_of(session, backbones[group], RUNS) for session in chosen_sessions}
+features, decoded = {session.name: head_features(session, backbones[group], RUNS) for session in chosen_sessions}, {}
 for session in chosen_sessions:
-    found = train_single_decoders(session, features[session.name], settings, seed=seed, runs=RUNS)
-    decoded[session.name], took = score_decoders(single, recordings, session, found.decoders)
-    single.add_costs(session, len(session.trials_of("test")), found.costs, took)
-    single.add_tries(session, found.tries)
+    trained = train_on_one(session, features[session.name], settings.of_one_recording(), seed=seed, runs=RUNS)
+    decoded[session.name] = compare_decoders(results, trained, recordings, session, item="fig4b")
+    trials = len(session.trials_of("test"))
+    add_costs(results, trained, session, item="fig4b", task="decoding", trials=trials)
 
 # %%
 made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
 order = ["GLM", "RRR", "TCN", "POYO+", "raw traces", "CalM"]
+scores = results.table("fig4b").query("split == 'test'")
 figure, axes = plt.subplots(1, len(channels), figsize=(PAGE, 3), sharey=True, squeeze=False)
-channel_bars(axes[0], single.table().query("split == 'test'"), order, channels, "R² per trial", "r2")
-save_item(figures, "fig4b", single.table(), figure, made_with)
-save_item(figures, "fig4b_trials", single.trial_table(), None, made_with)
-save_item(figures, "fig4b_cost", single.cost_table(), None, made_with)
+channel_bars(axes[0], scores, order, channels, "R² per trial", "r2")
+results.save(figures, "fig4b", figure, made_with)
 plt.show()
-keys, shown = ["method", "variant", "metric"], ["r2", "r2 over frames", "mse", "corr"]
-scores = summarise(single.table().query("split == 'test'"), keys).query("metric in @shown")
-scores.pivot_table(index=keys[:2], columns="metric", values="mean", sort=False).round(3)
+metrics = ["r2", "r2 over frames", "mse", "corr"]
+means = summarise(scores, ["method", "variant", "metric"]).query("metric in @metrics")
+means.pivot_table(index=["method", "variant"], columns="metric", values="mean", sort=False).round(3)
 
 # %% [markdown]
 # **Figure 4B.** R² of each test trial by itself, mean over trials, then sessions, as the paper has it; in the table also over all
@@ -138,8 +139,9 @@ example_traces(
     {name: decoded[session.name][key][0].T for name, key in drawn.items()},
     channels,
 )
-examples = single.trial_table().query("session == @session.name and trial == @trial").drop(columns="trial")
-save_item(figures, "fig4d", examples.assign(item="fig4d"), figure, made_with)
+examples = results.table("fig4b_trials").query("session == @session.name and trial == @trial").drop(columns="trial")
+results.add_rows(examples, item="fig4d")
+results.save(figures, "fig4d", figure, made_with)
 plt.show()
 
 # %% [markdown]
@@ -150,19 +152,19 @@ plt.show()
 # The behaviour of only some of the training trials is known, the traces of all of them. The backbone is the same throughout.
 
 # %%
-few = DecodingScores("fig4b", recordings.name, seed, window)
 for session in chosen_sessions:
+    trials = session.trials_of("test")
     for share in shares:
-        decoders = train_share(session, features[session.name], share, settings, seed=seed, runs=RUNS)
-        trials = session.trials_of("test")
-        traces = [session.traces[trial] for trial in trials]
-        few.add_share(session, trials, {key: each.decode(traces) for key, each in decoders.items()}, share)
+        alone = settings.of_one_recording()
+        trained = train_with_share(session, features[session.name], share, alone, seed=seed, runs=RUNS)
+        labelled = decode_trials(trained, session, trials)
+        score_decoding(results, labelled, session, trials, window, item="fig4b_labels", share=share)
 
 # %%
 figure, axes = plt.subplots(figsize=(COLUMN, 2.8))
-lines = few.share_table().query("metric == 'r2 over frames' and variant not in ['3 frames ahead'] and method != 'RRR'")
-share_curve(axes, lines, "R² over all test frames")
-save_item(figures, "fig4b_labels", few.share_table(), figure, made_with)
+lines = results.table("fig4b_labels").query("metric == 'r2 over frames' and method != 'RRR'")
+share_curve(axes, lines[~lines["variant"].str.endswith("frames ahead")], "R² over all test frames")
+results.save(figures, "fig4b_labels", figure, made_with)
 plt.show()
 
 # %% [markdown]
@@ -172,26 +174,26 @@ plt.show()
 # ## Many sessions
 
 # %%
-many = DecodingScores("fig4c", recordings.name, seed, window)
-sets = train_many_decoders(recordings.groups, backbones, settings, seed=seed, runs=RUNS)
+searches = {}
 for name, sessions in recordings.groups.items():
+    backbone = backbones[name]
+    searches = search_on_many(sessions, backbone, settings, pretrained=searches, seed=seed, runs=RUNS)
     for session in sessions:
-        score_decoders(many, recordings, session, sets[name][session.name].decoders, name)
+        trained = decoders_of(searches, backbone, session)
+        compare_decoders(results, trained, recordings, session, item="fig4c", group=name)
+for name in recordings.groups:
+    add_gains(results, "fig4c", name)
 
 # %%
 made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
-rows = many.table().query("split == 'test'")
-figure, axes = plt.subplots(len(sets), len(channels), figsize=(PAGE, 2.6 * len(sets)), sharey=True, squeeze=False)
-for panels, name in zip(axes, sets, strict=True):
-    part = rows[rows["variant"].str.endswith(name)]
-    part = part.assign(variant=part["variant"].str.removesuffix(name).str.removesuffix(", "))
-    channel_bars(panels, part, ["POYO+", "CalM"], channels, f"{name}\nR² per trial", "r2")
-gained = pd.concat([gains(many.table(), name) for name in sets], ignore_index=True)
-save_item(figures, "fig4c", pd.concat([many.table(), gained], ignore_index=True), figure, made_with)
-save_item(figures, "fig4c_trials", many.trial_table(), None, made_with)
+rows, groups = results.table("fig4c").query("split == 'test'"), list(recordings.groups)
+figure, axes = plt.subplots(len(groups), len(channels), figsize=(PAGE, 2.6 * len(groups)), sharey=True, squeeze=False)
+for panels, name in zip(axes, groups, strict=True):
+    channel_bars(panels, rows[rows["group"] == name], ["POYO+", "CalM"], channels, f"{name}\nR² per trial", "r2")
+results.save(figures, "fig4c", figure, made_with)
 plt.show()
-scores = summarise(rows, keys).query("metric in @shown")
-scores.pivot_table(index=keys[:2], columns="metric", values="mean", sort=False).round(3)
+means = summarise(rows, ["group", "method", "variant", "metric"]).query("metric in @metrics")
+means.pivot_table(index=["group", "method", "variant"], columns="metric", values="mean", sort=False).round(3)
 
 # %% [markdown]
 # **Figure 4C.** One decoder for all held-in sessions; for held-out mice only what belongs to their neurons was trained: rows of the
@@ -212,28 +214,22 @@ verdicts(figures, claims=[6, 7, 8, 9])
 # labels shuffled.
 
 # %%
-kinds_of_trials = DecodingScores("fig4_kinds", recordings.name, seed, window)
 for session in chosen_sessions:
     table = session.trials.drop(columns="split")
-    column = label or next((name for name in table if table[name].nunique() == 2), "")
+    column = trial_column or next((name for name in table if table[name].nunique() == 2), "")
     if column not in table:
-        print(f"{session.name} has no column {label or 'with two values'} to tell its trials apart by")
+        print(f"{session.name} has no column {trial_column or 'with two values'} to tell its trials apart by")
         continue
     first, either = two_kinds(table[column], kinds)
     splits = session.trials["split"].where(either, "")
-    for method, given in features[session.name].items():
-        means = trial_means([given.features(trial) for trial in range(len(session.traces))])
+    for method, each in features[session.name].items():
+        means = trial_means([each.features(trial) for trial in range(len(session.traces))])
         try:
-            kinds_of_trials.add_classified(session, (method, ""), column, classify_trials(means, first, list(splits)))
+            add_kinds(results, "fig4_kinds", session.name, method, column, classify_trials(means, first, list(splits)))
         except CalmError as reason:
             print(f"{session.name}, {method}: {reason}")
 
 # %%
-if kinds_of_trials.rows:
-    save_item(figures, "fig4_kinds", kinds_of_trials.table(), None, made_with)
-    update_provenance(figures / "provenance.json", "fig4_kinds", made_with)
-summarise(kinds_of_trials.table(), ["method", "variant", "metric"]).round(3) if kinds_of_trials.rows else None
-
-# %%
-for item in ("fig4b", "fig4b_trials", "fig4b_cost", "fig4b_labels", "fig4c", "fig4c_trials", "fig4d"):
-    update_provenance(figures / "provenance.json", item, made_with)
+if "fig4_kinds" in results.items:
+    results.save(figures, "fig4_kinds", None, made_with)
+summarise(results.table("fig4_kinds"), ["method", "variant", "metric"]).round(3)

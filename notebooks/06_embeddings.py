@@ -37,33 +37,39 @@ import time
 
 import matplotlib.pyplot as plt
 
-from calm.paper.embeddings.classification import classify, draw_neurons
-from calm.paper.experiments.comparison import train_many
 from calm.config import COHORT
-from calm.paper.claims.table import verdicts
-from calm.paper.embeddings.embedding_rows import ITEMS, neuron_embeddings, session_embeddings
-from calm.paper.embeddings.embedding_scores import TuningScores
 from calm.errors import CalmError
-from calm.paper.embeddings.label_scores import CONFUSIONS, ITEM, NEURON, NEW_SESSION, SESSION, LabelScores
-from calm.paths import RUNS, figures_folder
+from calm.paper.claims.statistics import permutation_p
+from calm.paper.claims.table import verdicts
+from calm.paper.embeddings.study import ITEMS, Population, add_tuning, neuron_embeddings, session_embeddings
+from calm.paper.embeddings.tuning import find_contrasts, true_tuning, tuning_table
+from calm.paper.experiments.classification import (
+    CONFUSIONS,
+    NEURON,
+    NEW_SESSION,
+    SESSION,
+    add_table9,
+    classify_embeddings,
+    draw_neurons,
+)
+from calm.paper.experiments.forecasting import train_transformers
 from calm.paper.plots import COLUMN, PAGE, use_style
 from calm.paper.plots.embeddings import confusion, gradient_plane, preference_plane, read_outs, shuffle_histogram
+from calm.paper.provenance import provenance
+from calm.paper.results import Results
+from calm.paths import RUNS, figures_folder
 from calm.profile import load_profile
-from calm.paper.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
-from calm.paper.results import save_item
-from calm.paper.claims.statistics import permutation_p
 from calm.training.stages import train
 from calm.training.tasks import QuantizerTask
-from calm.paper.embeddings.tuning import find_contrasts, true_tuning, tuning_table
 
 started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures, groups = recordings.profile, figures_folder(profile, recordings.name), recordings.groups
-task = QuantizerTask(recordings.held_in, settings.quantizer)
+results, task = Results(recordings.name, seed), QuantizerTask(recordings.held_in, settings.quantizer)
 quantizer = train(task, settings.quantizer_fit, seed=seed, runs=RUNS)
-transformers, _ = train_many(quantizer, groups, settings, seed=seed, runs=RUNS)  # those of notebook 04
+transformers = train_transformers(quantizer, groups, settings, seed=seed, runs=RUNS)  # those of notebook 04
 
 # %% [markdown]
 # ## Tuning
@@ -79,14 +85,13 @@ transformers, _ = train_many(quantizer, groups, settings, seed=seed, runs=RUNS) 
 # %%
 contrasts = find_contrasts([session for sessions in groups.values() for session in sessions])
 names, sides = [contrast.name for contrast in contrasts], {contrast.name: contrast.sides for contrast in contrasts}
-tables, truth = {}, None
+truth = None
 for group, sessions in groups.items() if len(contrasts) == 2 else []:
     neurons = tuning_table(sessions, contrasts)
     if recordings.name == COHORT:
         truth = true_tuning(sessions, recordings.files)
-    scores = TuningScores(recordings.name, group, names, draws=shuffles, seed=seed)
-    reasons = scores.add(neuron_embeddings(transformers[group].model, sessions), neurons, truth, refits=refits)
-    tables |= scores.tables()
+    population = Population(neuron_embeddings(transformers[group].model, sessions), neurons, names, truth)
+    reasons = add_tuning(results, group, population, draws=shuffles, refits=refits)
     print(f"{group}: {len(neurons)} neurons of {len(sessions)} sessions", *reasons, sep="\n  ")
 if len(contrasts) < 2:
     print("Trials have fewer than two columns with two values: name some under `conditions` in the description.")
@@ -100,12 +105,12 @@ made_with = provenance(settings.model_dump(mode="json"), seed, recordings.finger
 # %%
 for group in groups:
     item = ITEMS[group].principal
-    if item in tables:
+    if item in results.items:
         figure, axes = plt.subplots(1, 2, figsize=(COLUMN, 2.6), squeeze=False)
         for panel, name in zip(axes[0], names, strict=True):
-            shown = tables[f"{item}_neurons"].query("variant == @name")
+            shown = results.table(f"{item}_neurons").query("variant == @name")
             preference_plane(panel, shown, name, sides[name])
-        save_item(figures, item, tables[item], figure, made_with)
+        results.save(figures, item, figure, made_with)
         plt.show()
 
 # %% [markdown]
@@ -122,15 +127,14 @@ for group in groups:
 # %%
 for group in groups:
     item = ITEMS[group].discriminant
-    if item in tables:
+    if item in results.items:
         figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.5), squeeze=False)
         for panel, name in zip(axes[0], names, strict=True):
-            gradient_plane(panel, tables[f"{item}_neurons"], tables[f"{item}_angles"], name)
-        save_item(figures, item, tables[item], figure, made_with)
+            gradient_plane(panel, results.table(f"{item}_neurons"), results.table(f"{item}_angles"), name)
+        results.save(figures, item, figure, made_with)
         plt.show()
-        print(
-            tables[item].query("session == 'all'")[["metric", "variant", "value", "n"]].round(3).to_string(index=False)
-        )
+        overall = results.table(item).query("session == 'all'")
+        print(overall[["metric", "variant", "value", "n"]].round(3).to_string(index=False))
 
 # %% [markdown]
 # **Figure 5B (held-in mice) and 8B (held-out mice).** Tuned neurons, coloured by d' (the ends of the colour bar are its 95 %
@@ -151,13 +155,13 @@ for group in groups:
 # taken again. The p value is the share of shuffles that reach what was observed, which is counted among them.
 
 # %%
-for item in [item for item in ("fig7a", "fig7b", "fig8c") if item in tables]:
-    kinds = tables[item].groupby("variant", sort=False)
+for item in [item for item in ("fig7a", "fig7b", "fig8c") if item in results.items]:
+    kinds = results.table(item).groupby("variant", sort=False)
     figure, axes = plt.subplots(1, kinds.ngroups, figsize=(PAGE * kinds.ngroups / 4, 2.0), squeeze=False)
     for panel, (variant, draws) in zip(axes[0], kinds, strict=True):
         shuffle_histogram(panel, draws, f"r, {variant}", permutation_p(draws["value"].to_numpy()))
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    save_item(figures, item, tables[item], figure, made_with)
+    results.save(figures, item, figure, made_with)
     plt.show()
 
 # %% [markdown]
@@ -171,11 +175,11 @@ for item in [item for item in ("fig7a", "fig7b", "fig8c") if item in tables]:
 # the tuning to a place in the maze and `place` which of eight; `baseline` and `amplitude` are those of rate and transients.
 
 # %%
-for item in [ITEMS[group].read_out for group in groups if ITEMS[group].read_out in tables]:
+for item in [ITEMS[group].read_out for group in groups if ITEMS[group].read_out in results.items]:
     figure, axes = plt.subplots(figsize=(COLUMN, 2.6))
-    read_outs(axes, tables[item])
+    read_outs(axes, results.table(item))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    save_item(figures, item, tables[item], figure, made_with)
+    results.save(figures, item, figure, made_with)
     plt.show()
 
 # %% [markdown]
@@ -190,39 +194,36 @@ for item in [ITEMS[group].read_out for group in groups if ITEMS[group].read_out 
 # are shuffled among sessions, and the classifiers fitted anew. Held-in sessions only: the others were trained apart.
 
 # %%
-labels = LabelScores(recordings.name, seed)
 table, transformer = tuning_table(recordings.held_in, []), transformers["held-in"].model
-of_sessions = table.drop_duplicates("session")
 some = draw_neurons(len(table), seed)
-of_neurons, vectors = table.iloc[some], neuron_embeddings(transformer, recordings.held_in)[some]
+neurons, vectors = table.iloc[some], neuron_embeddings(transformer, recordings.held_in)[some]
 sources = {
-    SESSION: (session_embeddings(transformer, recordings.held_in), of_sessions, True),
-    NEURON: (vectors, of_neurons, False),
-    NEW_SESSION: (vectors, of_neurons, True),
+    SESSION: (session_embeddings(transformer, recordings.held_in), table.drop_duplicates("session"), True),
+    NEURON: (vectors, neurons, False),
+    NEW_SESSION: (vectors, neurons, True),
 }
-for kind, (embeddings, rows, whole) in sources.items():
-    for label in [label for label in CONFUSIONS if label in rows]:
-        given = {"whole_sessions": whole, "draws": refits, "seed": seed}
+for source, (embeddings, rows, whole) in sources.items():
+    for attribute in [attribute for attribute in CONFUSIONS if attribute in rows]:
+        how = {"whole_sessions": whole, "draws": refits, "seed": seed}
         try:
-            found = classify(embeddings, rows[label], rows["session"], **given)
+            told = classify_embeddings(embeddings, rows[attribute], rows["session"], **how)
         except CalmError as reason:
-            print(f"{kind}, {label}: {reason}")
+            print(f"{source}, {attribute}: {reason}")
             continue
-        labels.add(kind, label, found)
-        print(f"{kind}, {label}: {found.note}")
+        add_table9(results, source, attribute, told)
+        print(f"{source}, {attribute}: {told.note}")
 
 # %%
 made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
-tables |= labels.tables()
-for label, item in CONFUSIONS.items():
-    if item not in tables:
-        continue
-    figure, axes = plt.subplots(figsize=(COLUMN, 2.6))
-    confusion(axes, tables[item], label)
-    save_item(figures, item, tables[item], figure, made_with)
-    plt.show()
-if ITEM in tables:
-    print(tables[ITEM].pivot_table(index="metric", columns="variant", values="value", sort=False).round(3))
+for attribute, item in CONFUSIONS.items():
+    if item in results.items:
+        figure, axes = plt.subplots(figsize=(COLUMN, 2.6))
+        confusion(axes, results.table(item), attribute)
+        results.save(figures, item, figure, made_with)
+        plt.show()
+if "table9" in results.items:
+    results.save(figures, "table9", None, made_with)
+    print(results.table("table9").pivot_table(index="metric", columns="variant", values="value", sort=False).round(3))
 
 # %% [markdown]
 # **Figure 6A (mouse) and 6B (area); layer is not in the paper's figure.** How many left-out sessions of each class (rows) were
@@ -230,24 +231,6 @@ if ITEM in tables:
 #
 # **Table 9.** Accuracy; the share of the largest class is what a guess without looking gets, the accuracy with shuffled labels
 # what the classifier gets where there is nothing to know. Balanced accuracy is the mean over classes.
-
-# %%
-drawn = {
-    *CONFUSIONS.values(),
-    "fig5a",
-    "fig5b",
-    "fig7a",
-    "fig7b",
-    "fig8a",
-    "fig8b",
-    "fig8c",
-    "fig5_read_out",
-    "fig8_read_out",
-}
-for item, rows in tables.items():
-    if item not in drawn:
-        save_item(figures, item, rows, None, made_with)
-    update_provenance(figures / "provenance.json", item, made_with)
 
 # %% [markdown]
 # ## The claims

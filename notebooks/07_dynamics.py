@@ -38,22 +38,26 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 
-from calm.paper.claims.comparisons import chosen_variant
-from calm.paper.experiments.comparison import methods_of_many, train_many
-from calm.paper.embeddings.dynamics import project
-from calm.paper.embeddings.dynamics_scores import COMPONENT_CORR, ITEM, DynamicsScores
-from calm.paper.claims.table import verdicts
-from calm.paper.experiments.evaluation import forecast_trials
 from calm.baselines.validation import compared_trials
-from calm.paths import RUNS, figures_folder
+from calm.data.session import cut_trials
+from calm.paper.claims.comparisons import chosen_variant
+from calm.paper.claims.table import verdicts
+from calm.paper.embeddings.dynamics import COMPONENT_CORR, ForecastSession, add_dynamics, along_components
+from calm.paper.experiments.forecasting import (
+    forecast_trials,
+    score_forecasts,
+    train_pocos,
+    train_transformers,
+    trained_on_many,
+)
+from calm.paper.experiments.methods import MethodSet
 from calm.paper.plots import PAGE, bars, use_style
 from calm.paper.plots.dynamics import by_component, component_example, components_and_neurons, shuffle_boxes
+from calm.paper.provenance import provenance
+from calm.paper.results import Results, summarise
+from calm.paths import RUNS, figures_folder
 from calm.profile import load_profile
-from calm.paper.provenance import provenance, update_provenance
 from calm.recordings import load_recordings
-from calm.paper.results import save_item, summarise
-from calm.paper.experiments.scores import ForecastScores
-from calm.data.session import cut_trials
 from calm.training.stages import train
 from calm.training.tasks import QuantizerTask
 
@@ -61,10 +65,10 @@ started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures, groups = recordings.profile, figures_folder(profile, recordings.name), recordings.groups
-config = settings.forecast
-task = QuantizerTask(recordings.held_in, settings.quantizer)
+config, task = settings.forecast, QuantizerTask(recordings.held_in, settings.quantizer)
 quantizer = train(task, settings.quantizer_fit, seed=seed, runs=RUNS)
-transformers, pocos = train_many(quantizer, groups, settings, seed=seed, runs=RUNS)  # those of notebook 04
+transformers = train_transformers(quantizer, groups, settings, seed=seed, runs=RUNS)  # those of notebook 04
+pocos = train_pocos(groups, settings, seed=seed, runs=RUNS)
 
 # %% [markdown]
 # ## Forecasts
@@ -73,30 +77,30 @@ transformers, pocos = train_many(quantizer, groups, settings, seed=seed, runs=RU
 # sessions; ridge VAR and the mean trial are fitted to each session.
 
 # %%
-everyone = [(group, session) for group, sessions in groups.items() for session in sessions]
-validation, methods = ForecastScores(ITEM, recordings.name, seed, config), {}
-for group, session in everyone:
-    found = methods_of_many(session, transformers[group].model, quantizer.model, pocos[group], settings)
-    calm = {label: method for label, method in found.items() if label[0] == "CalM"}
-    trials = compared_trials(session, "val", config)
-    validation.add(session, trials, forecast_trials(calm, session, trials, config)[0])
-    methods[session.name] = found
-variant = chosen_variant(validation.trial_table())
+validation, methods = Results(recordings.name, seed), {}
+for group, sessions in groups.items():
+    for session in sessions:
+        trained = trained_on_many(session, transformers[group], quantizer, pocos[group], settings)
+        calm = MethodSet({name: method for name, method in trained.methods.items() if name[0] == "CalM"})
+        trials = compared_trials(session, "val", config)
+        forecasts = forecast_trials(calm, session, trials, config)
+        score_forecasts(validation, forecasts, session, trials, config, item="fig5c", group=group)
+        methods[session.name] = trained.methods
+variant = chosen_variant(validation.table("fig5c_trials"))
 shown = [("mean trial", ""), ("ridge VAR", ""), ("POCO", ""), ("CalM", variant)]
 print(f"CalM is rolled out by: {variant}")
 
 # %%
-scores, components, forecasts = DynamicsScores(recordings.name, draws=shuffles, seed=seed), {}, {}
-for group, session in everyone:
-    trials = compared_trials(session, "test", config)
-    futures = cut_trials(session, trials, config.context, config.horizon)[1]
-    found = {label: methods[session.name][label] for label in shown}
-    forecasts[session.name] = forecast_trials(found, session, trials, config)[0]
-    components[session.name] = scores.add(session, group, trials, futures, forecasts[session.name])
-tables, made_with = (
-    scores.tables(),
-    provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started),
-)
+results, forecast = Results(recordings.name, seed), {}
+for group, sessions in groups.items():
+    for session in sessions:
+        trials = compared_trials(session, "test", config)
+        futures = cut_trials(session, trials, config.context, config.horizon)[1]
+        compared = MethodSet({name: methods[session.name][name] for name in shown})
+        predicted = forecast_trials(compared, session, trials, config)
+        forecast[session.name] = ForecastSession(session.name, trials, futures, predicted)
+    add_dynamics(results, group, [forecast[session.name] for session in sessions], draws=shuffles)
+made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
 
 # %% [markdown]
 # ## Along the components, and neuron by neuron
@@ -105,16 +109,16 @@ tables, made_with = (
 order = [method for method, _ in shown]
 figure, axes = plt.subplots(3, len(groups), figsize=(PAGE, 6.4), squeeze=False)
 for (top, middle, bottom), group in zip(axes.T, groups, strict=True):
-    own = {item: rows[rows["variant"].str.endswith(group)] for item, rows in tables.items()}
-    along = own[ITEM][own[ITEM]["metric"] == COMPONENT_CORR].assign(variant="")
-    bars(top, along, order, f"{group}: correlation\nalong components (r)")
-    shuffle_boxes(top, own[f"{ITEM}_shuffles"], order)
-    by_component(middle, own[f"{ITEM}_components"], order)
-    components_and_neurons(bottom, own[ITEM], order)
-save_item(figures, ITEM, tables[ITEM], figure, made_with)
+    rows, shuffled, components = (results.table(f"fig5c{kind}") for kind in ("", "_shuffles", "_components"))
+    rows = rows[rows["group"] == group].assign(variant="")
+    bars(top, rows[rows["metric"] == COMPONENT_CORR], order, f"{group}: correlation\nalong components (r)")
+    shuffle_boxes(top, shuffled[shuffled["group"] == group], order)
+    by_component(middle, components[components["group"] == group], order)
+    components_and_neurons(bottom, rows, order)
+results.save(figures, "fig5c", figure, made_with)
 plt.show()
-means = summarise(tables[ITEM], ["method", "variant", "metric"])
-means.pivot(index=["method", "variant"], columns="metric", values="mean").round(3)
+means = summarise(results.table("fig5c"), ["group", "method", "variant", "metric"])
+means.pivot(index=["group", "method", "variant"], columns="metric", values="mean").round(3)
 
 # %% [markdown]
 # **Figure 5C.** Above: correlation along the principal components (20, or as many as there are neurons), mean over components
@@ -133,13 +137,15 @@ means.pivot(index=["method", "variant"], columns="metric", values="mean").round(
 
 # %%
 session = max(recordings.held_in, key=lambda each: len(each.neurons))
-trials = compared_trials(session, "test", config)[:1]
-basis, future = components[session.name], cut_trials(session, trials, config.context, config.horizon)[1]
-paths = {method: project(basis, forecasts[session.name][method, kind][:1])[0] for method, kind in shown[1:]}
+shown_session, first = forecast[session.name], forecast[session.name].trials[0]
+paths = {
+    name[0]: along_components(shown_session.components, shown_session.forecasts[name][:1])[0] for name in shown[1:]
+}
 figure, axes = plt.subplots(1, 3, figsize=(PAGE, 1.9))
-component_example(list(axes), np.arange(1, future[0].shape[1] + 1) / session.rate, project(basis, future)[0], paths)
-example = tables[f"{ITEM}_trials"].query("session == @session.name and trial == @trials[0]")
-save_item(figures, f"{ITEM}_example", example.assign(item=f"{ITEM}_example"), figure, made_with)
+true = shown_session.latents[0]
+component_example(list(axes), np.arange(1, true.shape[1] + 1) / session.rate, true, paths)
+results.add_rows(results.table("fig5c_trials").query("session == @session.name and trial == @first"), item="fig5c_example")
+results.save(figures, "fig5c_example", figure, made_with)
 plt.show()
 
 # %% [markdown]
@@ -150,8 +156,4 @@ plt.show()
 # Claims 15 and 16 of the paper as tests, paired over trials, as differences of correlations.
 
 # %%
-for item in (f"{ITEM}_trials", f"{ITEM}_components", f"{ITEM}_shuffles"):
-    save_item(figures, item, tables[item], None, made_with)
-for item in [*tables, f"{ITEM}_example"]:
-    update_provenance(figures / "provenance.json", item, made_with)
 verdicts(figures, claims=[15, 16])

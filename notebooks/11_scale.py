@@ -37,18 +37,18 @@ import time
 
 import matplotlib.pyplot as plt
 
-from calm.paper.embeddings.embedding_rows import READ_OUT_CORR
-from calm.paper.embeddings.embedding_scale import CHANCE, FORECAST, ITEM, train_scales
-from calm.paths import RUNS, figures_folder
+from calm.paper.embeddings.scale import CHANCE, FORECAST, train_scales
+from calm.paper.embeddings.study import READ_OUT_CORR
+from calm.paper.embeddings.tuning import find_contrasts
 from calm.paper.plots import PAGE, use_style
 from calm.paper.plots.embeddings import scale_lines
-from calm.profile import load_profile
 from calm.paper.provenance import provenance
+from calm.paper.results import Results
+from calm.paths import RUNS, figures_folder
+from calm.profile import load_profile
 from calm.recordings import load_recordings
-from calm.paper.results import save_item
 from calm.training.stages import search, train
 from calm.training.tasks import QuantizerTask, TransformerTask
-from calm.paper.embeddings.tuning import find_contrasts
 
 started = time.time()
 use_style()
@@ -58,8 +58,7 @@ task = QuantizerTask(recordings.held_in, settings.quantizer)
 quantizer = train(task, settings.quantizer_fit, seed=seed, runs=RUNS)
 task = TransformerTask(quantizer, recordings.held_in, settings.dat, settings.forecast)
 tries = search(task, settings.dat_fit, settings.learning_rates, seed=seed, runs=RUNS)  # those of notebook 03
-fit = settings.dat_fit.changed(learning_rate=tries.learning_rate)
-chosen = settings.changed(dat_fit=fit)
+chosen = settings.changed(dat_fit=settings.dat_fit.changed(learning_rate=tries.learning_rate))
 
 # %% [markdown]
 # A ridge regression on the embeddings of four fifths of the neurons predicts d' of the others (notebook 06), and for synthetic mice what
@@ -67,23 +66,22 @@ chosen = settings.changed(dat_fit=fit)
 
 # %%
 if find_contrasts(recordings.held_in):
-    rows = train_scales(quantizer, recordings, chosen, shares, seed=seed, runs=RUNS)
+    results = Results(recordings.name, seed)
+    train_scales(results, quantizer, recordings, chosen, shares, runs=RUNS)
     made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
-    parts = rows["part"].unique()
-    figure, axes = plt.subplots(2, len(parts), figsize=(PAGE, 3.6), sharey="row", sharex="col")
-    for (upper, lower), part in zip(axes.T, parts, strict=True):
-        own = rows[rows["part"] == part]
-        shown = own[~own["variant"].isin(["true cue", "true choice"])]  # all but the same as their d'
+    scales = list(results.table("fig5_scale").groupby("part", sort=False))
+    figure, axes = plt.subplots(2, len(scales), figsize=(PAGE, 3.6), sharey="row", sharex="col")
+    for (upper, lower), (part, rows) in zip(axes.T, scales, strict=True):
+        shown = rows[~rows["variant"].isin(["true cue", "true choice"])]  # all but the same as their d'
         scale_lines(upper, shown[shown["metric"] == READ_OUT_CORR], shown[shown["metric"] == CHANCE])
-        scale_lines(lower, own[own["metric"] == FORECAST], own[:0])
-        lower.set_xlabel(
-            f"share of the {part}\n(n = {', '.join(map(str, own.sort_values('share')['n'].unique()))} neurons)"
-        )
+        scale_lines(lower, rows[rows["metric"] == FORECAST], rows[:0])
+        counts = rows.sort_values("share")["n"].unique()
+        lower.set_xlabel(f"share of the {part}\n(n = {', '.join(map(str, counts))} neurons)")
     axes[0, 0].set_ylabel("read-out, left-out\nneurons (r)")
     axes[1, 0].set_ylabel("forecasts, validation\ntrials (r)")
     if len(axes[0, 0].lines):
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    save_item(figures, ITEM, rows, figure, made_with)
+    results.save(figures, "fig5_scale", figure, made_with)
     plt.show()
 else:
     print("Trials have no column with two values: name one under `conditions` in the description.")

@@ -7,29 +7,30 @@ from claim_cases import judged, session_rows, trial_rows
 
 from calm.paper.claims.comparisons import FAILS, HOLDS, HOLDS_FOR_MICE, HOLDS_FOR_SESSIONS, UNTESTED
 from calm.paper.claims.table import CLAIMS, FEWEST_SESSIONS, judge, verdict_of
-from calm.paper.embeddings.classification import classify
-from calm.paper.embeddings.dynamics_scores import COMPONENT_CORR, NEURON_CORR, OTHERS_CORR
-from calm.paper.embeddings.embedding_rows import (
+from calm.paper.embeddings.dynamics import COMPONENT_CORR, NEURON_CORR
+from calm.paper.embeddings.read_out import TRUTH
+from calm.paper.embeddings.study import (
     ANGLE,
-    D_PRIME_CORR,
     IN_SAMPLE,
     LEFT_OUT,
-    TRUE_CORR,
+    SHOWN,
     TUNING_CORR,
+    Population,
+    add_tuning,
     neuron_embeddings,
     session_embeddings,
 )
-from calm.paper.embeddings.embedding_scores import SHOWN, TuningScores
-from calm.paper.embeddings.label_scores import NEURON, SESSION, LabelScores
-from calm.paper.embeddings.readout import TRUTH
-from calm.paper.results import check, save_item
+from calm.paper.experiments.classification import NEURON, SESSION, add_table9, classify_embeddings
+from calm.paper.results import Results, check, save_item
 
+D_PRIME_CORR, TRUE_CORR = "corr of d' with true tuning", "corr with true tuning"
+OTHERS_CORR = f"{COMPONENT_CORR}, other trials"
 SESSIONS = 8
 
 
 @pytest.fixture(autouse=True)
 def few_resamplings(monkeypatch):
-    monkeypatch.setattr("calm.paper.embeddings.embedding_scores.RESAMPLINGS", 60)
+    monkeypatch.setattr("calm.paper.embeddings.study.RESAMPLINGS", 60)
 
 
 def tuned_neurons(strength, *, neurons=240, channels=12, seed=0):
@@ -46,14 +47,16 @@ def tuned_neurons(strength, *, neurons=240, channels=12, seed=0):
 
 
 def tuning_scores(strength, group="held-in", *, draws=49, **given):
-    scores = TuningScores("cohort", group, ["cue", "choice"], draws=draws, seed=0)
-    return scores, scores.add(*tuned_neurons(strength, **given), refits=3)
+    embeddings, table, truth = tuned_neurons(strength, **given)
+    results = Results("cohort", 0)
+    population = Population(embeddings, table, ["cue", "choice"], truth)
+    return results, add_tuning(results, group, population, draws=draws, refits=3)
 
 
 def write(folder, *sources):
     for source in sources:
-        for item, rows in source.tables().items():
-            save_item(folder, item, rows, None, {})
+        for item in source.items:
+            save_item(folder, item, source.table(item), None, {})
 
 
 def test_what_has_no_results_cannot_be_tested(tmp_path):
@@ -98,8 +101,8 @@ def test_an_angle_far_from_a_right_one_does_not_hold(tmp_path):
     embeddings, table, _ = tuned_neurons(0.0, neurons=600)
     table["choice"] += 2 * table["cue"]
     embeddings[:, :2] += 3 * table[["cue", "choice"]].to_numpy()
-    scores = TuningScores("cohort", "held-in", ["cue", "choice"], draws=49, seed=0)
-    scores.add(embeddings, table, refits=1)
+    scores = Results("cohort", 0)
+    add_tuning(scores, "held-in", Population(embeddings, table, ["cue", "choice"]), draws=49, refits=1)
     write(tmp_path, scores)
     (angle,) = judged(tmp_path, 12).itertuples()
     assert angle.note == FAILS and angle.high < 75
@@ -108,12 +111,12 @@ def test_an_angle_far_from_a_right_one_does_not_hold(tmp_path):
 def test_too_few_tuned_neurons_are_told_once_and_untested(tmp_path):
     scores, reasons = tuning_scores(2.0, neurons=18, draws=3)
     assert len(reasons) <= 4 and any("are too few" in reason for reason in reasons)
-    assert len(set(reasons)) == len(reasons) and scores.tables() == {}
+    assert len(set(reasons)) == len(reasons) and scores.items == ()
 
 
 def test_statistics_of_gradients_are_rows_and_the_truth_stands_beside_d_prime():
     scores, _ = tuning_scores(2.0, draws=5)
-    tables = scores.tables()
+    tables = {item: scores.table(item) for item in scores.items}
     details = {"fig5a_neurons", "fig5b_neurons", "fig5a_null", "fig5b_angles", "fig5_read_out"}
     assert set(tables) == {"fig5a", "fig5b", "fig7a", "fig7b", *details}
     for item, rows in tables.items():
@@ -186,11 +189,11 @@ def label_scores(apart, sessions=12, neurons=80, seed=1):
     rng, mice = np.random.default_rng(seed), pd.Series(["3", "4", "5"] * (sessions // 3))
     names = pd.Series([f"s{index:02d}" for index in range(sessions)])
     own = apart * np.eye(8)[mice.astype(int) - 3] + 0.1 * rng.normal(size=(sessions, 8))
-    scores = LabelScores("cohort", seed=0)
-    scores.add(SESSION, "mouse", classify(own, mice, names, whole_sessions=True, draws=39, seed=0))
+    scores = Results("cohort", 0)
+    add_table9(scores, SESSION, "mouse", classify_embeddings(own, mice, names, whole_sessions=True, draws=39, seed=0))
     rows = [pd.Series(np.repeat(values, neurons)) for values in (mice, names)]
     noise = rng.normal(size=(sessions * neurons, 8))
-    scores.add(NEURON, "mouse", classify(noise, *rows, whole_sessions=False, draws=9, seed=0))
+    add_table9(scores, NEURON, "mouse", classify_embeddings(noise, *rows, whole_sessions=False, draws=9, seed=0))
     return scores
 
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from calm.paper.claims.claims import RIVALS
 
 from calm.config import ForecastConfig
 from calm.data.session import cut_trials, prepare
 from calm.metrics import correlation_over_time
-from calm.paper.claims.claims import RIVALS
 from calm.paper.experiments.forecasting import (
     forecast_trials,
     rival_tasks,

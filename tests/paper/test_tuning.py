@@ -25,7 +25,7 @@ from calm.synthetic.truth import read_truth
 KIND = Contrast("kind", "kind", ("go", "stop"), ("go", "stop"))
 
 
-def labelled(session, **columns):
+def with_columns(session, **columns):
     return dataclasses.replace(session, trials=session.trials.assign(**columns))
 
 
@@ -56,7 +56,7 @@ def test_d_prime_is_unknown_where_nothing_changes():
 
 def test_only_the_frames_between_the_borders_count(raw):
     kinds = np.where(np.arange(40) % 2, "go", "stop")
-    session = labelled(raw, kind=kinds, first=3, last=[9 + trial % 4 for trial in range(40)])
+    session = with_columns(raw, kind=kinds, first=3, last=[9 + trial % 4 for trial in range(40)])
     contrast = dataclasses.replace(KIND, start="first", stop="last")
     inside = {
         kind: np.concatenate([session.traces[i][:, 3 : 9 + i % 4] for i in range(40) if kinds[i] == kind], axis=1)
@@ -69,13 +69,13 @@ def test_only_the_frames_between_the_borders_count(raw):
 
 
 def test_tuning_is_unknown_where_one_side_never_happens(raw):
-    assert np.isnan(KIND.tuning(labelled(raw, kind="go"))).all()
-    never_there = labelled(raw, kind=np.where(np.arange(40) % 2, "go", "stop"), first=5, last=5)
+    assert np.isnan(KIND.tuning(with_columns(raw, kind="go"))).all()
+    never_there = with_columns(raw, kind=np.where(np.arange(40) % 2, "go", "stop"), first=5, last=5)
     assert np.isnan(dataclasses.replace(KIND, start="first", stop="last").tuning(never_there)).all()
 
 
 def test_cue_and_choice_are_studied_where_the_maze_is_known(raw):
-    maze = labelled(raw, is_cueB=True, is_choL=False, stem_frame=0, arm_frame=8, maze_frames=15, is_go=True)
+    maze = with_columns(raw, is_cueB=True, is_choL=False, stem_frame=0, arm_frame=8, maze_frames=15, is_go=True)
     assert find_contrasts([maze, maze]) == (CUE, CHOICE)
     assert (CUE.start, CUE.stop, CHOICE.start, CHOICE.stop) == ("stem_frame", "arm_frame", "arm_frame", "maze_frames")
 
@@ -83,17 +83,19 @@ def test_cue_and_choice_are_studied_where_the_maze_is_known(raw):
 def test_elsewhere_the_first_columns_with_two_values_are_studied(raw):
     odd = np.arange(40) % 2 == 1
     names = np.where(odd, "hit", "miss")
-    session = labelled(raw, start_time=np.arange(40.0), is_go=odd, outcome=names, licked=odd, three=np.arange(40) % 3)
+    session = with_columns(
+        raw, start_time=np.arange(40.0), is_go=odd, outcome=names, licked=odd, three=np.arange(40) % 3
+    )
     found = find_contrasts([session, session])
     assert [contrast.name for contrast in found] == ["is_go", "outcome"]
     assert found[0].kinds == (True, False) and found[1].sides == ("miss", "hit")
     assert found[0].start is None and found[0].stop is None
-    assert len(find_contrasts([session, labelled(raw, is_go=odd)])) == 1
+    assert len(find_contrasts([session, with_columns(raw, is_go=odd)])) == 1
     assert find_contrasts([raw]) == ()
 
 
-def test_the_table_has_a_row_a_neuron_and_the_labels_that_are_known(raw, make_session):
-    raw = labelled(raw, kind=np.where(np.arange(40) % 2, "go", "stop"))
+def test_the_table_has_a_row_a_neuron_and_the_attributes_that_are_known(raw, make_session):
+    raw = with_columns(raw, kind=np.where(np.arange(40) % 2, "go", "stop"))
     placed = dataclasses.replace(raw, neurons=raw.neurons.assign(session_area="V1", layer="L5", area="PM"))
     table = tuning_table([placed, dataclasses.replace(placed, name="b", subject="else")], [KIND])
     assert table["session"].tolist() == ["uneven"] * 5 + ["b"] * 5

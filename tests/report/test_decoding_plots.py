@@ -1,39 +1,37 @@
 """Panels of decoding draw the numbers they are given, each channel in its own Axes."""
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 from calm.errors import CalmError
 from calm.paper import plots
-from calm.paper.experiments.decoding_scores import ShareRow
 from calm.paper.plots import example_traces
 from calm.paper.plots.decoding import channel_bars, share_curve
-from calm.paper.results import Row, table
+from calm.paper.results import Results
 
 pytestmark = pytest.mark.usefixtures("drawing")
 
 CHANNELS = ("pitch", "roll", "yaw")
 LEVELS = {("GLM", ""): 0.2, ("CalM", "linear head"): 0.4, ("CalM", "GLU head"): 0.6}
-FIXED = {"item": "fig4b", "dataset": "cohort", "split": "test", "n": 5, "seed": 0}
 
 
-def score_rows(levels, sessions=3):
-    """R2 of each method, higher by 0.1 from channel to channel and by 0.01 from session to session."""
-    return [
-        Row(
-            **{"session": f"s{session}", "method": method, "variant": variant, "metric": f"r2 {channel}"},
-            **{"value": level + 0.1 * step + 0.01 * session, **FIXED},
-        )
-        for (method, variant), level in levels.items()
-        for session in range(sessions)
-        for step, channel in enumerate(CHANNELS)
-    ]
+def scores(levels, sessions=3, shares=(1,)):
+    """R2 of each method, higher by 0.1 from channel to channel and by 0.01 from session to session; times the share."""
+    results = Results("cohort", 0)
+    for (method, variant), level in levels.items():
+        for session, (step, channel), share in itertools.product(range(sessions), enumerate(CHANNELS), shares):
+            where = {"split": "test", "session": f"s{session}", "method": method, "variant": variant, "share": share}
+            results.add(f"r2 {channel}", share * (level + 0.1 * step + 0.01 * session), item="fig4b", **where)
+    return results.table("fig4b")
 
 
 def test_each_channel_has_its_own_bars():
     _, axes = plt.subplots(1, 3, sharey=True)
-    channel_bars(list(axes), table(score_rows(LEVELS)), ["GLM", "CalM"], CHANNELS, "R²", "r2")
+    channel_bars(list(axes), scores(LEVELS), ["GLM", "CalM"], CHANNELS, "R²", "r2")
     for step, panel in enumerate(axes):
         heights = [bar.get_height() for bar in panel.patches]
         assert heights == pytest.approx([0.1 * step + level for level in (0.21, 0.41, 0.61)])
@@ -42,15 +40,15 @@ def test_each_channel_has_its_own_bars():
 
 
 def test_a_session_without_a_score_is_no_dot_and_a_channel_without_any_is_refused():
-    rows = [row for row in score_rows(LEVELS) if row.metric == "r2 pitch"]
-    undefined = [Row(**{**vars(row), "value": float("nan"), "session": "still"}) for row in rows[:1]]
+    rows = scores(LEVELS).query("metric == 'r2 pitch'")
+    still = rows.iloc[:1].assign(value=np.nan, session="still")
     _, axes = plt.subplots()
-    channel_bars([axes], table(rows + undefined), ["GLM"], ["pitch"], "R²", "r2")
+    channel_bars([axes], pd.concat([rows, still]), ["GLM"], ["pitch"], "R²", "r2")
     assert "n = 3 sessions" in axes.get_xlabel()
     with pytest.raises(CalmError, match="There is no r2 of yaw"):
-        channel_bars([axes], table(rows), ["GLM"], ["yaw"], "R²", "r2")
+        channel_bars([axes], rows, ["GLM"], ["yaw"], "R²", "r2")
     with pytest.raises(CalmError, match="POYO"):
-        channel_bars([axes], table(rows), ["POYO+"], ["pitch"], "R²", "r2")
+        channel_bars([axes], rows, ["POYO+"], ["pitch"], "R²", "r2")
 
 
 def test_decoded_behaviour_starts_with_the_trial_and_may_end_before_it():
@@ -71,15 +69,9 @@ def test_decoded_behaviour_starts_with_the_trial_and_may_end_before_it():
 
 @pytest.mark.parametrize("sessions", [1, 3])
 def test_the_curve_is_the_mean_over_sessions_at_each_share(sessions):
-    shares = (1.0, 0.05, 0.25)
-    rows = [
-        ShareRow(**{**vars(row), "value": row.value * share}, share=share)
-        for row in score_rows(LEVELS, sessions)
-        for share in shares
-        if row.metric == "r2 pitch"
-    ]
+    rows = scores(LEVELS, sessions, shares=(1.0, 0.05, 0.25)).query("metric == 'r2 pitch'")
     figure, axes = plt.subplots(figsize=(plots.COLUMN, 2.6))
-    share_curve(axes, table(rows), "R²")
+    share_curve(axes, rows, "R²")
     lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
     assert set(lines) == {"GLM", "CalM, linear head", "CalM, GLU head"}
     np.testing.assert_allclose(lines["GLM"].get_xdata(), [5, 25, 100])

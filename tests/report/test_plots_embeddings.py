@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calm.paper.embeddings.dynamics_scores import COMPONENT_CORR, NEURON_CORR
-from calm.paper.embeddings.embedding_rows import COORDINATES
+from calm.paper.embeddings.dynamics import COMPONENT_CORR, NEURON_CORR
+from calm.paper.embeddings.study import COORDINATES
 from calm.paper.plots import use_style
 from calm.paper.plots.dynamics import by_component, component_example, components_and_neurons, shuffle_boxes
 from calm.paper.plots.embeddings import (
@@ -34,8 +34,8 @@ def neurons():
     """Ten neurons of two sessions: coordinates and d' of both variables, as rows."""
     rng = np.random.default_rng(0)
     columns = {name: rng.normal(size=10) for name in (*COORDINATES, "cue", "choice")}
-    wide = pd.DataFrame({"session": ["a", "b"] * 5, "neuron": range(10), **columns})
-    return wide.melt(["session", "neuron"], var_name="metric")
+    neurons = pd.DataFrame({"session": ["a", "b"] * 5, "neuron": range(10), **columns})
+    return neurons.melt(["session", "neuron"], var_name="metric")
 
 
 def values_of(neurons, metric):

@@ -1,21 +1,28 @@
-"""Do forecasts keep the low-dimensional dynamics? Correlation along principal components (Fig. 5C)."""
+"""Do forecasts keep the low-dimensional dynamics? Correlation along principal components, as results (Fig. 5C)."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from sklearn.decomposition import PCA
 
 from calm.metrics import pearson, standardise, trial_correlation
+from calm.paper.experiments.methods import Method
+from calm.paper.results import Results
 
+ITEM = "fig5c"
+COMPONENT_CORR, NEURON_CORR = "corr of components", "corr of neurons"
 COMPONENTS = 20  # authors' code
 
+Traces = Sequence[Float[np.ndarray, "neuron horizon"]]  # of trials, all of one length
 Latents = Float[np.ndarray, "trial component horizon"]
+Pairs = Float[np.ndarray, "trial trial"]
 
 
-def find_components(futures: Sequence[Float[np.ndarray, "neuron horizon"]]) -> PCA:
-    """Principal components of the true traces over all frames of all given trials; COMPONENTS, or as many as there are.
+def find_components(futures: Traces) -> PCA:
+    """Principal components of the true traces over all frames of these trials; COMPONENTS, or as many as there are.
 
     They come from the very trials that are forecast, as in the paper: a basis to look in, the same for all methods;
     nothing is fitted to a forecast.
@@ -24,15 +31,21 @@ def find_components(futures: Sequence[Float[np.ndarray, "neuron horizon"]]) -> P
     return PCA(min(COMPONENTS, *frames.shape), svd_solver="full").fit(frames)
 
 
-def project(components: PCA, traces: Sequence[Float[np.ndarray, "neuron horizon"]]) -> Latents:
-    """Traces of trials of one length, seen along the components."""
+def along_components(components: PCA, traces: Traces) -> Latents:
+    """Traces of trials, seen along the components."""
     return np.stack([components.transform(trace.T.astype(float)).T for trace in traces])
 
 
-def trial_pairs(true: Latents, forecast: Latents) -> Float[np.ndarray, "trial trial"]:
+def trial_pairs(true: Latents, forecast: Latents) -> Pairs:
     """Mean correlation over the components of what happens in a trial (row) and is forecast for any trial (column)."""
     first, second = standardise(true), standardise(forecast)
     return np.einsum("ipt,jpt->ij", first, second, optimize=True) / true.shape[1]
+
+
+def others_mean(pairs: Pairs) -> Float[np.ndarray, " trial"]:
+    """For what happens in each trial, mean correlation with the forecasts for all others; NaN if there is no other."""
+    others = len(pairs) - 1
+    return (pairs.sum(axis=1) - np.diag(pairs)) / others if others else np.full(1, np.nan)
 
 
 def shuffle_trials(
@@ -44,41 +57,91 @@ def shuffle_trials(
     trials have in common.
     """
     rng = np.random.default_rng(seed)
-    observed = np.mean([np.diag(own).mean() for own in pairs])
+    observed = np.mean([np.diag(each).mean() for each in pairs])
     shuffled = [
-        np.mean([own[range(len(own)), rng.permutation(len(own))].mean() for own in pairs]) for _ in range(draws)
+        np.mean([each[range(len(each)), rng.permutation(len(each))].mean() for each in pairs]) for _ in range(draws)
     ]
     return np.array([observed, *shuffled])
 
 
-def others_mean(pairs: Float[np.ndarray, "trial trial"]) -> Float[np.ndarray, " trial"]:
-    """For what happens in each trial, mean correlation with the forecasts for all others; NaN if there is no other."""
-    others = len(pairs) - 1
-    return (pairs.sum(axis=1) - np.diag(pairs)) / others if others else np.full(1, np.nan)
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
-class Dynamics:
-    """Forecasts of one method for the trials of one session, beside what happened.
+class ForecastSession:
+    """Test trials of a session: what happened after the context, and what each method forecast.
 
     Attributes:
-        components: correlation over the frames of each trial along each component. The paper does not say whether it
-            takes the frames of all trials together; trial by trial, it can be compared with that of single neurons.
-        neurons: correlation of each trial, mean over single neurons.
-        pairs: `trial_pairs`.
+        name: of the session.
+        trials: their numbers.
+        futures: z-scored traces after the context.
+        forecasts: of them, by method.
     """
 
-    components: Float[np.ndarray, "trial component"]
-    neurons: Float[np.ndarray, " trial"]
-    pairs: Float[np.ndarray, "trial trial"]
+    name: str
+    trials: Int[np.ndarray, " trial"]
+    futures: Traces
+    forecasts: Mapping[Method, Traces]
+
+    @cached_property
+    def components(self) -> PCA:
+        """See `find_components`."""
+        return find_components(self.futures)
+
+    @cached_property
+    def latents(self) -> Latents:
+        """What happened, along the components."""
+        return along_components(self.components, self.futures)
+
+    def correlations(self, method: Method) -> Float[np.ndarray, "trial component"]:
+        """Over the frames of each trial along each component.
+
+        The paper does not say whether it takes the frames of all trials together; trial by trial, it can be compared
+        with the correlation of single neurons.
+        """
+        return pearson(self.latents, along_components(self.components, self.forecasts[method]))
+
+    def pairs(self, method: Method) -> Pairs:
+        """See `trial_pairs`."""
+        return trial_pairs(self.latents, along_components(self.components, self.forecasts[method]))
+
+    def by_trial(self, method: Method) -> dict[str, Float[np.ndarray, " trial"]]:
+        """Scores of each trial by metric: mean over components, plain and weighted, over neurons, and over others."""
+        correlations, weights = self.correlations(method), self.components.explained_variance_ratio_
+        pairs = zip(self.futures, self.forecasts[method], strict=True)
+        return {
+            COMPONENT_CORR: correlations.mean(axis=1),
+            NEURON_CORR: np.array([trial_correlation(*pair) for pair in pairs]),
+            f"{COMPONENT_CORR}, weighted": correlations @ weights / weights.sum(),
+            f"{COMPONENT_CORR}, other trials": others_mean(self.pairs(method)),
+        }
 
 
-def compare_dynamics(
-    components: PCA,
-    futures: Sequence[Float[np.ndarray, "neuron horizon"]],
-    forecasts: Sequence[Float[np.ndarray, "neuron horizon"]],
-) -> Dynamics:
-    """Forecasts of trials, all of one length, beside what happened: along components, and neuron by neuron."""
-    true, forecast = project(components, futures), project(components, forecasts)
-    neurons = [trial_correlation(*pair) for pair in zip(futures, forecasts, strict=True)]
-    return Dynamics(pearson(true, forecast), np.array(neurons), trial_pairs(true, forecast))
+def add_dynamics(results: Results, group: str, sessions: Sequence[ForecastSession], *, draws: int) -> None:
+    """Scores of the sessions of a group, held-in or held-out, and with shuffled trials over all of them together."""
+    for session in sessions:
+        for method in session.forecasts:
+            add_method(results, group, session, method)
+        where = {"split": "test", "group": group, "session": session.name, "method": "truth"}
+        shares = session.components.explained_variance_ratio_
+        add_components(results, "share of variance", shares, {**where, "n": session.components.n_samples_})
+    for method, variant in sessions[0].forecasts:
+        pairs = [session.pairs((method, variant)) for session in sessions]
+        where = {"split": "test", "group": group, "session": "all", "method": method, "variant": variant}
+        for draw, value in enumerate(shuffle_trials(pairs, draws=draws, seed=results.seed)):
+            results.add(COMPONENT_CORR, value, item=f"{ITEM}_shuffles", n=sum(map(len, pairs)), draw=draw, **where)
+
+
+def add_method(results: Results, group: str, session: ForecastSession, method: Method) -> None:
+    """Means of a session, every trial for paired tests, and every component."""
+    name, variant = method
+    where = {"split": "test", "group": group, "session": session.name, "method": name, "variant": variant}
+    count = len(session.trials)
+    for metric, values in session.by_trial(method).items():
+        results.add(metric, values.mean(), item=ITEM, n=count, **where)
+        for trial, value in zip(session.trials, values, strict=True):
+            results.add(metric, value, item=f"{ITEM}_trials", trial=trial, **where)
+    add_components(results, "corr", session.correlations(method).mean(axis=0), {**where, "n": count})
+
+
+def add_components(results: Results, metric: str, values: Float[np.ndarray, " component"], where: dict) -> None:
+    """A number for each principal component, counted from 1."""
+    for number, value in enumerate(values, start=1):
+        results.add(metric, value, item=f"{ITEM}_components", component=number, **where)

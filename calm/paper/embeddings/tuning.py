@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from calm.data.session import Session
 
 THRESHOLD = 0.5  # |d'| above which a neuron counts as tuned (Fig. 5A)
-LABELS = {"mouse": "subject", "area": "session_area", "layer": "layer"}  # what a session can be told by
+ATTRIBUTES = {"mouse": "subject", "area": "session_area", "layer": "layer"}  # of a session; where they are kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Contrast:
         synthetic mice lie closer to the true tuning (80 trials: correlation 0.94 against 0.93 for the cue).
         """
         sets = [self.trials(session, kind) for kind in self.kinds]
-        if not all(sum(part.shape[1] for part in parts) for parts in sets):
+        if not all(sum(trial.shape[1] for trial in trials) for trials in sets):
             return np.full(len(session.neurons), np.nan)
-        return d_prime(*(np.concatenate(parts, axis=1) for parts in sets))
+        return d_prime(*(np.concatenate(trials, axis=1) for trials in sets))
 
 
 CUE = Contrast("cue", "is_cueB", (True, False), ("black", "white"), "stem_frame", "arm_frame")
@@ -81,27 +81,27 @@ def find_contrasts(sessions: Sequence[Session]) -> tuple[Contrast, ...]:
     if all(maze <= set(session.trials) for session in sessions):
         return CUE, CHOICE
     shared = [name for name in sessions[0].trials if all(name in session.trials for session in sessions)]
-    found = []
+    contrasts = []
     for name in shared:
         values = pd.concat([session.trials[name] for session in sessions]).dropna().unique()
         if len(values) == 2:
             low, high = sorted(values)
-            found.append(Contrast(name, name, (high, low), (str(high), str(low))))
-    return tuple(found[:2])
+            contrasts.append(Contrast(name, name, (high, low), (str(high), str(low))))
+    return tuple(contrasts[:2])
 
 
 def tuning_table(sessions: Sequence[Session], contrasts: Sequence[Contrast]) -> pd.DataFrame:
-    """One row a neuron: `session`, `neuron` (its number there), those of LABELS that are known, d' by contrast's name.
+    """One row a neuron: `session`, `neuron` (its number there), known ATTRIBUTES, d' by contrast's name.
 
     Area and layer are those that the session is named after.
     """
     tables = []
     for session in sessions:
         known = {"subject": session.subject, **session.neurons}
-        labels = {label: known[column] for label, column in LABELS.items() if column in known}
+        attributes = {name: known[column] for name, column in ATTRIBUTES.items() if column in known}
         tuning = {contrast.name: contrast.tuning(session) for contrast in contrasts}
         index = np.arange(len(session.neurons))
-        tables.append(pd.DataFrame({"session": session.name, "neuron": index, **labels, **tuning}))
+        tables.append(pd.DataFrame({"session": session.name, "neuron": index, **attributes, **tuning}))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from calm.paper.embeddings.dynamics_scores import COMPONENT_CORR, NEURON_CORR
+from calm.paper.embeddings.dynamics import COMPONENT_CORR, NEURON_CORR
 from calm.paper.plots import CEILING_DASHES, colour
 from calm.paper.results import summarise
 
@@ -18,9 +18,9 @@ def shuffle_boxes(axes: Axes, draws: pd.DataFrame, order: Sequence[str]) -> None
     shuffled = draws[draws["draw"] > 0].groupby("method")["value"]
     low, high = shuffled.quantile(0.025), shuffled.quantile(0.975)
     for position, method in enumerate(order):
-        bounds = {"bottom": low[method], "height": high[method] - low[method]}
-        label = "trials shuffled (95 %)" if position == 0 else None
-        axes.bar(position, width=0.86, facecolor=(1, 1, 1, 0.35), edgecolor="black", zorder=2, label=label, **bounds)
+        height, label = high[method] - low[method], "trials shuffled (95 %)" if position == 0 else None
+        look = {"facecolor": (1, 1, 1, 0.35), "edgecolor": "black", "width": 0.86, "zorder": 2}
+        axes.bar(position, height, bottom=low[method], label=label, **look)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
@@ -50,8 +50,8 @@ def by_component(axes: Axes, components: pd.DataFrame, order: Sequence[str]) -> 
 def components_and_neurons(axes: Axes, rows: pd.DataFrame, order: Sequence[str]) -> None:
     """For each method, the correlation of single neurons beside that along components; a line a session."""
     for position, method in enumerate(order):
-        own = rows[rows["method"] == method].pivot_table(index="session", columns="metric", values="value")
-        pair = own[[NEURON_CORR, COMPONENT_CORR]].to_numpy().T
+        scores = rows[rows["method"] == method].pivot_table(index="session", columns="metric", values="value")
+        pair = scores[[NEURON_CORR, COMPONENT_CORR]].to_numpy().T
         where = position + np.array([-0.2, 0.2])
         axes.plot(where, pair, color=colour(method), lw=0.5, alpha=0.5)
         axes.plot(where, pair.mean(axis=1), color=colour(method), marker="o", ms=4, lw=2)

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
-from calm.paper.embeddings.embedding_rows import COORDINATES
+from calm.paper.embeddings.study import COORDINATES
 from calm.paper.plots import COLOURS, GREY
 
 POSITIVE, NEGATIVE = sns.color_palette("colorblind").as_hex()[:2]  # preferences: blue and orange
@@ -16,7 +16,7 @@ DOT = 7  # area of a neuron's dot, points squared
 REACH = 0.9  # of an axis: share of the neurons that lie closer to the middle
 
 
-def wide(neurons: pd.DataFrame) -> pd.DataFrame:
+def by_neuron(neurons: pd.DataFrame) -> pd.DataFrame:
     """A row a neuron, a column a metric."""
     return neurons.pivot_table(index=["session", "neuron"], columns="metric", values="value", sort=False)
 
@@ -30,7 +30,7 @@ def preference_plane(axes: Axes, neurons: pd.DataFrame, variable: str, sides: tu
         variable: its name.
         sides: what neurons with positive and with negative d' prefer.
     """
-    table = wide(neurons)
+    table = by_neuron(neurons)
     prefers = {sides[0]: table[variable] > 0, sides[1]: table[variable] < 0}
     for (side, chosen), shade, marker in zip(prefers.items(), (POSITIVE, NEGATIVE), "o^", strict=True):
         first, second = (table.loc[chosen, name] for name in COORDINATES)
@@ -51,7 +51,7 @@ def gradient_plane(axes: Axes, neurons: pd.DataFrame, details: pd.DataFrame, var
         details: rows of `fig5b_angles`, which holds the axes.
         variable: whose d' gives the colour.
     """
-    table = wide(neurons)
+    table = by_neuron(neurons)
     first, second = (table[name] for name in COORDINATES)
     limit = float(np.quantile(np.abs(table[variable]), 0.95))
     colours = ScalarMappable(Normalize(-limit, limit), DIVERGING)
@@ -87,8 +87,8 @@ def shuffle_histogram(axes: Axes, draws: pd.DataFrame, label: str, p: float) -> 
     axes.set_title(f"n = {draws['n'].iloc[0]} neurons, p = {p:.2g}", loc="right", fontsize=7)
 
 
-def confusion(axes: Axes, counts: pd.DataFrame, label: str) -> None:
-    """Share of each true class (rows) of a label that was taken for each class, with the counts (Fig. 6)."""
+def confusion(axes: Axes, counts: pd.DataFrame, attribute: str) -> None:
+    """Share of each true class (rows) of an attribute that was taken for each class, with the counts (Fig. 6)."""
     table = counts.pivot_table(index="true", columns="predicted", values="value", sort=False)
     share = table.div(table.sum(axis=1), axis=0)
     annotations = table.to_numpy(int)
@@ -96,8 +96,8 @@ def confusion(axes: Axes, counts: pd.DataFrame, label: str) -> None:
     sns.heatmap(
         share, ax=axes, vmin=0, vmax=1, cmap="Blues", annot=annotations, fmt="d", square=True, cbar_kws=bar, lw=0.3
     )
-    axes.set_xlabel(f"predicted {label} (n = {annotations.sum()} sessions)")
-    axes.set_ylabel(f"true {label}")
+    axes.set_xlabel(f"predicted {attribute} (n = {annotations.sum()} sessions)")
+    axes.set_ylabel(f"true {attribute}")
     axes.tick_params(length=0, rotation=0)
 
 
@@ -131,9 +131,9 @@ def scale_lines(axes: Axes, rows: pd.DataFrame, chance: pd.DataFrame) -> None:
         rows: of one metric and part, a variant a variable.
         chance: what shuffled neurons reach, drawn as the top of a grey band over all variables; may be empty.
     """
-    for number, (variant, own) in enumerate(rows.sort_values("share").groupby("variant", sort=False)):
+    for number, (variant, line) in enumerate(rows.sort_values("share").groupby("variant", sort=False)):
         look = {"ls": "--" if variant.startswith("true ") else "-", "marker": "o", "ms": 3}
-        axes.plot(own["share"], own["value"], color=f"C{number}", label=variant, **look)
+        axes.plot(line["share"], line["value"], color=f"C{number}", label=variant, **look)
     if len(chance):
         top = chance.groupby("share")["value"].max()
         axes.fill_between(top.index, 0, top, color=GREY, alpha=0.25, lw=0, label="shuffled (97.5 %)")

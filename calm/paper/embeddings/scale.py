@@ -1,12 +1,10 @@
 """How much it takes until embeddings of neurons hold their tuning: the transformer with less data and training."""
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from calm.config import COHORT
@@ -14,10 +12,10 @@ from calm.data.session import Session, drop_neurons
 from calm.errors import CalmError
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import DualAxisTransformer
-from calm.paper.embeddings.embedding_rows import ALL, READ_OUT_CORR, neuron_embeddings
-from calm.paper.embeddings.readout import tuning_read_outs
+from calm.paper.embeddings.read_out import shuffled_read_outs
+from calm.paper.embeddings.study import ALL, READ_OUT_CORR, neuron_embeddings
 from calm.paper.embeddings.tuning import find_contrasts, true_tuning, tuning_table
-from calm.paper.results import Row, table
+from calm.paper.results import Results
 from calm.profile import Profile
 from calm.recordings import Recordings
 from calm.training.decoding import with_share
@@ -27,14 +25,6 @@ from calm.training.tasks import TransformerTask
 ITEM = "fig5_scale"
 FORECAST, CHANCE = "validation corr of forecasts", f"{READ_OUT_CORR}, shuffled (97.5 %)"
 FEWEST = 2  # neurons of a session
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ScaleRow(Row):
-    """A number at one scale: `share` of the `part` (trials, neurons or epochs); all at 1."""
-
-    part: str
-    share: float
 
 
 Scaled = tuple[list[Session], Profile]
@@ -61,8 +51,7 @@ def with_fewer_neurons(sessions: Sequence[Session], profile: Profile, share: flo
 def with_fewer_epochs(sessions: Sequence[Session], profile: Profile, share: float, seed: int) -> Scaled:
     """A share of the epochs, at least one; the learning rate still falls to nothing at the end."""
     epochs = max(1, round(profile.dat_fit.epochs * share))
-    fit = profile.dat_fit.changed(epochs=epochs)
-    return list(sessions), profile.changed(dat_fit=fit)
+    return list(sessions), profile.changed(dat_fit=profile.dat_fit.changed(epochs=epochs))
 
 
 SCALES: dict[str, Callable[[Sequence[Session], Profile, float, int], Scaled]] = {
@@ -73,62 +62,63 @@ SCALES: dict[str, Callable[[Sequence[Session], Profile, float, int], Scaled]] = 
 
 
 def train_scales(
+    results: Results,
     quantizer: Trained[NeuralQuantizer],
     recordings: Recordings,
     profile: Profile,
     shares: Sequence[float],
     *,
-    seed: int,
     runs: Path,
     draws: int = 99,
-) -> pd.DataFrame:
+) -> None:
     """Train the transformer on the held-in sessions with less of one thing at a time, all on the same tokens.
 
+    Adds for each `part` (trials, neurons or epochs), `share` of it and variable: the correlation of what a ridge
+    regression reads out of the embeddings of left-out neurons, and what shuffled neurons reach, where there are enough
+    neurons; and the validation score of the forecasts.
+
     Args:
+        results: to add to; its seed is that of trainings, of what is left out, and of shuffles.
         quantizer: trained on these sessions.
         recordings: of which the held-in sessions are used.
         profile: with the learning rate to use.
         shares: above 0, at most 1; the transformer with all of everything is trained besides.
-        seed: of trainings, of what is left out, and of shuffles.
         runs: where trainings are kept.
         draws: shuffles of the neurons' tuning.
-
-    Returns:
-        A row (see `ScaleRow`) for each part, share and variable: correlation of what a ridge regression reads out of
-        the embeddings of left-out neurons, and what shuffled neurons reach, where there are enough neurons; and the
-        validation score of the forecasts.
 
     Raises:
         CalmError: a share out of range.
     """
-    rows: list[ScaleRow] = []
-    shared = {"item": ITEM, "dataset": recordings.name, "split": ALL, "session": ALL, "method": "CalM", "seed": seed}
-    scales = list(itertools.product(SCALES, sorted({*shares, 1.0})))
+    seed, scales = results.seed, list(itertools.product(SCALES, sorted({*shares, 1.0})))
     for part, share in tqdm(scales, desc="Scales", unit="training"):
         sessions, scaled = SCALES[part](recordings.held_in, profile, share, seed)
         task = TransformerTask(quantizer, sessions, scaled.dat, scaled.forecast)
         trained = train(task, scaled.dat_fit, seed=seed, runs=runs)
-        found = [("", FORECAST, trained.score)]
+        count = sum(len(session.neurons) for session in sessions)
+        where = {**ALL, "item": ITEM, "n": count, "part": part, "share": share}
+        results.add(FORECAST, trained.score, **where)
         try:
-            found += read_outs_of(trained.model, sessions, recordings, draws, seed)
+            read_outs = scale_read_outs(trained.model, sessions, recordings, draws=draws, seed=seed)
         except CalmError as reason:  # the forecasts of a scale with few neurons still count
             tqdm.write(f"{share:g} of the {part}: {reason}")
-        own = {**shared, "n": sum(len(session.neurons) for session in sessions), "part": part, "share": share}
-        rows += [ScaleRow(variant=variant, metric=metric, value=value, **own) for variant, metric, value in found]
-    return table(rows)
+            continue
+        for (metric, variant), value in read_outs.items():
+            results.add(metric, value, variant=variant, **where)
 
 
-def read_outs_of(
-    model: DualAxisTransformer, sessions: Sequence[Session], recordings: Recordings, draws: int, seed: int
-) -> list[tuple[str, str, float]]:
-    """Variant, metric and value: read-out of d' and, of synthetic neurons, of the truth; and the top of chance."""
+def scale_read_outs(
+    model: DualAxisTransformer, sessions: Sequence[Session], recordings: Recordings, *, draws: int, seed: int
+) -> dict[tuple[str, str], float]:
+    """By metric and variable: read-out of d' and, of synthetic neurons, of the truth; and the top of chance.
+
+    Raises:
+        CalmError: see `calm.paper.embeddings.gradients.Embedded.prepare`.
+    """
     contrasts = find_contrasts(sessions)
     names, neurons = [contrast.name for contrast in contrasts], tuning_table(sessions, contrasts)
     truth = true_tuning(sessions, recordings.files) if recordings.name == COHORT else None
-    targets, found = tuning_read_outs(neuron_embeddings(model, sessions), neurons, names, truth, draws=draws, seed=seed)
-    chance = np.quantile(found[1:], 0.975, axis=0)
-    return [
-        (name, metric, float(value))
-        for metric, values in ((READ_OUT_CORR, found[0]), (CHANCE, chance))
-        for name, value in zip(targets, values, strict=True)
-    ]
+    embeddings = neuron_embeddings(model, sessions)
+    read_outs, _ = shuffled_read_outs(embeddings, neurons, names, truth, draws=draws, seed=seed)
+    observed, chance = read_outs.iloc[0], read_outs.iloc[1:].quantile(0.975)
+    numbers = {READ_OUT_CORR: observed, CHANCE: chance}
+    return {(metric, str(name)): value for metric, values in numbers.items() for name, value in values.items()}

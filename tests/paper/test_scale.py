@@ -7,17 +7,18 @@ import pytest
 
 from calm.config import SimulationConfig
 from calm.data.session import prepare
-from calm.paper.embeddings.embedding_rows import READ_OUT_CORR
-from calm.paper.embeddings.embedding_scale import (
+from calm.paper.embeddings.scale import (
     CHANCE,
     FORECAST,
     SCALES,
-    read_outs_of,
+    scale_read_outs,
     train_scales,
     with_fewer_epochs,
     with_fewer_neurons,
     with_fewer_trials,
 )
+from calm.paper.embeddings.study import READ_OUT_CORR
+from calm.paper.results import Results, check
 from calm.profile import load_profile
 from calm.recordings import Recordings
 from calm.synthetic.network import simulate
@@ -30,7 +31,7 @@ NEURONS = 24
 @pytest.fixture(scope="module")
 def sessions():
     """Two simulated networks whose trials are of two kinds, at random."""
-    config = SimulationConfig(trials=16, neurons=NEURONS, frames=60)
+    config = SimulationConfig(trials=16, neurons=NEURONS, frames=40)
     return [with_kinds(simulate(config, seed).session, seed) for seed in (0, 1)]
 
 
@@ -79,28 +80,23 @@ def test_all_of_it_changes_neither_input_nor_numbers(sessions, profile, part):
     assert [each.fingerprint() for each in same] == [each.fingerprint() for each in sessions]
 
 
-def test_every_scale_is_trained_once_and_the_full_one_is_the_known_training(sessions, profile, tmp_path):
-    recordings = Recordings("mine", sessions, [], profile)
+def test_every_scale_is_trained_once_the_full_one_is_the_known_training_and_few_neurons_keep_their_forecasts(
+    sessions, profile, tmp_path
+):
+    recordings, results = Recordings("mine", sessions, [], profile), Results("mine", 0)
     quantizer = train(QuantizerTask(sessions, profile.quantizer), profile.quantizer_fit, seed=0, runs=tmp_path)
-    known = train(
-        TransformerTask(quantizer, sessions, profile.dat, profile.forecast), profile.dat_fit, seed=0, runs=tmp_path
-    )
-    rows = train_scales(quantizer, recordings, profile, [0.5], seed=0, runs=tmp_path, draws=9)
-    trained = [folder for folder in tmp_path.glob("dat-*") if folder.is_dir()]
-    assert len(trained) == 1 + len(SCALES)
+    task = TransformerTask(quantizer, sessions, profile.dat, profile.forecast)
+    known = train(task, profile.dat_fit, seed=0, runs=tmp_path)
+    before = set(tmp_path.glob("transformer-*"))
+    train_scales(results, quantizer, recordings, profile, [0.25], runs=tmp_path, draws=9)
+    assert len(set(tmp_path.glob("transformer-*")) - before) == len(SCALES)
+    rows = results.table("fig5_scale")
+    check(rows, "fig5_scale")
+    assert set(rows["metric"]) == {READ_OUT_CORR, CHANCE, FORECAST}
     full = rows[rows["share"] == 1]
     assert set(full.loc[full["metric"] == FORECAST, "value"]) == {known.score}
-    direct = read_outs_of(known.model, sessions, recordings, 9, 0)
-    for part, own in full.groupby("part"):
-        read = own[own["metric"] != FORECAST]
-        assert list(zip(read["variant"], read["metric"], read["value"], strict=True)) == direct, part
-    half = rows[(rows["part"] == "neurons") & (rows["share"] == 0.5)]
-    assert set(half["n"]) == {NEURONS} and set(rows["metric"]) == {READ_OUT_CORR, CHANCE, FORECAST}
-
-
-def test_a_scale_with_too_few_neurons_keeps_its_forecasts(sessions, profile, tmp_path):
-    recordings = Recordings("mine", sessions[:1], [], profile)
-    quantizer = train(QuantizerTask(sessions[:1], profile.quantizer), profile.quantizer_fit, seed=0, runs=tmp_path)
-    rows = train_scales(quantizer, recordings, profile, [0.25], seed=0, runs=tmp_path, draws=9)
+    direct = scale_read_outs(known.model, sessions, recordings, draws=9, seed=0)
+    for _, scale in full[full["metric"] != FORECAST].groupby("part"):
+        assert scale.set_index(["metric", "variant"])["value"].to_dict() == direct
     few = rows[(rows["part"] == "neurons") & (rows["share"] == 0.25)]
-    assert list(few["metric"]) == [FORECAST] and READ_OUT_CORR in set(rows["metric"])
+    assert list(few["metric"]) == [FORECAST] and set(few["n"]) == {NEURONS // 2}
