@@ -317,7 +317,7 @@ def ablation_effects(rows: pd.DataFrame) -> pd.DataFrame:
     effects = []
     for metric in rows["metric"].unique():
         scores = by_training(rows, metric)
-        for variant in scores.columns.drop("baseline"):
+        for variant in rows.loc[rows["variant"] != "baseline", "variant"].unique():
             if evidence := ablated(scores, "baseline", variant):
                 effects.append({"metric": metric, "variant": variant, **dataclasses.asdict(evidence)})
     return pd.DataFrame(effects, columns=["metric", "variant", *Evidence.__annotations__])

@@ -29,10 +29,8 @@ PARTS = (
     *("without AR loss", "without Gumbel", "without orthogonality"),
     *("without scheduled sampling", "without neighbourhood replacement"),
 )
-COLUMNS = (
-    *("item", "dataset", "group", "variant", "metric", "method", "ours", "low", "high"),
-    *("p", "p_sessions", "p_mice", "counts", "note", "needs"),
-)
+NUMBERS = ("ours", "low", "high", "p", "p_sessions", "p_mice")
+COLUMNS = ("item", "dataset", "group", "variant", "metric", "method", *NUMBERS, "counts", "note", "needs")
 Test = Callable[[Tables, Mice], Sequence[Comparison]]
 
 
@@ -304,7 +302,7 @@ def judge(folder: Path, claims: Sequence[int] = ()) -> pd.DataFrame:
         for test in claim.tests
         for each in correct(test(tables, tables.mice if claim.about_mice else {}))
     ]
-    tests = pd.DataFrame(rows, columns=list(COLUMNS))
+    tests = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(NUMBERS, float))
     order = ["claim", "beyond"]
     tests = tests.assign(claim=tests["item"].str.removeprefix("claim ").astype(int), beyond=~tests["counts"].eq(True))
     return tests.sort_values(order, kind="stable", ignore_index=True).drop(columns=order)
