@@ -31,7 +31,7 @@ NEURONS = 24
 @pytest.fixture(scope="module")
 def sessions():
     """Two simulated networks whose trials are of two kinds, at random."""
-    config = SimulationConfig(trials=16, neurons=NEURONS, frames=40)
+    config = SimulationConfig(trials=16, neurons=NEURONS, frames=60)
     return [with_kinds(simulate(config, seed).session, seed) for seed in (0, 1)]
 
 
