@@ -1,6 +1,5 @@
 """The tidy results table: every number behind a figure is one row of `figures/<profile>/<item>.csv`."""
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,52 +13,7 @@ from calm.paper.provenance import update_provenance
 from calm.storage import written_whole
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Row:
-    """One number.
-
-    Attributes:
-        item: the figure or table it belongs to, as `fig3b`.
-        dataset: simulation, cohort, dandi_000579 or the name in the dataset description.
-        split: train, val or test.
-        session: name of the session.
-        method: `CalM`, `ridge VAR`, `ceiling`, ...
-        variant: what distinguishes two rows of a method, as `mean of 64`; empty if nothing does.
-        metric: `corr`, `mse`, `r2`, ...
-        value: the number.
-        n: how many trials it is the mean of.
-        seed: of the run.
-    """
-
-    item: str
-    dataset: str
-    split: str
-    session: str
-    method: str
-    variant: str
-    metric: str
-    value: float
-    n: int
-    seed: int
-    group: str = ""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrialRow(Row):
-    """The number of a single trial, for paired tests; kept in an item of its own, as `fig3b_trials`."""
-
-    trial: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LagRow(Row):
-    """The number at one time since the end of the context, in s, as `fig3b_fading`."""
-
-    seconds: float
-
-
 COLUMNS = ["item", "dataset", "split", "group", "session", "method", "variant", "metric", "value", "n", "seed"]
-TRY = "validation corr of a try"  # metric of the rows that tell how a search went
 METHOD_KEYS = ("item", "dataset", "split", "group", "method", "variant", "metric")
 
 
@@ -116,11 +70,6 @@ class Results:
         for name in [item, *(each for each in self._rows if each.startswith(f"{item}_"))]:
             save_item(folder, name, self.table(name), figure if name == item else None, provenance)
             update_provenance(folder / "provenance.json", name, provenance)
-
-
-def table(rows: Sequence[Row]) -> pd.DataFrame:
-    """Rows of one kind as a table."""
-    return pd.DataFrame([dataclasses.asdict(row) for row in rows])
 
 
 def check(table: pd.DataFrame, item: str) -> None:
