@@ -68,6 +68,7 @@ class Profile(Config):
                 epochs=fit.epochs * self.single_epochs,
                 validate_every=fit.validate_every * self.single_epochs,
                 checkpoint_every=fit.checkpoint_every * self.single_epochs,
+                devices=1,
             )
             for name, fit in fits.items()
         }

@@ -1,5 +1,6 @@
 """The one fit loop of every torch model: warm-up and cosine, averaged weights, early stopping, resume; on Fabric."""
 
+import builtins
 import contextlib
 import dataclasses
 import math
@@ -100,6 +101,11 @@ class Run:
 
     def __init__(self, model: nn.Module, config: FitConfig, seed: int, folder: Path):
         self.config, self.seed, self.folder = config, seed, folder
+        if config.devices > 1 and hasattr(builtins, "__IPYTHON__"):
+            raise CalmError(
+                f"{folder.name} trains on {config.devices} devices, which a notebook cannot start: run `python -m"
+                " calm.train profile=... dataset=... seed=...` in a shell first."
+            )
         # Other sessions' embeddings, and in the warm-up the codebook, take no part in a step.
         strategy = DDPStrategy(find_unused_parameters=True) if config.devices > 1 else "auto"
         chosen = {"accelerator": best_device().type, "strategy": strategy, "devices": config.devices}

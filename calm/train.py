@@ -1,0 +1,56 @@
+"""Train CalM as the notebooks do, from a shell: `python -m calm.train profile=gpu dataset=cohort seed=0`.
+
+A notebook cannot train on several devices: they are processes of a script. What is trained here, the notebooks find.
+"""
+
+import sys
+from pathlib import Path
+
+from calm.config import COHORT
+from calm.errors import CalmError
+from calm.paper.experiments.ablations import choose_sessions, train_variants
+from calm.paper.experiments.comparison import train_quantizer, train_transformers
+from calm.paper.experiments.sampling_gap import without_sampling
+from calm.paths import RUNS
+from calm.profile import load_profile
+from calm.recordings import Recordings, load_recordings
+from calm.run import parse
+from calm.training.stages import train
+from calm.training.tasks import TransformerTask
+
+DEFAULTS = {"profile": "quick", "dataset": COHORT, "seed": 0}
+
+
+def train_stages(recordings: Recordings, *, seed: int, runs: Path) -> None:
+    """Quantizer, transformer and adaptation (notebooks 02 to 07), the one without sampling (03), the ablations (08).
+
+    Raises:
+        CalmError: the two stages are to run on different numbers of devices.
+    """
+    profile = recordings.profile
+    if profile.quantizer_fit.devices != profile.dat_fit.devices:
+        raise CalmError("`quantizer_fit` and `dat_fit` have different `devices`: a run trains both on the same ones.")
+    quantizer = train_quantizer(recordings, seed=seed, runs=runs)
+    tries, _ = train_transformers(quantizer, recordings.groups, profile, seed=seed, runs=runs)
+    bare = without_sampling(profile, tries.learning_rate)
+    train(TransformerTask(quantizer, recordings.held_in, bare.dat, bare.forecast), bare.dat_fit, seed=seed, runs=runs)
+    sessions = choose_sessions(recordings.held_in, profile.ablation.sessions, seed)
+    for _ in train_variants(sessions, profile, runs=runs):
+        pass
+
+
+def main(words: list[str]) -> None:
+    """Command line; a user's mistake ends with one sentence and exit status 1."""
+    try:
+        settings = parse(words)
+        if unknown := sorted(set(settings) - set(DEFAULTS)):
+            raise CalmError(f"There is no setting {unknown[0]!r}: there are {', '.join(DEFAULTS)}.")
+        settings = {**DEFAULTS, **settings}
+        recordings = load_recordings(settings["dataset"], load_profile(settings["profile"]), seed=settings["seed"])
+        train_stages(recordings, seed=settings["seed"], runs=RUNS)
+    except CalmError as error:
+        sys.exit(f"calm: {error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,92 @@
+"""`python -m calm.train` leaves the stages that notebooks find, on one device or two; a notebook cannot start two."""
+
+import builtins
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from calm.errors import CalmError
+from calm.paper.experiments import ablations
+from calm.paper.experiments.comparison import train_quantizer, train_transformers
+from calm.profile import load_profile
+from calm.recordings import load_recordings
+from calm.train import main, train_stages
+
+PROJECT, VARIANTS = Path(__file__).parents[2], ablations.VARIANTS
+
+
+@pytest.fixture(autouse=True)
+def variants_as_before(monkeypatch):
+    monkeypatch.setattr(ablations, "VARIANTS", VARIANTS)
+
+
+def small_recordings(devices):
+    """Two simulated sessions, one of them held out, and a profile of few steps; two ablations are enough here."""
+    ablations.VARIANTS = {name: VARIANTS[name] for name in (ablations.BASELINE, ablations.NO_SAMPLING)}
+    smoke = load_profile("smoke")
+    fits = {name: getattr(smoke, name).changed(epochs=2, devices=devices) for name in ("quantizer_fit", "dat_fit")}
+    profile = smoke.changed(
+        simulation=smoke.simulation.changed(seeds=(0,), held_out_seeds=(1,), trials=20),
+        ablation=smoke.ablation.changed(seeds=(0,), quantizer_epochs=2, dat_epochs=1),
+        learning_rates=(1.0,),
+        **fits,
+    )
+    return load_recordings("simulation", profile, seed=0)
+
+
+def check_that_a_notebook_finds_all(recordings, runs):
+    """Ask for the stages as notebooks do: a training would fail."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("calm.training.fit.Run", lambda *_: pytest.fail("trained again"))
+        quantizer = train_quantizer(recordings, seed=0, runs=runs)
+        tries, adapted = train_transformers(quantizer, recordings.groups, recordings.profile, seed=0, runs=runs)
+        assert tries.chosen.score > -1 and list(adapted.model.index) == ["simulation-1"]
+        variants = ablations.train_variants(recordings.held_in, recordings.profile, runs=runs)
+        assert len({each.transformer.key for each in variants}) == 2
+
+
+def test_what_the_command_trains_is_found_by_notebooks(tmp_path):
+    recordings = small_recordings(devices=1)
+    train_stages(recordings, seed=0, runs=tmp_path)
+    check_that_a_notebook_finds_all(recordings, tmp_path)
+
+
+def test_two_devices_train_from_a_script_and_notebooks_find_what_they_left(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(
+        "import pathlib, sys\nfrom test_train_command import small_recordings\nfrom calm.train import train_stages\n"
+        "train_stages(small_recordings(devices=2), seed=0, runs=pathlib.Path(sys.argv[1]))\n"
+    )
+    paths = os.pathsep.join([str(PROJECT), str(Path(__file__).parent)])
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "runs")],
+        env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    check_that_a_notebook_finds_all(small_recordings(devices=2), tmp_path / "runs")
+
+
+def test_a_notebook_is_told_to_train_on_several_devices_from_a_shell(tmp_path, monkeypatch):
+    monkeypatch.setattr(builtins, "__IPYTHON__", True, raising=False)
+    with pytest.raises(CalmError, match=r"quantizer-\w+ trains on 2 devices.*: run `python -m calm.train profile"):
+        train_quantizer(small_recordings(devices=2), seed=0, runs=tmp_path)
+
+
+def test_the_two_stages_must_run_on_the_same_devices(tmp_path):
+    recordings = small_recordings(devices=1)
+    recordings.profile.__dict__["dat_fit"] = recordings.profile.dat_fit.changed(devices=2)
+    with pytest.raises(CalmError, match="`quantizer_fit` and `dat_fit` have different `devices`"):
+        train_stages(recordings, seed=0, runs=tmp_path)
+
+
+@pytest.mark.parametrize("word", ["profil=smoke", "profile=none", "smoke"])
+def test_a_mistake_ends_with_one_sentence(word):
+    with pytest.raises(SystemExit, match="calm: .*profil|calm: .*no parameter"):
+        main([word])
