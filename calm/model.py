@@ -63,7 +63,7 @@ class CalM:
         return cls(profile, quantizer, train(task, profile.dat_fit, seed=seed, runs=runs))
 
     def adapt(self, sessions: Sequence[Session], *, seed: int = 0, runs: Path = RUNS) -> "CalM":
-        """The same model for new sessions: only their neuron and session embeddings are trained (spec 3).
+        """The same model for new sessions: only their neuron and session embeddings are trained (Sec. 3.2).
 
         Raises:
             CalmError: as `pretrain`.

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from calm.config import COHORT
 from calm.errors import CalmError
-from calm.paper.experiments.ablations import choose_sessions, train_variants
+from calm.paper.experiments.ablations import run_ablations
 from calm.paper.experiments.comparison import train_quantizer, train_transformers
 from calm.paper.experiments.sampling_gap import without_sampling
+from calm.paper.results import Results
 from calm.paths import RUNS
 from calm.profile import load_profile
 from calm.recordings import Recordings, load_recordings
@@ -34,9 +35,7 @@ def train_stages(recordings: Recordings, *, seed: int, runs: Path) -> None:
     tries, _ = train_transformers(quantizer, recordings.groups, profile, seed=seed, runs=runs)
     bare = without_sampling(profile, tries.learning_rate)
     train(TransformerTask(quantizer, recordings.held_in, bare.dat, bare.forecast), bare.dat_fit, seed=seed, runs=runs)
-    sessions = choose_sessions(recordings.held_in, profile.ablation.sessions, seed)
-    for _ in train_variants(sessions, profile, runs=runs):
-        pass
+    run_ablations(Results(recordings.name, seed), recordings, seed=seed, runs=runs)
 
 
 def main(words: list[str]) -> None:

@@ -7,15 +7,16 @@ import torch
 from torch import nn
 
 from calm.config import Config, FitConfig
+from calm.models.interfaces import Trainable
 from calm.training.fit import Objective, fit
 
 EPOCHS, STEPS = 3, 3
 
 
-class Toy(nn.Module):
+class Toy(Trainable):
     """A regression whose loss draws random numbers, and whose buffer and attributes change like a real model's."""
 
-    of_sessions = ("embeddings.1",)
+    session_parameters = ("embeddings.1",)
 
     def __init__(self):
         super().__init__()
@@ -36,7 +37,7 @@ class Toy(nn.Module):
         self.steps += 1
         self.trail.append(self.map.weight.detach().clone())
 
-    def weigh(self, batch):
+    def count_predictions(self, batch):
         return len(batch)
 
 

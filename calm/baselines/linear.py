@@ -1,4 +1,4 @@
-"""Naive and linear forecasters: what any model has to beat, and what a sceptic asks for first (spec 5)."""
+"""Naive and linear forecasters: what any model has to beat, and what a sceptic asks for first (App. B)."""
 
 from collections.abc import Sequence
 
@@ -153,7 +153,7 @@ def roll_out(
 
 
 class RidgeVAR:
-    """Vector autoregression over all neurons, x_t = sum_k A_k x_{t-k} + b, with a ridge penalty on A (spec 5).
+    """Vector autoregression over all neurons, x_t = sum_k A_k x_{t-k} + b, with a ridge penalty on A (App. B).
 
     Attributes:
         order: number of frames it looks back, chosen on the validation trials.

@@ -1,4 +1,4 @@
-"""Linear decoders: GLM, ridge on the traces of the newest frames, and RRR, the same at a reduced rank (spec 5)."""
+"""Linear decoders: GLM, ridge on the traces of the newest frames, and RRR, the same at a reduced rank (App. B)."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,7 @@
 """PatchTST: a transformer over patches of one neuron's frames, the same for all neurons (Nie et al., ICLR 2023).
 
 It computes what the official supervised model does (and NeuralForecast's, which is a copy), with reversible instance
-normalisation without learned scale, batch normalisation, residual attention and a flatten head (spec 5).
+normalisation without learned scale, batch normalisation, residual attention and a flatten head (App. B).
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""POCO, the population-conditioned forecaster (Duan et al. 2025, arXiv 2506.14957; spec 5).
+"""POCO, the population-conditioned forecaster (Duan et al. 2025, arXiv 2506.14957; App. B).
 
 A map from the context of one neuron to its future is conditioned on what a small Perceiver (POYO, Azabou et al. 2023)
 reads from all neurons of the trial. Parameters bear the names of the authors' code, so that its weights load here.
@@ -201,7 +201,7 @@ class POCO(BlockNetwork):
         CalmError: the context is not a whole number of tokens.
     """
 
-    of_sessions = ("decoder.unit_emb.weight", "decoder.session_emb.weight")
+    session_parameters = ("decoder.unit_emb.weight", "decoder.session_emb.weight")
 
     def __init__(self, config: POCOConfig, context: int, neurons: Mapping[str, int]):
         if context % config.compression:

@@ -1,4 +1,4 @@
-"""POYO+ for calcium traces (Azabou et al. 2025, ICLR; spec 5): the official model of torch_brain behind our interface.
+"""POYO+ for calcium traces (Azabou et al. 2025, ICLR; App. B): the official model of torch_brain behind our interface.
 
 It reads a window of a second or a few, one token per neuron and frame: the value of the trace beside an embedding of
 the neuron, rotated by its time. Latents at regular times read the tokens and attend to each other; then a query for
@@ -125,7 +125,7 @@ class POYO(DecoderNetwork):
         CalmError: see `check_sizes`.
     """
 
-    of_sessions = ("official.unit_emb.", "official.session_emb.")
+    session_parameters = ("official.unit_emb.", "official.session_emb.")
 
     def __init__(self, config: POYOConfig, sessions: Mapping[str, int], behaviours: int, rate: float):
         check_sizes(config, rate)

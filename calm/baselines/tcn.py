@@ -1,7 +1,7 @@
-"""Temporal convolutional network: dilated causal convolutions over time, all neurons as channels (spec 5).
+"""Temporal convolutional network: dilated causal convolutions over time, all neurons as channels (App. B).
 
 This is the plain network after Bai et al. 2018 (arXiv 1803.01271), not the ModernTCN that POCO's paper calls TCN. Two
-departures from Bai et al.: one convolution a layer in place of two, as spec 5 counts them, and no weight normalisation.
+departures from Bai et al.: one convolution a layer in place of two, as App. B counts them, and no weight normalisation.
 """
 
 import dataclasses

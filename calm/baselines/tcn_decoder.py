@@ -1,4 +1,4 @@
-"""Temporal convolutional network that reads behaviour: dilated causal convolutions, all neurons as channels (spec 5).
+"""Temporal convolutional network that reads behaviour: dilated causal convolutions, all neurons as channels (App. B).
 
 The layers are those of the forecasting TCN, and as plain.
 """

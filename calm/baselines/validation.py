@@ -35,7 +35,7 @@ def validation_correlation(forecaster: Forecaster, session: Session, config: For
 def validation_error(decoder: Decoder, session: Session) -> float:
     """Mean squared error over the recorded values of the validation trials, in squared z-scores.
 
-    What every decoder is chosen by, as in the paper (spec 5).
+    What every decoder is chosen by, as in the paper (App. B).
 
     Raises:
         CalmError: nothing was recorded there.

@@ -1,8 +1,7 @@
-"""Behaviour heads on frozen features, linear and gated (Eq. 15, 16; spec 4), with bank rows for every session."""
+"""Behaviour heads on frozen features, linear and gated (Eq. 15, 16; Sec. 3.4), with bank rows for every session."""
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from calm.config import HeadConfig
-from calm.models.interfaces import recorded_error
+from calm.models.interfaces import Trainable, recorded_error
 
 # sd of the outputs at first, whatever the number of neurons. The paper does not give it. Near 0, the mean behaviour, a
 # head has less to unlearn (validation error of a synthetic session: linear 0.606, with 1.0 0.639; GLU 0.607 and 0.611).
@@ -51,7 +50,7 @@ class TemporalConvolution(nn.Module):
         return F.conv1d(past, self.weight, groups=behaviours).transpose(1, 2)
 
 
-class BehaviourHead(nn.Module):
+class BehaviourHead(Trainable):
     """What both heads share: a neuron bank, outputs for the frames of each token, the temporal convolution.
 
     A token's features know its last frame, and so does the output on its first: it looks ahead by up to `window - 1`
@@ -68,7 +67,7 @@ class BehaviourHead(nn.Module):
             with the corpus, and a step on one session leaves the rows of the others alone.
     """
 
-    of_sessions: ClassVar[tuple[str, ...]] = ("bank.",)
+    session_parameters = ("bank.",)
 
     def __init__(self, config: HeadConfig, channels: int, window: int, behaviours: int, neurons: Mapping[str, int]):
         super().__init__()
@@ -101,13 +100,7 @@ class BehaviourHead(nn.Module):
         """Mean squared error over what was recorded, under `loss`."""
         return {"loss": recorded_error(self(batch.session, batch.features), batch.behaviour)}
 
-    def before_epoch(self, epoch: int, epochs: int) -> None:
-        """Nothing depends on the epoch."""
-
-    def after_step(self) -> None:
-        """Everything is trained by the gradient."""
-
-    def weigh(self, batch: FeatureBatch) -> int:
+    def count_predictions(self, batch: FeatureBatch) -> int:
         """Number of recorded values."""
         return int(batch.behaviour.isfinite().sum())
 

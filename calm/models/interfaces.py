@@ -1,8 +1,8 @@
-"""The methods that CalM is compared with, one file each."""
+"""What a model has to do: be trained, forecast a session, or decode its behaviour; and what such networks share."""
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,6 +14,32 @@ from calm.config import Config, ITransformerConfig, PatchTSTConfig, POCOConfig
 
 BOUND = 1e3  # z-scores: no sane rollout comes near, and one that diverges stays finite
 EPSILON = 1e-5  # added to the variance of a context
+
+
+class Trainable(nn.Module):
+    """A model that `calm.training.fit` trains; by the gradient alone, unless it says otherwise.
+
+    Attributes:
+        config: its numbers.
+        session_parameters: beginnings of the names of parameters that belong to sessions and their neurons.
+    """
+
+    config: Config
+    session_parameters: ClassVar[tuple[str, ...]] = ()
+
+    def training_loss(self, batch: Any) -> dict[str, Float[Tensor, ""]]:
+        """Terms of the loss, their weighted sum under `loss`."""
+        raise NotImplementedError
+
+    def count_predictions(self, batch: Any) -> int:
+        """How many predictions the loss of a batch is the mean of."""
+        raise NotImplementedError
+
+    def before_epoch(self, epoch: int, epochs: int) -> None:
+        """Change what depends on the epoch."""
+
+    def after_step(self) -> None:
+        """Update what is not trained by the gradient."""
 
 
 @runtime_checkable
@@ -64,7 +90,7 @@ class DecodingBatch:
     behaviour: Float[Tensor, "batch frame behaviour"]
 
 
-class Network(nn.Module):
+class Network(Trainable):
     """A baseline that `fit` trains, by the gradient alone; its config, the frames given and what it trains on.
 
     Subclasses are made from their config, the context, and the number of neurons of each session.
@@ -73,12 +99,7 @@ class Network(nn.Module):
         config: sizes.
         context: frames given.
         window: frames of a stretch that it trains on, or None for whole trials.
-
-    Attributes:
-        of_sessions: beginnings of the names of parameters that belong to sessions and their neurons.
     """
-
-    of_sessions: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Config, context: int, window: int | None):
         super().__init__()
@@ -94,13 +115,7 @@ class Network(nn.Module):
         """The next `horizon` frames, in z-scores; of contexts that are longer than needed the end is used."""
         raise NotImplementedError
 
-    def before_epoch(self, epoch: int, epochs: int) -> None:
-        """Nothing depends on the epoch."""
-
-    def after_step(self) -> None:
-        """Everything is trained by the gradient."""
-
-    def weigh(self, batch: WindowBatch) -> int:
+    def count_predictions(self, batch: WindowBatch) -> int:
         """Number of frames, over all neurons and trials."""
         return batch.traces.numel()
 
@@ -151,7 +166,7 @@ def recorded_error(
     return error.square().sum() / known.sum().clamp(min=1)
 
 
-class DecoderNetwork(nn.Module):
+class DecoderNetwork(Trainable):
     """A network that reads behaviour from traces and that `fit` trains, by the gradient alone.
 
     Subclasses are made from their config, the number of neurons of each session, the number of behavioural channels,
@@ -160,12 +175,7 @@ class DecoderNetwork(nn.Module):
     Args:
         config: sizes.
         window: frames of a stretch that it trains on, or None for whole trials.
-
-    Attributes:
-        of_sessions: beginnings of the names of parameters that belong to sessions and their neurons.
     """
-
-    of_sessions: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Config, window: int | None):
         super().__init__()
@@ -181,12 +191,6 @@ class DecoderNetwork(nn.Module):
         """Mean squared error over the recorded frames under `loss`."""
         return {"loss": recorded_error(self.decode(batch.session, batch.traces), batch.behaviour)}
 
-    def before_epoch(self, epoch: int, epochs: int) -> None:
-        """Nothing depends on the epoch."""
-
-    def after_step(self) -> None:
-        """Everything is trained by the gradient."""
-
-    def weigh(self, batch: DecodingBatch) -> int:
+    def count_predictions(self, batch: DecodingBatch) -> int:
         """Number of recorded values."""
         return int(batch.behaviour.isfinite().sum())

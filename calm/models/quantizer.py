@@ -1,7 +1,6 @@
 """The neural quantizer, NQ: every neuron's trace becomes tokens of a shared vocabulary (Sec. 3.1, Eq. 2-9, Table 5)."""
 
 import dataclasses
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from calm.config import QuantizerConfig
 from calm.models.codebook import Codebook
+from calm.models.interfaces import Trainable
 from calm.models.layers import CausalBlock, init_weights
 
 
@@ -49,13 +49,11 @@ class Predictor(nn.Module):
         return self.logits(self.norm(hidden + self.horizon[:, None, None]))
 
 
-class NeuralQuantizer(nn.Module):
+class NeuralQuantizer(Trainable):
     """Encoder, codebook, decoder and causal head.
 
     Rows are traces of single neurons in single trials, each of a whole number of windows.
     """
-
-    of_sessions: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: QuantizerConfig):
         super().__init__()
@@ -145,6 +143,6 @@ class NeuralQuantizer(nn.Module):
         if self.codebook.started:
             self.codebook.update()
 
-    def weigh(self, batch: Float[Tensor, "row frame"]) -> int:
+    def count_predictions(self, batch: Float[Tensor, "row frame"]) -> int:
         """Number of tokens."""
         return batch.numel() // self.config.window

@@ -15,7 +15,7 @@ Choice = Literal["greedy", "sample", "expected"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Rolled:
+class Rollouts:
     """Rollouts as weights over codes.
 
     Attributes:
@@ -42,7 +42,7 @@ def choose(predicted: Float[Tensor, "batch neuron code"], choice: Choice) -> Flo
 @torch.no_grad()
 def roll_out(
     model: DualAxisTransformer, context: TokenBatch, *, steps: int, choice: Choice = "greedy", samples: int = 1
-) -> Rolled:
+) -> Rollouts:
     """Continue every trial by `steps` tokens, `samples` times; the context is computed once and its cache shared.
 
     Only the time axis needs a cache: attention over neurons stays within a token.
@@ -57,4 +57,4 @@ def roll_out(
         predicted.append(model(newest, caches)[-1].softmax(-1))
         chosen.append(choose(predicted[-1], choice))
     shape = (len(context.tokens), samples)
-    return Rolled(*(torch.stack(each, dim=2).unflatten(0, shape).transpose(0, 1) for each in (predicted, chosen)))
+    return Rollouts(*(torch.stack(each, dim=2).unflatten(0, shape).transpose(0, 1) for each in (predicted, chosen)))

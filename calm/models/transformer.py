@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from calm.config import DATConfig
+from calm.models.interfaces import Trainable
 from calm.models.layers import Cache, FeedForward, NeuronAttention, TimeAttention, init_weights
 
 
@@ -69,7 +69,7 @@ def nearest_codes(vectors: Float[Tensor, "code channel"], count: int) -> Int[Ten
     return similarity.fill_diagonal_(-torch.inf).topk(min(count, len(vectors) - 1)).indices
 
 
-def project(vectors: Float[Tensor, "code channel"], width: int) -> Float[Tensor, "code width"]:
+def project_codes(vectors: Float[Tensor, "code channel"], width: int) -> Float[Tensor, "code width"]:
     """A random projection of the standardised codes, as the token table's start: codes that are alike begin alike.
 
     The paper does not give an initialisation. From independent random vectors the coupling between neurons is learned
@@ -79,7 +79,7 @@ def project(vectors: Float[Tensor, "code channel"], width: int) -> Float[Tensor,
     return standard @ torch.randn(vectors.shape[1], width) / vectors.shape[1] ** 0.5
 
 
-class DualAxisTransformer(nn.Module):
+class DualAxisTransformer(Trainable):
     """Input embeddings, dual-axis layers, and logits tied to the token table.
 
     Args:
@@ -89,13 +89,13 @@ class DualAxisTransformer(nn.Module):
             with the corpus.
     """
 
-    of_sessions: ClassVar[tuple[str, ...]] = ("neuron_embeddings.", "session_embeddings.")
+    session_parameters = ("neuron_embeddings.", "session_embeddings.")
 
     def __init__(self, config: DATConfig, vectors: Float[Tensor, "code channel"], sessions: Mapping[str, int]):
         super().__init__()
         self.config = config
         self.register_buffer("neighbours", nearest_codes(vectors, config.neighbours))
-        self.tokens = nn.Parameter(project(vectors, config.width))
+        self.tokens = nn.Parameter(project_codes(vectors, config.width))
         self.index: dict[str, int] = {}
         self.neuron_embeddings, self.session_embeddings = nn.ParameterList(), nn.ParameterList()
         self.layers = nn.ModuleList(DualAxisLayer(config) for _ in range(config.layers))
@@ -193,12 +193,6 @@ class DualAxisTransformer(nn.Module):
         replaced = torch.rand(tokens.shape, device=tokens.device) < self.config.replacement
         return torch.where(replaced, self.neighbours[tokens, choice], tokens)
 
-    def before_epoch(self, epoch: int, epochs: int) -> None:
-        """Nothing changes with the epoch."""
-
-    def after_step(self) -> None:
-        """Nothing is updated outside the gradient."""
-
-    def weigh(self, batch: TokenBatch) -> int:
+    def count_predictions(self, batch: TokenBatch) -> int:
         """Number of tokens that are predicted: all but the first."""
         return batch.tokens[..., 1:].numel()

@@ -62,7 +62,7 @@ def feature_error(head: BehaviourHead, features: FeatureSession, rows: int) -> f
     size = max(1, rows // len(features.session.neurons))
     for group in group_trials(features.tokens, features.session.trials_of("val"), size):
         batch = features.whole(group)
-        recorded = head.weigh(batch)
+        recorded = head.count_predictions(batch)
         predicted = head(batch.session, batch.features.to(head.bias.device)).cpu()
         total += float((predicted - batch.behaviour).square().nansum())
         count += recorded

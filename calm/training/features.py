@@ -50,7 +50,7 @@ class Extractor(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BackboneFeatures:
-    """Features of the frozen transformer after its last norm (spec 4).
+    """Features of the frozen transformer after its last norm (Sec. 3.4).
 
     Attributes:
         quantizer: whose tokens the transformer reads.

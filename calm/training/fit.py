@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import filelock
 import pandas as pd
@@ -18,33 +18,15 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from calm.config import Config, FitConfig
+from calm.config import FitConfig
 from calm.devices import best_device, sum_over_ranks
 from calm.errors import CalmError
+from calm.models.interfaces import Trainable
 from calm.seeding import epoch_seed, seeded
 from calm.storage import is_stored, load_checkpoint, save_checkpoint
 from calm.training.averaging import WeightAverage
 
 BAR_SECONDS = 5.0  # between updates of the progress bar, each of which is a line in the log of a headless run
-
-
-class Trainable(Protocol):
-    """What `fit` needs of a model, besides being a module."""
-
-    config: Config
-    of_sessions: tuple[str, ...]  # beginnings of the names of parameters that belong to sessions and their neurons
-
-    def training_loss(self, batch: Any) -> dict[str, Tensor]:
-        """Terms of the loss, their weighted sum under `loss`."""
-
-    def before_epoch(self, epoch: int, epochs: int) -> None:
-        """Change what depends on the epoch."""
-
-    def after_step(self) -> None:
-        """Update what is not trained by the gradient."""
-
-    def weigh(self, batch: Any) -> int:
-        """How many predictions the loss of a batch is the mean of."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,16 +60,16 @@ def schedule(done: float, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
 
 
-def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.AdamW:
+def make_optimizer(model: Trainable, config: FitConfig) -> torch.optim.AdamW:
     """AdamW on what is not frozen; only matrices decay, and what belongs to sessions has a learning rate of its own."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            rate = config.session_rate if name.startswith(model.of_sessions) else 1.0
+            rate = config.session_rate if name.startswith(model.session_parameters) else 1.0
             decay = config.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(
-        [{"params": own, "weight_decay": decay, "rate": rate} for (rate, decay), own in groups.items()],
+        [{"params": group, "weight_decay": decay, "rate": rate} for (rate, decay), group in groups.items()],
         lr=config.learning_rate,
     )
 
@@ -99,7 +81,7 @@ class Run:
     resumed run computes what a straight one would have, bit for bit at equal thread count.
     """
 
-    def __init__(self, model: nn.Module, config: FitConfig, seed: int, folder: Path):
+    def __init__(self, model: Trainable, config: FitConfig, seed: int, folder: Path):
         self.config, self.seed, self.folder = config, seed, folder
         if config.devices > 1 and hasattr(builtins, "__IPYTHON__"):
             raise CalmError(
@@ -156,11 +138,11 @@ class Run:
         self.model.train()
         totals: dict[str, Tensor] = {}
         even = len(batches) // self.fabric.world_size  # every process takes as many steps
-        share = batches[self.fabric.global_rank :: self.fabric.world_size][:even]
-        for number, batch in enumerate(share):
+        of_this_device = batches[self.fabric.global_rank :: self.fabric.world_size][:even]
+        for number, batch in enumerate(of_this_device):
             self.set_learning_rate(self.progress.epoch + (number + 0.5) / even)
             terms = self.model.training_loss(self.fabric.to_device(batch))
-            self.step(terms["loss"] * self.share(batch))
+            self.step(terms["loss"] * self.batch_weight(batch))
             for name, value in terms.items():
                 totals[name] = totals.get(name, 0) + value.detach()
             bar.update(self.fabric.world_size)
@@ -172,14 +154,14 @@ class Run:
             factor = group["rate"] * schedule(epoch / self.config.epochs, self.config.warmup)
             group["lr"] = self.config.learning_rate * factor
 
-    def share(self, batch: Any) -> float | Tensor:
+    def batch_weight(self, batch: Any) -> float | Tensor:
         """Weight of a batch among those that the other devices work on, so that every prediction counts alike.
 
         Fabric takes the mean of the gradients over devices, however unequal their batches are.
         """
         if self.fabric.world_size == 1:
             return 1.0
-        size = torch.tensor(self.model.module.weigh(batch), dtype=torch.float64, device=self.fabric.device)
+        size = torch.tensor(self.model.module.count_predictions(batch), dtype=torch.float64, device=self.fabric.device)
         total = size.clone()
         sum_over_ranks(total)
         return size * self.fabric.world_size / total
@@ -243,14 +225,14 @@ def pack(run: Run) -> dict[str, Tensor]:
 
 def unpack(run: Run, tensors: dict[str, Tensor]) -> None:
     """Put back what `pack` took."""
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "averaged": {}, "optimizer": {}}
+    states: dict[str, dict[str, Tensor]] = {"model": {}, "averaged": {}, "optimizer": {}}
     for name, tensor in tensors.items():
-        part, rest = name.split(".", 1)
-        parts[part][rest] = tensor
-    run.model.module.load_state_dict(parts["model"])
-    run.averaged.load_state_dict(parts["averaged"])
+        owner, rest = name.split(".", 1)
+        states[owner][rest] = tensor
+    run.model.module.load_state_dict(states["model"])
+    run.averaged.load_state_dict(states["averaged"])
     state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in parts["optimizer"].items():
+    for name, tensor in states["optimizer"].items():
         index, field = name.split(".", 1)
         state.setdefault(int(index), {})[field] = tensor
     run.optimizer.load_state_dict({**run.optimizer.state_dict(), "state": state})
@@ -271,11 +253,11 @@ def alone_in(folder: Path) -> Iterator[None]:
         raise CalmError(f"Another run is training in {folder}: wait until it ends, or stop it.") from None
 
 
-def fit(model: nn.Module, objective: Objective, config: FitConfig, *, seed: int, folder: Path) -> pd.DataFrame:
+def fit(model: Trainable, objective: Objective, config: FitConfig, *, seed: int, folder: Path) -> pd.DataFrame:
     """Train a model in place and leave it, on the best device, with the weights that scored best in validation.
 
     Args:
-        model: a `Trainable` module.
+        model: what is trained.
         objective: its batches and its validation score.
         config: the loop's numbers.
         seed: of everything random.

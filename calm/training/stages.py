@@ -148,10 +148,10 @@ def initial_model(task: Task[Model], *, seed: int, pretrained: Trained[Model] | 
         model = task.new_model()
     if pretrained is None:
         return model
-    if not model.of_sessions:
+    if not model.session_parameters:
         raise CalmError(f"{type(model).__name__} has no part of its own for a session: train it on the new sessions.")
     state, kept = model.state_dict(), pretrained.model.state_dict()
-    shared = {name: value for name, value in kept.items() if not name.startswith(model.of_sessions)}
+    shared = {name: value for name, value in kept.items() if not name.startswith(model.session_parameters)}
     if any(state[name].shape != value.shape for name, value in shared.items()):
         raise CalmError(
             f"{pretrained.key} was trained on other features or behaviours than those of the new sessions: adapt a"
@@ -159,5 +159,5 @@ def initial_model(task: Task[Model], *, seed: int, pretrained: Trained[Model] | 
         )
     model.load_state_dict(shared, strict=False)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith(model.of_sessions))
+        parameter.requires_grad_(name.startswith(model.session_parameters))
     return model

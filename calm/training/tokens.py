@@ -38,7 +38,7 @@ def token_type(quantizer: NeuralQuantizer) -> str:
 
 @torch.no_grad()
 def encode_trials(quantizer: NeuralQuantizer, session: Session) -> Iterator[Integer[np.ndarray, "neuron _token"]]:
-    """The codes of every trial (spec 2), one trial at a time."""
+    """The codes of every trial (Sec. 3.1), one trial at a time."""
     device = quantizer.codebook.vectors.device
     for trace in session.traces:
         yield quantizer.encode_codes(torch.from_numpy(trace).to(device)).cpu().numpy().astype(token_type(quantizer))

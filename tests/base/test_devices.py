@@ -56,7 +56,7 @@ batches = [
     for name, neurons, trials, tokens in (("large", 7, 3, 9), ("small", 2, 2, 5))
 ]
 losses = [model.training_loss(batch)["loss"] for batch in batches]
-counts = [model.weigh(batch) for batch in batches]
+counts = [model.count_predictions(batch) for batch in batches]
 (sum(count * loss for count, loss in zip(counts, losses)) / sum(counts)).backward()
 expected = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 model.zero_grad()

@@ -180,7 +180,7 @@ def test_embeddings_of_other_sessions_get_exactly_zero_gradient(model, traces):
 
 
 def test_embeddings_are_the_parameters_that_belong_to_sessions(model):
-    belong = {name: weight for name, weight in model.named_parameters() if name.startswith(POYO.of_sessions)}
+    belong = {name: weight for name, weight in model.named_parameters() if name.startswith(POYO.session_parameters)}
     assert {name: weight.shape for name, weight in belong.items()} == {
         "official.unit_emb.weight": (1 + 7 + 5, 8),
         "official.session_emb.weight": (1 + 2, 16),
@@ -189,8 +189,14 @@ def test_embeddings_are_the_parameters_that_belong_to_sessions(model):
 
 def test_a_model_for_new_sessions_takes_over_all_but_their_embeddings(model, traces):
     adapted = make_model({"new": 4})
-    own = {name: tensor.clone() for name, tensor in adapted.state_dict().items() if name.startswith(POYO.of_sessions)}
-    shared = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(POYO.of_sessions)}
+    own = {
+        name: tensor.clone()
+        for name, tensor in adapted.state_dict().items()
+        if name.startswith(POYO.session_parameters)
+    }
+    shared = {
+        name: tensor for name, tensor in model.state_dict().items() if not name.startswith(POYO.session_parameters)
+    }
     assert adapted.load_state_dict(shared, strict=False).missing_keys == list(own)
     after = adapted.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in {**shared, **own}.items())

@@ -68,7 +68,7 @@ def test_loss_is_the_squared_error_over_the_recorded_frames(traces):
     known = behaviour.isfinite()
     expected = (model.decode("only", traces)[known] - behaviour[known]).square().mean()
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
-    assert model.window is None and model.weigh(batch) == 2 * FRAMES * 2 - 20
+    assert model.window is None and model.count_predictions(batch) == 2 * FRAMES * 2 - 20
     loss.backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 

@@ -136,7 +136,10 @@ def test_what_was_not_recorded_takes_no_part(head, batch):
     hidden = dataclasses.replace(batch, behaviour=batch.behaviour.masked_fill(unknown, torch.nan))
     error = (head("own", batch.features) - batch.behaviour).square()
     loss = head.training_loss(hidden)["loss"]
-    assert loss.item() == pytest.approx(error[~unknown].mean().item()) and head.weigh(hidden) == (~unknown).sum()
+    assert (
+        loss.item() == pytest.approx(error[~unknown].mean().item())
+        and head.count_predictions(hidden) == (~unknown).sum()
+    )
     loss.backward()
     assert all(parameter.grad.isfinite().all() for parameter in head.parameters() if parameter.grad is not None)
     changed = hidden.features.clone()

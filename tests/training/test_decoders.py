@@ -25,7 +25,7 @@ FIT = FitConfig(epochs=2, rows=60, learning_rate=1e-2)
 class Shared(DecoderNetwork):
     """Each session's neurons are mixed to two signals, from which one map reads behaviour for all sessions."""
 
-    of_sessions = ("mixing.",)
+    session_parameters = ("mixing.",)
 
     def __init__(self, config, sessions, behaviours, rate):
         super().__init__(config, window=9)

@@ -9,7 +9,7 @@ import torch
 from calm.config import ForecastConfig
 from calm.data.session import cut_trials
 from calm.errors import CalmError
-from calm.models.rollout import Rolled
+from calm.models.rollout import Rollouts
 from calm.training.forecasting import CalMForecaster
 
 CONTEXT, WINDOW = 12, 4
@@ -140,7 +140,7 @@ def test_horizon_frames_are_those_after_the_context(forecaster, uneven, monkeypa
         assert torch.equal(context.tokens, tokens[..., :start]) and steps == 4
         certain = torch.nn.functional.one_hot(tokens[None, ..., start:], 6).float()
         wrong = certain.roll(1, dims=-1)
-        return Rolled(certain, wrong) if expect else Rolled(wrong, certain)
+        return Rollouts(certain, wrong) if expect else Rollouts(wrong, certain)
 
     monkeypatch.setattr("calm.training.forecasting.roll_out", truth)
     horizon = forecaster.rollouts(trace[None, :, :CONTEXT], 14, samples=1, expect=expect)[0]

@@ -152,7 +152,7 @@ def test_adapting_changes_what_belongs_to_sessions_only(session, tmp_path):
     first = train(ForecasterTask(POCO, POPULATION, [session], config), FIT, seed=0, runs=tmp_path)
     adapted = train(ForecasterTask(POCO, POPULATION, [other], config), FIT, seed=0, runs=tmp_path, pretrained=first)
     before, after = first.model.state_dict(), adapted.model.state_dict()
-    assert [name for name in after if not torch.equal(after[name], before[name])] == list(POCO.of_sessions)
+    assert [name for name in after if not torch.equal(after[name], before[name])] == list(POCO.session_parameters)
     assert after["decoder.unit_emb.weight"].shape == (3, 8) and adapted.parameters == 3 * 8 + 8
     assert adapted.key != first.key
     assert np.isfinite(validation_correlation(NetworkForecaster(adapted.model, "other", config), other, config))

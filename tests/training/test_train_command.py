@@ -11,6 +11,7 @@ import pytest
 from calm.errors import CalmError
 from calm.paper.experiments import ablations
 from calm.paper.experiments.comparison import train_quantizer, train_transformers
+from calm.paper.results import Results
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 from calm.train import main, train_stages
@@ -44,8 +45,8 @@ def check_that_a_notebook_finds_all(recordings, runs):
         quantizer = train_quantizer(recordings, seed=0, runs=runs)
         tries, adapted = train_transformers(quantizer, recordings.groups, recordings.profile, seed=0, runs=runs)
         assert tries.chosen.score > -1 and list(adapted.model.index) == ["simulation-1"]
-        variants = ablations.train_variants(recordings.held_in, recordings.profile, runs=runs)
-        assert len({each.transformer.key for each in variants}) == 2
+        stages = ablations.run_ablations(Results(recordings.name, 0), recordings, seed=0, runs=runs)
+        assert stages["transformer"].nunique() == 2
 
 
 def test_what_the_command_trains_is_found_by_notebooks(tmp_path):
