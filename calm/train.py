@@ -8,9 +8,8 @@ from pathlib import Path
 
 from calm.config import COHORT
 from calm.errors import CalmError
-from calm.paper.experiments.ablations import run_ablations
+from calm.paper.experiments.ablations import SAMPLING_OFF, run_ablations
 from calm.paper.experiments.comparison import train_quantizer, train_transformers
-from calm.paper.experiments.sampling_gap import without_sampling
 from calm.paper.results import Results
 from calm.paths import RUNS
 from calm.profile import load_profile
@@ -33,8 +32,9 @@ def train_stages(recordings: Recordings, *, seed: int, runs: Path) -> None:
         raise CalmError("`quantizer_fit` and `dat_fit` have different `devices`: a run trains both on the same ones.")
     quantizer = train_quantizer(recordings, seed=seed, runs=runs)
     tries, _ = train_transformers(quantizer, recordings.groups, profile, seed=seed, runs=runs)
-    bare = without_sampling(profile, tries.learning_rate)
-    train(TransformerTask(quantizer, recordings.held_in, bare.dat, bare.forecast), bare.dat_fit, seed=seed, runs=runs)
+    best = profile.dat_fit.changed(learning_rate=tries.learning_rate)
+    bare = TransformerTask(quantizer, recordings.held_in, profile.dat.changed(**SAMPLING_OFF), profile.forecast)
+    train(bare, best, seed=seed, runs=runs)
     run_ablations(Results(recordings.name, seed), recordings, seed=seed, runs=runs)
 
 
