@@ -12,7 +12,6 @@ from calm.errors import CalmError
 from calm.paper.provenance import update_provenance
 from calm.storage import written_whole
 
-
 COLUMNS = ["item", "dataset", "split", "group", "session", "method", "variant", "metric", "value", "n", "seed"]
 METHOD_KEYS = ("item", "dataset", "split", "group", "method", "variant", "metric")
 

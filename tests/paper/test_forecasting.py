@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from calm.paper.claims.claims import RIVALS
 
 from calm.config import ForecastConfig
 from calm.data.session import cut_trials, prepare
 from calm.metrics import correlation_over_time
+from calm.paper.claims.table import FORECASTERS
 from calm.paper.experiments.forecasting import (
     forecast_trials,
     rival_tasks,
@@ -50,7 +50,14 @@ def test_every_method_forecasts_every_frame_after_the_context(trained, session, 
     trials = session.trials_of("test")
     forecasts = forecast_trials(trained, session, trials, smoke.forecast)
     _, futures = cut_trials(session, trials, CONTEXT)
-    assert {method for method, _ in forecasts} == {"persistence", "decay", "mean trial", "ridge VAR", "CalM", *RIVALS}
+    assert {method for method, _ in forecasts} == {
+        "persistence",
+        "decay",
+        "mean trial",
+        "ridge VAR",
+        "CalM",
+        *FORECASTERS,
+    }
     for method, predicted in forecasts.items():
         assert [forecast.shape for forecast in predicted] == [future.shape for future in futures], method
         assert all(np.isfinite(forecast).all() for forecast in predicted), method
@@ -58,7 +65,7 @@ def test_every_method_forecasts_every_frame_after_the_context(trained, session, 
 
 
 def test_every_network_gets_the_same_number_of_tries(trained):
-    assert {method for method, _ in trained.searches} == {*RIVALS, "CalM"}
+    assert {method for method, _ in trained.searches} == {*FORECASTERS, "CalM"}
     for method, search in trained.searches.items():
         assert len({tried.key for tried in search.tries.values()}) == 2, method
         assert search.chosen.score == max(tried.score for tried in search.tries.values()), method

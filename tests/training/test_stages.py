@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from calm.paper.experiments.reconstruction import reconstruction_rows
+from calm.paper.experiments.reconstruction import score_reconstruction
+from calm.paper.results import Results
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 from calm.storage import stage_key
@@ -95,10 +96,12 @@ def test_held_out_sessions_are_those_that_nothing_was_trained_on(recordings, smo
 
 
 def test_reconstruction_has_a_row_for_each_session_and_split(quantizer, recordings):
-    rows = reconstruction_rows(quantizer.model, recordings, item="fig1b", seed=0)
+    results = Results(recordings.name, 0)
+    score_reconstruction(results, quantizer.model, recordings, item="fig1b")
+    rows = results.table("fig1b")
     assert len(rows) == 3 * 3
-    assert {(row.variant, row.split) for row in rows} >= {("held-in", "test"), ("held-out", "train")}
-    assert all(-1 <= row.value <= 1 for row in rows)
+    assert set(zip(rows["group"], rows["split"], strict=True)) >= {("held-in", "test"), ("held-out", "train")}
+    assert rows["value"].between(-1, 1).all()
 
 
 def test_reconstruction_leaves_out_an_unfinished_window(quantizer, recordings):
