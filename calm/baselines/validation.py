@@ -1,4 +1,4 @@
-"""What every method is chosen by, on validation trials: correlation of forecasts, squared error of decoded behaviour."""
+"""What every method is chosen by on validation trials: correlation of forecasts, squared error of behaviour."""
 
 import numpy as np
 from jaxtyping import Int
