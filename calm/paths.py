@@ -6,7 +6,6 @@ import re
 import tempfile
 from pathlib import Path
 
-from calm.config import COHORT, SIMULATION
 from calm.errors import CalmError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,9 +42,3 @@ def ensure_writable(folder: Path) -> Path:
             return folder
     except OSError as error:
         raise CalmError(f"{folder} cannot be written ({error.strerror}): make it writable or free space.") from error
-
-
-def figures_folder(profile: str, dataset: str) -> Path:
-    """Folder of the figures and tables: of the profile on calm's own data, or of a user's dataset within it."""
-    own = dataset in (SIMULATION, COHORT)
-    return ensure_writable(FIGURES / profile if own else FIGURES / profile / file_name(dataset))

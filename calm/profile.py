@@ -59,6 +59,8 @@ class Profile(Config):
     poyo: POYOConfig  # of many
     poyo_fit: FitConfig
     ablation: AblationConfig
+    shuffles: int = pydantic.Field(999, ge=1)  # of the tuning of neurons, and of trials
+    refits: int = pydantic.Field(99, ge=1)  # shuffles of mouse, area or layer: each takes several classifiers
 
     def of_one_recording(self) -> "Profile":
         """The numbers for networks that learn from one recording alone, where an epoch has few steps."""

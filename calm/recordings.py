@@ -13,7 +13,7 @@ from calm.paths import DATA, RUNS
 from calm.profile import Profile
 from calm.storage import is_stored, stage_key
 from calm.synthetic.cohort import DESCRIPTION, make_cohort
-from calm.synthetic.network import simulate
+from calm.synthetic.simulation import simulate
 from calm.synthetic.truth import Truth, read_truth
 
 VERSION = 1  # of this stage; raised with any change to what it computes

@@ -43,7 +43,7 @@ from calm.paper.plots import COLUMN, PAGE, use_style
 from calm.paper.plots import data as panels
 from calm.paper.provenance import provenance
 from calm.paper.results import Results
-from calm.paths import figures_folder
+from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 from calm.synthetic.population import VOLUME

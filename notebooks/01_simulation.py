@@ -43,9 +43,10 @@ from calm.paper.experiments.methods import add_costs
 from calm.paper.plots import COLUMN, PAGE, bars, example_traces, fading, loss_curves, use_style
 from calm.paper.provenance import provenance
 from calm.paper.results import Results, summarise
-from calm.paths import RUNS, figures_folder
+from calm.paths import RUNS
+from calm.paper.results import figures_folder
 from calm.profile import load_profile
-from calm.synthetic.network import forecast_known_rates, forecast_known_state, simulate
+from calm.synthetic.simulation import forecast_known_rates, forecast_known_state, simulate
 from calm.training.forecasting import CalMForecaster
 from calm.training.reconstruction import reconstruct, reconstruction_correlations
 from calm.training.stages import search, train

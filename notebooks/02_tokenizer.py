@@ -39,7 +39,8 @@ from calm.paper.plots import COLUMN, PAGE, codebook_usage, example_traces, loss_
 from calm.paper.plots.data import six_bars
 from calm.paper.provenance import provenance
 from calm.paper.results import Results, summarise
-from calm.paths import RUNS, figures_folder
+from calm.paths import RUNS
+from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 from calm.training.reconstruction import reconstruct

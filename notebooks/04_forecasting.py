@@ -52,7 +52,8 @@ from calm.paper.experiments.methods import add_costs
 from calm.paper.plots import COLUMN, PAGE, bars, example_traces, join_legends, use_style
 from calm.paper.provenance import provenance
 from calm.paper.results import Results, summarise
-from calm.paths import RUNS, figures_folder
+from calm.paths import RUNS
+from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 from calm.training.stages import train

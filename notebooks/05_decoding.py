@@ -58,7 +58,8 @@ from calm.paper.plots import COLUMN, PAGE, example_traces, use_style
 from calm.paper.plots.decoding import channel_bars, share_curve
 from calm.paper.provenance import provenance
 from calm.paper.results import Results, summarise
-from calm.paths import RUNS, figures_folder
+from calm.paths import RUNS
+from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 from calm.training.features import BackboneFeatures

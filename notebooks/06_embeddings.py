@@ -29,8 +29,6 @@ import os
 profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, gpu or paper: how large
 dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials, the initial weights and the batches
-shuffles: int = 999  # of the tuning of neurons
-refits: int = 99  # shuffles of mouse, area or layer: each takes several classifiers
 
 # %%
 import time
@@ -57,7 +55,8 @@ from calm.paper.plots import COLUMN, PAGE, use_style
 from calm.paper.plots.embeddings import confusion, gradient_plane, preference_plane, read_outs, shuffle_histogram
 from calm.paper.provenance import provenance
 from calm.paper.results import Results
-from calm.paths import RUNS, figures_folder
+from calm.paths import RUNS
+from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 from calm.training.stages import train
@@ -91,7 +90,7 @@ for group, sessions in groups.items() if len(contrasts) == 2 else []:
     if recordings.name == COHORT:
         truth = true_tuning(sessions, recordings.files)
     population = Population(neuron_embeddings(transformers[group].model, sessions), neurons, names, truth)
-    reasons = add_tuning(results, group, population, draws=shuffles, refits=refits)
+    reasons = add_tuning(results, group, population, draws=settings.shuffles, refits=settings.refits)
     print(f"{group}: {len(neurons)} neurons of {len(sessions)} sessions", *reasons, sep="\n  ")
 if len(contrasts) < 2:
     print("Trials have fewer than two columns with two values: name some under `conditions` in the description.")
@@ -204,7 +203,7 @@ sources = {
 }
 for source, (embeddings, rows, whole) in sources.items():
     for attribute in [attribute for attribute in CONFUSIONS if attribute in rows]:
-        how = {"whole_sessions": whole, "draws": refits, "seed": seed}
+        how = {"whole_sessions": whole, "draws": settings.refits, "seed": seed}
         try:
             told = classify_embeddings(embeddings, rows[attribute], rows["session"], **how)
         except CalmError as reason:

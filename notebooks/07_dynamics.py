@@ -30,7 +30,6 @@ import os
 profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, gpu or paper: how large
 dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials, the initial weights and the batches
-shuffles: int = 999  # of the trials
 
 # %%
 import time
@@ -55,7 +54,8 @@ from calm.paper.plots import PAGE, bars, use_style
 from calm.paper.plots.dynamics import by_component, component_example, components_and_neurons, shuffle_boxes
 from calm.paper.provenance import provenance
 from calm.paper.results import Results, summarise
-from calm.paths import RUNS, figures_folder
+from calm.paths import RUNS
+from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 from calm.training.stages import train
@@ -99,7 +99,7 @@ for group, sessions in groups.items():
         compared = MethodSet({name: methods[session.name][name] for name in shown})
         predicted = forecast_trials(compared, session, trials, config)
         forecast[session.name] = ForecastSession(session.name, trials, futures, predicted)
-    add_dynamics(results, group, [forecast[session.name] for session in sessions], draws=shuffles)
+    add_dynamics(results, group, [forecast[session.name] for session in sessions], draws=settings.shuffles)
 made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
 
 # %% [markdown]

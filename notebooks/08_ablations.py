@@ -56,7 +56,8 @@ from calm.paper.plots import PAGE, use_style
 from calm.paper.plots.ablations import variant_panels
 from calm.paper.provenance import provenance
 from calm.paper.results import Results
-from calm.paths import RUNS, figures_folder
+from calm.paths import RUNS
+from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 

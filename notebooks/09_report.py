@@ -40,8 +40,8 @@ from IPython.display import HTML, display
 
 from calm.config import COHORT, SIMULATION
 from calm.data.descriptions import load_dataset
-from calm.paths import figures_folder
-from calm.paper.report import write_report
+from calm.paper.results import figures_folder
+from calm.paper.report.page import write_report
 
 name = dataset if dataset in (COHORT, SIMULATION) else load_dataset(dataset).name
 contents = write_report(figures_folder(profile, name))

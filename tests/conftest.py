@@ -14,7 +14,7 @@ from calm.data.session import Session, prepare
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import DualAxisTransformer, TokenBatch
 from calm.paper.plots import use_style
-from calm.synthetic.network import simulate
+from calm.synthetic.simulation import simulate
 from calm.training.batches import trace_batches
 from calm.training.fit import Objective
 from calm.training.tokens import token_batches, tokenize

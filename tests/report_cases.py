@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from calm.paper.provenance import update_provenance
-from calm.paper.results import Results, save_item
+from calm.paper.results import Results, save_item, update_provenance
 
 
 def trial_rows(scores, sessions, trials=20, seed=0, noise=0.05, item="fig3b_trials"):

@@ -1,6 +1,5 @@
 """What a result was made with: configuration, code, data, packages and device; never who made it or where."""
 
-import json
 import platform
 import subprocess
 import time
@@ -9,10 +8,7 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-import filelock
 import torch
-
-from calm.storage import written_whole
 
 PACKAGES = (
     "calm",
@@ -106,18 +102,3 @@ def provenance(config: dict[str, Any], seed: int, data: dict[str, str], started:
         "wall_time_s": round(time.time() - started, 1),
         "date": datetime.now(UTC).date().isoformat(),
     }
-
-
-def update_provenance(path: Path, item: str, entry: dict[str, Any]) -> None:
-    """Set the entry of one item in a provenance file that other processes may be writing to as well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(path.with_name(f".{path.name}.lock")):
-        entries = read_provenance(path)
-        entries[item] = entry
-        with written_whole(path) as file:
-            file.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
-
-
-def read_provenance(path: Path) -> dict[str, dict[str, Any]]:
-    """The entries by item; none where the file does not exist yet."""
-    return json.loads(path.read_text()) if path.exists() else {}

@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any, SupportsFloat, SupportsInt
 
+import filelock
 import pandas as pd
 from matplotlib.figure import Figure
 
+from calm.config import COHORT, SIMULATION
 from calm.errors import CalmError
-from calm.paper.provenance import update_provenance
+from calm.paths import FIGURES, ensure_writable, file_name
 from calm.storage import written_whole
 
 COLUMNS = ["item", "dataset", "split", "group", "session", "method", "variant", "metric", "value", "n", "seed"]
@@ -137,3 +140,30 @@ def summarise(table: pd.DataFrame, by: Sequence[str] = METHOD_KEYS) -> pd.DataFr
     per_session = table.groupby([*keys, "session"], sort=False)["value"].mean().reset_index()
     summary = per_session.groupby(keys, sort=False)["value"].agg(mean="mean", sem="sem", n="count")
     return summary.reset_index()
+
+
+def read_published() -> pd.DataFrame:
+    """The paper's values (`calm/paper/published.csv`); an empty variant or group stays an empty string."""
+    path = str(resources.files("calm.paper") / "published.csv")
+    return pd.read_csv(path, keep_default_na=False, na_values={name: [""] for name in ("value", "sem_or_sd", "n")})
+
+
+def figures_folder(profile: str, dataset: str) -> Path:
+    """Folder of the figures and tables: of the profile on calm's own data, or of a user's dataset within it."""
+    of_calm = dataset in (SIMULATION, COHORT)
+    return ensure_writable(FIGURES / profile if of_calm else FIGURES / profile / file_name(dataset))
+
+
+def update_provenance(path: Path, item: str, entry: dict[str, Any]) -> None:
+    """Set the entry of one item in a provenance file that other processes may be writing to as well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(path.with_name(f".{path.name}.lock")):
+        entries = read_provenance(path)
+        entries[item] = entry
+        with written_whole(path) as file:
+            file.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
+
+
+def read_provenance(path: Path) -> dict[str, dict[str, Any]]:
+    """The entries by item; none where the file does not exist yet."""
+    return json.loads(path.read_text()) if path.exists() else {}

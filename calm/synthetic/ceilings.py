@@ -10,8 +10,9 @@ from calm.config import ForecastConfig
 from calm.data.session import Session
 from calm.synthetic.maze import CYCLE, NOISE, PLANES, colour_noise
 from calm.synthetic.mice import generator
-from calm.synthetic.network import NOISE_SEED, expected_spikes, run_network
+from calm.synthetic.network import expected_spikes, run_network
 from calm.synthetic.population import SPEED_SD, VARIABLES, drive, network_config
+from calm.synthetic.simulation import NOISE_SEED
 from calm.synthetic.truth import Truth
 
 MEMORY = 15  # decay times after which a spike has left no trace

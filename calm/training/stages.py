@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import pandas as pd
 from torch import nn
@@ -12,7 +12,6 @@ from calm.config import Config, FitConfig
 from calm.errors import CalmError
 from calm.seeding import epoch_seed, seeded
 from calm.storage import stage_key
-from calm.training.batches import Epoch
 from calm.training.fit import Objective, fit
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -37,7 +36,7 @@ class Task(Generic[Model]):
         """An untrained model that knows the task's sessions."""
         raise NotImplementedError
 
-    def batches(self, model: Model, fit_config: FitConfig, runs: Path) -> Callable[[int], Epoch]:
+    def batches(self, model: Model, fit_config: FitConfig, runs: Path) -> Callable[[int], Sequence[Any]]:
         """The batches of an epoch by the epoch's seed; what has to be computed once for all is kept in `runs`."""
         raise NotImplementedError
 

@@ -17,7 +17,7 @@ from calm.training.batches import trace_batches
 from calm.models.quantizer import NeuralQuantizer
 from calm.training.reconstruction import reconstruction_correlations
 from calm.data.session import prepare
-from calm.synthetic.network import simulate
+from calm.synthetic.simulation import simulate
 from calm.training.fit import Objective, Run
 
 torch.set_num_threads(1)

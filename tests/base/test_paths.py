@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from calm import paths
 from calm.errors import CalmError
+from calm.paper import results
 from calm.paths import file_name
 
 ATTACKS = [
@@ -59,14 +60,14 @@ def test_a_file_of_any_name_lies_in_its_folder(name):
 
 @pytest.mark.parametrize("name", ["../../../x", "/x", "..", "$(touch x)"])
 def test_figures_of_any_dataset_lie_in_the_folder_of_the_profile(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(paths, "FIGURES", tmp_path)
-    assert paths.figures_folder("smoke", name).resolve().parent == (tmp_path / "smoke").resolve()
+    monkeypatch.setattr(results, "FIGURES", tmp_path)
+    assert results.figures_folder("smoke", name).resolve().parent == (tmp_path / "smoke").resolve()
 
 
 def test_figures_of_a_dataset_with_an_ordinary_name_lie_where_they_did(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "FIGURES", tmp_path)
-    assert paths.figures_folder("smoke", "mine") == tmp_path / "smoke" / "mine"
-    assert paths.figures_folder("smoke", "cohort") == tmp_path / "smoke"
+    monkeypatch.setattr(results, "FIGURES", tmp_path)
+    assert results.figures_folder("smoke", "mine") == tmp_path / "smoke" / "mine"
+    assert results.figures_folder("smoke", "cohort") == tmp_path / "smoke"
 
 
 def test_an_unwritable_folder_is_told_before_any_work(tmp_path):

@@ -9,7 +9,7 @@ from calm.data.nwb import read_session
 from calm.errors import CalmError
 from calm.profile import load_profile
 from calm.recordings import load_recordings
-from calm.synthetic.network import simulate
+from calm.synthetic.simulation import simulate
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,8 @@ from calm.paper.experiments.ablations import (
     summarise_variants,
 )
 from calm.paper.plots.ablations import variant_panels
-from calm.paper.report import compare, read_published
-from calm.paper.results import Results, summarise
+from calm.paper.report.comparison import compare
+from calm.paper.results import Results, read_published, summarise
 from calm.profile import load_profile, profile_names
 from calm.recordings import load_recordings
 from calm.training import fit as training

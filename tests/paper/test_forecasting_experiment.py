@@ -18,7 +18,7 @@ from calm.paper.experiments.forecasting import (
 from calm.paper.experiments.methods import add_costs
 from calm.paper.results import Results
 from calm.profile import load_profile
-from calm.synthetic.network import simulate
+from calm.synthetic.simulation import simulate
 from calm.training.stages import train
 from calm.training.tasks import QuantizerTask
 

@@ -11,8 +11,17 @@ import pytest
 from PIL import Image
 
 from calm.errors import CalmError
-from calm.paper.provenance import code_state, provenance, read_provenance, update_provenance, without_folders
-from calm.paper.results import COLUMNS, Results, read_item, read_results, save_item, summarise
+from calm.paper.provenance import code_state, provenance, without_folders
+from calm.paper.results import (
+    COLUMNS,
+    Results,
+    read_item,
+    read_provenance,
+    read_results,
+    save_item,
+    summarise,
+    update_provenance,
+)
 
 
 def rows_of(item, values, seed=0, **changes):

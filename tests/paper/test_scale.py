@@ -21,7 +21,7 @@ from calm.paper.embeddings.study import READ_OUT_CORR
 from calm.paper.results import Results, check
 from calm.profile import load_profile
 from calm.recordings import Recordings
-from calm.synthetic.network import simulate
+from calm.synthetic.simulation import simulate
 from calm.training.stages import train
 from calm.training.tasks import QuantizerTask, TransformerTask
 

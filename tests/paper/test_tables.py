@@ -7,8 +7,8 @@ import pytest
 from calm.config import CohortConfig
 from calm.data.session import Session
 from calm.paper.experiments.inspection import add_counts, beside_paper, count_table, describe_sessions
-from calm.paper.report import compare, read_published
-from calm.paper.results import Results, summarise
+from calm.paper.report.comparison import compare
+from calm.paper.results import Results, read_published, summarise
 from calm.profile import load_profile
 from calm.recordings import Recordings
 from calm.synthetic.mice import HELD_OUT, TRIAL_FRAMES, plan_cohort

@@ -5,16 +5,17 @@ import pandas as pd
 import pytest
 from report_cases import results_rows
 
-from calm.paper.report import compare, read_published
 from calm.paper.report.comparison import (
     IN_VARIANTS,
     NO_COUNTERPART,
     NOT_RUN,
     VALUE_KEYS,
     VARIANT_OF,
+    compare,
     summarise_results,
 )
 from calm.paper.report.items import ITEMS
+from calm.paper.results import read_published
 
 
 def test_published_values_are_all_there_once_and_each_belongs_to_an_item():

@@ -10,13 +10,13 @@ from report_cases import fill, results_rows, save_figure_of
 
 from calm.errors import CalmError
 from calm.paper.report import __main__ as command
-from calm.paper.report import compare, read_published, write_report
-from calm.paper.report.comparison import summarise_results
+from calm.paper.report.comparison import compare, summarise_results
 from calm.paper.report.items import ITEMS, extras_of, item_of
+from calm.paper.report.page import write_report
 from calm.paper.report.settings import departures, settings_tables
 from calm.paper.report.tables import digits, escape, item_tables, markdown, value_text
 from calm.paper.report.web import slug, web_page
-from calm.paper.results import save_item
+from calm.paper.results import read_published, save_item
 from calm.profile import load_profile
 
 FILES = ("report.md", "report.csv", "report.html")

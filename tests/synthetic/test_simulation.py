@@ -8,7 +8,8 @@ import pytest
 from calm import metrics
 from calm.config import SimulationConfig
 from calm.data.session import prepare
-from calm.synthetic import network as simulations
+from calm.synthetic import network
+from calm.synthetic import simulation as simulations
 
 CONTEXT = 15
 
@@ -47,7 +48,7 @@ def test_one_spike_leaves_a_positive_kernel(when):
     config = SimulationConfig()
     spikes = np.zeros((2, 100))
     spikes[1, when] = 1
-    trace = simulations.convolve(spikes, config)
+    trace = network.convolve(spikes, config)
     times = np.arange(100 - when) * config.dt
     np.testing.assert_allclose(trace[1, when:], kernel(times, config), atol=1e-12)
     assert np.all(trace[1, when + 1 :] > 0) and not trace[1, :when].any() and not trace[0].any()
@@ -61,24 +62,24 @@ def test_euler_step_is_equation_1():
         0.5 + 0.2 / 0.5 * (-0.5 + 2.0 * np.tanh(-1.0) + 0.1),
         -1.0 + 0.2 / 0.5 * (1.0 - 3.0 * np.tanh(0.5) + 1.0 * np.tanh(-1.0) + 0.2),
     ]
-    np.testing.assert_allclose(simulations.step(state, weights, noise, config), expected, rtol=1e-14)
+    np.testing.assert_allclose(network.step(state, weights, noise, config), expected, rtol=1e-14)
 
 
 def test_network_takes_one_step_per_frame():
     config = SimulationConfig(noise_variance=0)
     rng = np.random.default_rng(0)
     weights, start = rng.normal(size=(4, 4)), rng.normal(size=(3, 4))
-    states = simulations.run_network(weights, start, 5, config, rng)
+    states = network.run_network(weights, start, 5, config, rng)
     np.testing.assert_array_equal(states[..., 0], start)
     for frame in range(4):
         np.testing.assert_array_equal(
-            states[..., frame + 1], simulations.step(states[..., frame], weights, np.zeros((3, 4)), config)
+            states[..., frame + 1], network.step(states[..., frame], weights, np.zeros((3, 4)), config)
         )
 
 
 def test_rates_lie_between_zero_and_the_maximum():
     config = SimulationConfig(dt=0.2, max_rate=5.0)
-    np.testing.assert_allclose(simulations.expected_spikes(np.array([-50.0, 0.0, 50.0]), config), [0, 0.5, 1])
+    np.testing.assert_allclose(network.expected_spikes(np.array([-50.0, 0.0, 50.0]), config), [0, 0.5, 1])
 
 
 def test_coupling_has_variance_gain_squared_over_neurons():

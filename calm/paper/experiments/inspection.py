@@ -7,8 +7,7 @@ from sklearn.feature_selection import f_classif
 
 from calm.data.session import Session
 from calm.metrics import pearson
-from calm.paper.report import read_published
-from calm.paper.results import Results
+from calm.paper.results import Results, read_published
 from calm.recordings import Recordings
 
 COUNTS = ("sessions", "neurons", "mean trial frames")  # metrics of Tables 1 and 2

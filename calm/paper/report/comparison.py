@@ -1,7 +1,5 @@
 """Published values beside ours, in one table."""
 
-from importlib import resources
-
 import numpy as np
 import pandas as pd
 
@@ -14,12 +12,6 @@ COLUMNS = [*VALUE_KEYS, "paper", "paper_spread", "paper_dataset", "source", "our
 NO_COUNTERPART, NOT_RUN = "paper gives no number", "not computed"
 VARIANT_OF, IN_VARIANTS = "another variant of the paper's method", "ours in the variants below"
 POOLED = ("", "all")  # in place of a session where a value is of all sessions together
-
-
-def read_published() -> pd.DataFrame:
-    """The published values (`published.csv`); an empty variant or group stays an empty string."""
-    path = str(resources.files("calm.paper.report") / "published.csv")
-    return pd.read_csv(path, keep_default_na=False, na_values={name: [""] for name in ("value", "sem_or_sd", "n")})
 
 
 def summarise_results(results: pd.DataFrame) -> pd.DataFrame:

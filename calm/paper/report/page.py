@@ -6,15 +6,15 @@ import pandas as pd
 
 from calm.errors import CalmError
 from calm.paper.claims.table import judge
-from calm.paper.provenance import read_provenance
+from calm.paper.report import summarise_results
 from calm.paper.report.claim_sections import claims_section, verdict_table
-from calm.paper.report.comparison import compare, read_published, summarise_results
+from calm.paper.report.comparison import compare
 from calm.paper.report.items import ITEMS
 from calm.paper.report.sections import Contents, beyond_section, item_section, overview, recordings_section
 from calm.paper.report.settings import made_with
 from calm.paper.report.tables import escape
 from calm.paper.report.web import web_page
-from calm.paper.results import read_results
+from calm.paper.results import read_provenance, read_published, read_results
 from calm.profile import profile_names
 from calm.storage import written_whole
 
