@@ -6,9 +6,8 @@ import pandas as pd
 
 from calm.errors import CalmError
 from calm.paper.claims.table import judge
-from calm.paper.report import summarise_results
 from calm.paper.report.claim_sections import claims_section, verdict_table
-from calm.paper.report.comparison import compare
+from calm.paper.report.comparison import compare, summarise_results
 from calm.paper.report.items import ITEMS
 from calm.paper.report.sections import Contents, beyond_section, item_section, overview, recordings_section
 from calm.paper.report.settings import made_with
