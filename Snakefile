@@ -22,7 +22,7 @@ if type(SEED) is not int or SEED < 0:
 OWN = DATASET in (COHORT, SIMULATION)
 NAME, FILES = DATASET, []
 try:
-    load_profile(PROFILE)
+    DEVICES = load_profile(PROFILE).dat_fit.devices
     if not OWN:
         description = load_dataset(str(DATASET))
         NAME, FILES = description.name, [Path(DATASET), *description.paths()]
@@ -84,8 +84,26 @@ ASIDE = ["08_ablations", "11_scale"]  # nothing waits for them
 
 
 def earlier(wildcards):
-    """The executed notebook whose stages this one takes up."""
-    return [f"{EXECUTED}/{BEFORE[wildcards.notebook]}.ipynb"] if wildcards.notebook in BEFORE else []
+    """The executed notebook whose stages this one takes up, or the training on several devices, which no notebook can start."""
+    before = BEFORE.get(wildcards.notebook)
+    if before == "00_data" and DEVICES > 1:
+        return [f"{EXECUTED}/trained.done"]
+    return [f"{EXECUTED}/{before}.ipynb"] if before else []
+
+
+rule training:
+    input:
+        LIBRARY,
+        f"{EXECUTED}/00_data.ipynb",
+    output:
+        touch(f"{EXECUTED}/trained.done"),
+    params:
+        recorded=RECORDED,
+    threads: workflow.cores
+    message:
+        "Training on {DEVICES} devices, profile {PROFILE}"
+    shell:
+        "python -m calm.train {SETUP} @{PARAMETERS}"
 
 
 rule simulation:
