@@ -35,13 +35,6 @@ def trial_mse(true: Float[np.ndarray, "channel frame"], predicted: Float[np.ndar
     return float(np.square(true.astype(np.float64) - predicted).mean())
 
 
-def pooled_mse(
-    true: Sequence[Float[np.ndarray, "channel _frame"]], predicted: Sequence[Float[np.ndarray, "channel _frame"]]
-) -> float:
-    """Mean squared error over all frames of all trials: long trials weigh more than in a mean of `trial_mse`."""
-    return trial_mse(np.concatenate(true, axis=1), np.concatenate(predicted, axis=1))
-
-
 def channel_scores(
     true: Float[np.ndarray, "frame behaviour"], predicted: Float[np.ndarray, "frame behaviour"]
 ) -> dict[str, Float[np.ndarray, " behaviour"]]:
@@ -82,8 +75,3 @@ def correlation_over_time(
             at_lag = [np.stack([traces[trial][:, lag] for trial in reaching], axis=1) for traces in (true, predicted)]
             scores[lag] = pearson(*at_lag).mean()
     return scores
-
-
-def share_of_ceiling(score: float, ceiling: float) -> float:
-    """Share that a score reaches of the best possible one (not in the paper); NaN where the ceiling is not above 0."""
-    return score / ceiling if ceiling > 0 else float("nan")

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from backbones import tokenize
 from fit_cases import EPOCHS, toy_case
 
 from calm.config import DATConfig, FitConfig, QuantizerConfig, SimulationConfig
@@ -17,7 +18,7 @@ from calm.paper.plots import use_style
 from calm.synthetic.simulation import simulate
 from calm.training.batches import trace_batches
 from calm.training.fit import Objective
-from calm.training.tokens import token_batches, tokenize
+from calm.training.tokens import token_batches
 
 hypothesis.settings.register_profile("calm", deadline=None)  # a busy machine is no mistake
 hypothesis.settings.load_profile("calm")

@@ -44,11 +44,6 @@ def encode_trials(quantizer: NeuralQuantizer, session: Session) -> Iterator[Inte
         yield quantizer.encode_codes(torch.from_numpy(trace).to(device)).cpu().numpy().astype(token_type(quantizer))
 
 
-def tokenize(quantizer: NeuralQuantizer, session: Session) -> TokenSession:
-    """The tokens of a session, in memory."""
-    return TokenSession(session.name, tuple(encode_trials(quantizer, session)), session.trials_of("train"))
-
-
 def store_tokens(quantizer: NeuralQuantizer, session: Session, folder: Path) -> TokenSession:
     """The tokens of a session, in a file in `folder`, which is written unless it is there.
 

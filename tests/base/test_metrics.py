@@ -39,14 +39,7 @@ def test_nan_is_not_hidden():
 def test_perfect_prediction_scores_perfectly():
     true = [np.random.default_rng(0).normal(size=(4, frames)) for frames in (10, 15)]
     assert metrics.trial_correlation(true[0], true[0]) == pytest.approx(1)
-    assert metrics.trial_mse(true[0], true[0]) == metrics.pooled_mse(true, true) == 0
-
-
-def test_pooled_scores_weigh_frames_and_trial_scores_weigh_trials():
-    true = [np.zeros((1, 10)), np.zeros((1, 30))]
-    predicted = [np.ones((1, 10)), np.zeros((1, 30))]
-    assert np.mean([metrics.trial_mse(*pair) for pair in zip(true, predicted, strict=True)]) == 0.5
-    assert metrics.pooled_mse(true, predicted) == 0.25
+    assert metrics.trial_mse(true[0], true[0]) == 0
 
 
 def behaviour(frames=40, channels=3, seed=0):
@@ -122,8 +115,3 @@ def test_correlation_over_time_is_per_lag_across_trials():
 def test_lags_that_too_few_trials_reach_are_nan():
     true = [np.random.default_rng(trial).normal(size=(2, horizon)) for trial, horizon in enumerate((5, 5, 3))]
     assert np.isnan(metrics.correlation_over_time(true, true)).tolist() == [False] * 3 + [True] * 2
-
-
-def test_share_of_ceiling():
-    assert metrics.share_of_ceiling(0.35, 0.7) == pytest.approx(0.5)
-    assert np.isnan(metrics.share_of_ceiling(0.35, 0.0))

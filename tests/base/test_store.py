@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from backbones import tokenize
 
 from calm.config import FitConfig
 from calm.data.store import load_session, store_session
 from calm.errors import CalmError
 from calm.storage import TrialFile, load_trials, save_trials, shapes_of
 from calm.training.batches import trace_batches
-from calm.training.tokens import store_tokens, token_batches, tokenize
+from calm.training.tokens import store_tokens, token_batches
 
 TRACES = "traces.bin"
 CONFIG = FitConfig(epochs=1, rows=10)

@@ -94,7 +94,10 @@ def test_known_state_knows_less_than_known_rates_and_more_than_nothing(plan, tin
     trials = np.arange(30)
     future = [prepared.traces[trial][:, CONTEXT:] for trial in trials]
     rates, state = (
-        metrics.pooled_mse(future, as_forecasts(ceiling, prepared, trials, CONTEXT, 0.15))
+        metrics.trial_mse(
+            np.concatenate(future, axis=1),
+            np.concatenate(as_forecasts(ceiling, prepared, trials, CONTEXT, 0.15), axis=1),
+        )
         for ceiling in (known_rates(truth, trials, CONTEXT), known_state(truth, trials, CONTEXT))
     )
     assert rates < state < np.mean([np.mean(trace**2) for trace in future])

@@ -106,7 +106,9 @@ def test_knowing_the_rates_is_worth_at_least_as_much_as_knowing_the_state():
     config = SimulationConfig(trials=100, neurons=20, frames=40, noise_variance=1.0)
     session, trials, rates, state = ceilings(simulations.simulate(config, seed=0), trials=np.arange(100))
     future = [session.traces[trial][:, CONTEXT:] for trial in trials]
-    assert metrics.pooled_mse(future, rates) < metrics.pooled_mse(future, state)
+    assert metrics.trial_mse(*map(np.concatenate, (future, rates))) < metrics.trial_mse(
+        *map(np.concatenate, (future, state))
+    )
 
 
 def test_ceilings_agree_without_state_noise():

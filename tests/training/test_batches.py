@@ -5,13 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from backbones import tokenize
 from hypothesis import given
 from hypothesis import strategies as st
 
 from calm.config import FitConfig
 from calm.data.session import prepare
 from calm.training import batches
-from calm.training.tokens import TokenSession, token_batches, tokenize
+from calm.training.tokens import TokenSession, token_batches
 
 WINDOW = 4
 NEURONS = (5, 3)
