@@ -1,7 +1,6 @@
 """The Snakefile: wrong settings are one sentence, and nothing that a user wrote is executed or leaves its folders."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -106,17 +105,3 @@ def test_the_snakefile_loads_neither_torch_nor_pynwb_nor_matplotlib():
     code = f"{imports}\nimport sys\nprint(sorted({{'torch', 'pynwb', 'matplotlib'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize(("devices", "trainings"), [(1, 0), (2, 1)])
-def test_training_on_several_devices_is_a_step_of_its_own(workplace, devices, trainings):
-    (workplace / "calm").unlink()
-    shutil.copytree(ROOT / "calm", workplace / "calm", ignore=shutil.ignore_patterns("__pycache__"))
-    file = workplace / "calm" / "profiles" / "smoke.yaml"
-    profile = yaml.safe_load(file.read_text())
-    for stage in ("quantizer_fit", "dat_fit"):
-        profile[stage]["devices"] = devices
-    file.write_text(yaml.safe_dump(profile))
-    done = snakemake(workplace, "--dry-run", "--config", "profile=smoke")
-    assert done.returncode == 0, done.stderr
-    assert (done.stdout + done.stderr).count(f"Training on {devices} devices") == trainings
