@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -13,6 +15,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Set the folder before the workers start, which share it as the notebooks of a user do."""
     if not hasattr(config, "workerinput"):
         os.environ["CALM_ROOT"] = tempfile.mkdtemp(prefix="calm-")
+        cohort = "cohort_folder(load_profile('smoke'))"  # made once, before two notebooks at once ask for it
+        code = f"from calm.profile import load_profile; from calm.recordings import cohort_folder; {cohort}"
+        subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
