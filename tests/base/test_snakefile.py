@@ -1,6 +1,8 @@
 """The Snakefile: wrong settings are one sentence, and nothing that a user wrote is executed or leaves its folders."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +18,11 @@ NAMES = ["$(touch v) {x}", "../../../x", "", "é" * 400]
 ONE_NOTEBOOK = "00_data"
 
 
-def snakemake(folder, *arguments):
-    """Run Snakemake on the project's file in another folder."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "1", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def snakemake(folder, *arguments, project=ROOT):
+    """Run Snakemake on a project's file, with that project's library, in another folder."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(project / "Snakefile"), "--cores", "1", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(project)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -105,3 +108,18 @@ def test_the_snakefile_loads_neither_torch_nor_pynwb_nor_matplotlib():
     code = f"{imports}\nimport sys\nprint(sorted({{'torch', 'pynwb', 'matplotlib'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("devices", "trainings"), [(1, 0), (2, 1)])
+def test_training_on_several_devices_is_a_step_of_its_own(workplace, devices, trainings):
+    (workplace / "calm").unlink()
+    shutil.copytree(ROOT / "calm", workplace / "calm", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Snakefile", workplace)
+    file = workplace / "calm" / "profiles" / "smoke.yaml"
+    profile = yaml.safe_load(file.read_text())
+    for stage in ("quantizer_fit", "dat_fit"):
+        profile[stage]["devices"] = devices
+    file.write_text(yaml.safe_dump(profile))
+    done = snakemake(workplace, "--dry-run", "--config", "profile=smoke", project=workplace)
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).count(f"Training on {devices} devices") == trainings
