@@ -9,6 +9,8 @@ import tempfile
 import pytest
 
 os.environ.setdefault("CALM_PROFILE", "smoke")  # inherited by the kernels
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers side by side: threads that wait for each other crawl
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,5 +1,7 @@
 """Tiny inputs and models that several test files share."""
 
+import os
+
 import hypothesis
 import matplotlib
 import matplotlib.pyplot as plt
@@ -20,6 +22,8 @@ from calm.training.batches import trace_batches
 from calm.training.fit import Objective
 from calm.training.tokens import token_batches
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # inherited by the workers: threads side by side that wait crawl
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 hypothesis.settings.register_profile("calm", deadline=None)  # a busy machine is no mistake
 hypothesis.settings.load_profile("calm")
 
