@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 
 import pytest
@@ -17,9 +15,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Set the folder before the workers start, which share it as the notebooks of a user do."""
     if not hasattr(config, "workerinput"):
         os.environ["CALM_ROOT"] = tempfile.mkdtemp(prefix="calm-")
-        cohort = "cohort_folder(load_profile('smoke'))"  # made once, before two notebooks at once ask for it
-        code = f"from calm.profile import load_profile; from calm.recordings import cohort_folder; {cohort}"
-        subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker runs all notebooks: what one of them trains the next ones find, and no two train the same at once."""
+    for item in items:
+        if item.path.suffix == ".ipynb":
+            item.add_marker(pytest.mark.xdist_group("notebooks"))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
