@@ -17,6 +17,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["CALM_ROOT"] = tempfile.mkdtemp(prefix="calm-")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the workers are told what belongs together
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One worker runs all notebooks: what one of them trains the next ones find, and no two train the same at once."""
     for item in items:
