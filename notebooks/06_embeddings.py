@@ -35,12 +35,11 @@ import time
 
 import matplotlib.pyplot as plt
 
-from calm.config import COHORT
 from calm.errors import CalmError
 from calm.paper.claims.statistics import permutation_p
 from calm.paper.claims.table import verdicts
-from calm.paper.embeddings.study import ITEMS, Population, add_tuning, neuron_embeddings, session_embeddings
-from calm.paper.embeddings.tuning import find_contrasts, true_tuning, tuning_table
+from calm.paper.embeddings.study import ITEMS, TuningStudy, neuron_embeddings, session_embeddings
+from calm.paper.embeddings.tuning import find_contrasts, tuning_table
 from calm.paper.experiments.classification import (
     CONFUSIONS,
     NEURON,
@@ -84,14 +83,10 @@ transformers = train_transformers(quantizer, groups, settings, seed=seed, runs=R
 # %%
 contrasts = find_contrasts([session for sessions in groups.values() for session in sessions])
 names, sides = [contrast.name for contrast in contrasts], {contrast.name: contrast.sides for contrast in contrasts}
-truth = None
 for group, sessions in groups.items() if len(contrasts) == 2 else []:
-    neurons = tuning_table(sessions, contrasts)
-    if recordings.name == COHORT:
-        truth = true_tuning(sessions, recordings.files)
-    population = Population(neuron_embeddings(transformers[group].model, sessions), neurons, names, truth)
-    reasons = add_tuning(results, group, population, draws=settings.shuffles, refits=settings.refits)
-    print(f"{group}: {len(neurons)} neurons of {len(sessions)} sessions", *reasons, sep="\n  ")
+    neurons, embeddings = tuning_table(recordings, sessions, contrasts), neuron_embeddings(transformers[group].model, sessions)
+    study = TuningStudy(results, group, embeddings, neurons, names, draws=settings.shuffles, refits=settings.refits)
+    print(f"{group}: {len(neurons)} neurons of {len(sessions)} sessions", *study.run(), sep="\n  ")
 if len(contrasts) < 2:
     print("Trials have fewer than two columns with two values: name some under `conditions` in the description.")
 made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
@@ -193,7 +188,7 @@ for item in [ITEMS[group].read_out for group in groups if ITEMS[group].read_out 
 # are shuffled among sessions, and the classifiers fitted anew. Held-in sessions only: the others were trained apart.
 
 # %%
-table, transformer = tuning_table(recordings.held_in, []), transformers["held-in"].model
+table, transformer = tuning_table(recordings, recordings.held_in), transformers["held-in"].model
 some = draw_neurons(len(table), seed)
 neurons, vectors = table.iloc[some], neuron_embeddings(transformer, recordings.held_in)[some]
 sources = {

@@ -9,6 +9,7 @@ from typing import Any, SupportsFloat, SupportsInt
 import filelock
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from calm.config import COHORT, SIMULATION
 from calm.errors import CalmError
@@ -47,6 +48,13 @@ class Results:
         """
         row = dict.fromkeys(COLUMNS, "") | {"item": item, "dataset": self.dataset, "seed": self.seed}
         self._rows.setdefault(item, []).append(row | where | {"metric": metric, "value": float(value), "n": int(n)})
+
+    def add_each(
+        self, metric: str | pd.Series, values: ArrayLike, *, item: str, **where: str | SupportsFloat | ArrayLike
+    ) -> None:
+        """Add a number for each of `values`: what has an entry for each of them (`trial=[...]`) tells them apart."""
+        for row in pd.DataFrame({"metric": metric, "value": values, **where}).to_dict("records"):
+            self.add(item=item, **row)
 
     def add_rows(self, rows: pd.DataFrame, *, item: str) -> None:
         """Add rows of a results table to an item, as those of the example that a figure shows."""

@@ -8,18 +8,15 @@ from claim_cases import judged, session_rows, trial_rows
 from calm.paper.claims.comparisons import FAILS, HOLDS, HOLDS_FOR_MICE, HOLDS_FOR_SESSIONS, UNTESTED
 from calm.paper.claims.table import CLAIMS, FEWEST_SESSIONS, judge, verdict_of
 from calm.paper.embeddings.dynamics import COMPONENT_CORR, NEURON_CORR
-from calm.paper.embeddings.read_out import TRUTH
+from calm.paper.embeddings.gradients import ANGLE, IN_SAMPLE, LEFT_OUT
 from calm.paper.embeddings.study import (
-    ANGLE,
-    IN_SAMPLE,
-    LEFT_OUT,
     SHOWN,
     TUNING_CORR,
-    Population,
-    add_tuning,
+    TuningStudy,
     neuron_embeddings,
     session_embeddings,
 )
+from calm.paper.embeddings.tuning import TRUTH
 from calm.paper.experiments.classification import NEURON, SESSION, add_table9, classify_embeddings
 from calm.paper.results import Results, check, save_item
 
@@ -34,23 +31,22 @@ def few_resamplings(monkeypatch):
 
 
 def tuned_neurons(strength, *, neurons=240, channels=12, seed=0):
-    """Embeddings that follow the tuning along two directions with this strength, the tuning table and the truth."""
+    """Embeddings that follow the tuning along two directions with this strength; the tuning table with the truth."""
     rng = np.random.default_rng(seed)
     tuning, embeddings = rng.normal(size=(neurons, 2)), rng.normal(size=(neurons, channels))
     embeddings[:, :2] += strength * tuning
     embeddings = embeddings @ np.linalg.qr(rng.normal(size=(channels, channels)))[0]  # no channel is one of them
     about = {"session": [f"s{index % SESSIONS}" for index in range(neurons)], "neuron": range(neurons)}
     table = pd.DataFrame({**about, "cue": tuning[:, 0], "choice": tuning[:, 1]})
-    truth = pd.DataFrame({name: rng.normal(size=neurons) for name in TRUTH})
-    truth["cue"] = table["cue"] + 0.1 * rng.normal(size=neurons)
-    return embeddings, table, truth
+    truth = pd.DataFrame({f"true {name}": rng.normal(size=neurons) for name in TRUTH})
+    truth["true cue"] = table["cue"] + 0.1 * rng.normal(size=neurons)
+    return embeddings, table.join(truth)
 
 
-def tuning_scores(strength, group="held-in", *, draws=49, **given):
-    embeddings, table, truth = tuned_neurons(strength, **given)
+def tuning_scores(strength, group="held-in", *, draws=49, **case):
     results = Results("cohort", 0)
-    population = Population(embeddings, table, ["cue", "choice"], truth)
-    return results, add_tuning(results, group, population, draws=draws, refits=3)
+    study = TuningStudy(results, group, *tuned_neurons(strength, **case), ["cue", "choice"], draws=draws, refits=3)
+    return results, study.run()
 
 
 def write(folder, *sources):
@@ -98,11 +94,11 @@ def test_noise_holds_nothing_and_has_no_angle(tmp_path):
 
 
 def test_an_angle_far_from_a_right_one_does_not_hold(tmp_path):
-    embeddings, table, _ = tuned_neurons(0.0, neurons=600)
+    embeddings, table = tuned_neurons(0.0, neurons=600)
     table["choice"] += 2 * table["cue"]
     embeddings[:, :2] += 3 * table[["cue", "choice"]].to_numpy()
     scores = Results("cohort", 0)
-    add_tuning(scores, "held-in", Population(embeddings, table, ["cue", "choice"]), draws=49, refits=1)
+    TuningStudy(scores, "held-in", embeddings, table, ["cue", "choice"], draws=49, refits=1).run()
     write(tmp_path, scores)
     (angle,) = judged(tmp_path, 12).itertuples()
     assert angle.note == FAILS and angle.high < 75

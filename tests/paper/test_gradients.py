@@ -11,22 +11,23 @@ from sklearn.preprocessing import RobustScaler
 from calm.errors import CalmError
 from calm.paper.claims.statistics import permutation_p
 from calm.paper.embeddings.gradients import (
-    Embedded,
+    ANGLE,
+    IN_SAMPLE,
+    LEFT_OUT,
+    Gradients,
+    NeuronFeatures,
     angle_between,
     bootstrap_angles,
     check_preferences,
     discriminant_plane,
-    find_gradients,
     fit_axes,
-    fold_correlation,
     orders_within,
     principal_plane,
-    session_correlations,
     shuffle_tuning,
     standardise_embeddings,
-    whole_correlation,
 )
-from calm.paper.embeddings.read_out import TRUTH, read_out, read_out_targets, shuffled_read_outs
+from calm.paper.embeddings.read_out import read_out, shuffled_read_outs
+from calm.paper.embeddings.tuning import TRUTH
 
 
 def noise(neurons=200, channels=32, sessions=8, seed=0):
@@ -57,9 +58,10 @@ def degrees(first, second):
 @pytest.mark.parametrize("angle", [90.0, 60.0, 110.0])
 def test_axes_that_were_put_in_are_found(angle):
     embeddings, tuning, sessions, directions = mixture(angle, neurons=3000)
-    embedded = Embedded.prepare(embeddings, sessions, seed=0)
-    along = find_gradients(embedded, tuning, discriminant_plane).along
-    assert (whole_correlation(along, tuning) > 0.9).all()
+    features = NeuronFeatures.prepare(embeddings, sessions, seed=0)
+    found = Gradients.fit(features, tuning, discriminant_plane)
+    assert (found.correlations(tuning)[IN_SAMPLE] > 0.9).all()
+    along = found.coordinates @ found.axes
     # How embeddings change along an axis; the weights that read the axis off them are another thing.
     changes = (along - along.mean(0)).T @ embeddings
     for change, direction in zip(changes, directions, strict=True):
@@ -92,8 +94,8 @@ def test_the_plane_is_scikit_learns():
 
 def test_no_direction_in_the_plane_follows_the_tuning_better_than_the_axis():
     embeddings, tuning, sessions = noise()
-    found = find_gradients(Embedded.prepare(embeddings, sessions, seed=0), tuning, discriminant_plane)
-    best = whole_correlation(found.along, tuning)
+    found = Gradients.fit(NeuronFeatures.prepare(embeddings, sessions, seed=0), tuning, discriminant_plane)
+    best = found.correlations(tuning)[IN_SAMPLE]
     turns = np.radians(np.arange(360))
     everywhere = found.coordinates @ np.stack([np.cos(turns), np.sin(turns)])
     for variable in range(2):
@@ -118,48 +120,49 @@ def test_in_sample_correlation_of_noise_is_high_and_that_of_left_out_neurons_is_
     whole, left_out = [], []
     for seed in range(20):
         embeddings, tuning, sessions = noise(neurons=100, seed=seed)
-        embedded = Embedded.prepare(embeddings, sessions, seed=0)
-        found = find_gradients(embedded, tuning, discriminant_plane)
-        whole.append(whole_correlation(found.along, tuning))
-        left_out.append(fold_correlation(embedded, found.left_out, tuning))
+        features = NeuronFeatures.prepare(embeddings, sessions, seed=0)
+        found = Gradients.fit(features, tuning, discriminant_plane)
+        whole.append(found.correlations(tuning)[IN_SAMPLE])
+        left_out.append(found.correlations(tuning)[LEFT_OUT])
     assert np.mean(whole) > 0.25
     assert abs(np.mean(left_out)) < 0.08  # 40 values, each with an error of 0.13
 
 
-def test_left_out_neurons_of_a_real_gradient_follow_it():
+def test_left_out_neurons_of_a_real_gradient_follow_it(monkeypatch):
     embeddings, tuning, sessions, _ = mixture()
-    embedded = Embedded.prepare(embeddings, sessions, seed=0)
-    found = find_gradients(embedded, tuning, discriminant_plane)
-    assert (fold_correlation(embedded, found.left_out, tuning) > 0.9).all()
-    each = session_correlations(embedded, found.left_out, tuning)
+    features = NeuronFeatures.prepare(embeddings, sessions, seed=0)
+    found = Gradients.fit(features, tuning, discriminant_plane)
+    assert (found.correlations(tuning)[LEFT_OUT] > 0.9).all()
+    each = found.session_correlations(tuning)
     assert list(each) == list(range(10)) and min(values.min() for values in each.values()) > 0.85
-    assert len(session_correlations(embedded, found.left_out, tuning, fewest=61)) == 0
+    monkeypatch.setattr("calm.paper.embeddings.gradients.FEWEST_OF_A_SESSION", 61)
+    assert len(found.session_correlations(tuning)) == 0
 
 
 def test_a_left_out_neuron_has_no_part_in_its_axes():
     embeddings, tuning, sessions = noise()
-    embedded = Embedded.prepare(embeddings, sessions, seed=0)
-    before = find_gradients(embedded, tuning, discriminant_plane).left_out
-    _, out, _ = embedded.folds[2]
+    features = NeuronFeatures.prepare(embeddings, sessions, seed=0)
+    before = Gradients.fit(features, tuning, discriminant_plane).left_out
+    _, out, _ = features.folds[2]
     tuning[out] *= -5
-    after = find_gradients(embedded, tuning, discriminant_plane).left_out
+    after = Gradients.fit(features, tuning, discriminant_plane).left_out
     np.testing.assert_array_equal(after[out], before[out])
     assert not np.allclose(after, before)
 
 
 def test_every_fold_has_its_share_of_every_session():
     sessions = np.repeat([0, 1, 2], [50, 25, 75])
-    embedded = Embedded.prepare(np.random.default_rng(0).normal(size=(150, 12)), sessions, seed=3)
-    assert [np.bincount(sessions[out]).tolist() for _, out, _ in embedded.folds] == [[10, 5, 15]] * 5
-    assert sorted(np.concatenate([out for _, out, _ in embedded.folds])) == list(range(150))
-    assert all(set(train) | set(out) == set(range(150)) for train, out, _ in embedded.folds)
+    features = NeuronFeatures.prepare(np.random.default_rng(0).normal(size=(150, 12)), sessions, seed=3)
+    assert [np.bincount(sessions[out]).tolist() for _, out, _ in features.folds] == [[10, 5, 15]] * 5
+    assert sorted(np.concatenate([out for _, out, _ in features.folds])) == list(range(150))
+    assert all(set(train) | set(out) == set(range(150)) for train, out, _ in features.folds)
 
 
 def test_preferences_that_lie_apart_are_seen_in_principal_components():
     embeddings, tuning, sessions, _ = mixture()
-    embedded = Embedded.prepare(embeddings, sessions, seed=0)
-    found = find_gradients(embedded, np.sign(tuning[:, :1]), principal_plane)
-    assert fold_correlation(embedded, found.left_out, np.sign(tuning[:, :1]))[0] > 0.7
+    features = NeuronFeatures.prepare(embeddings, sessions, seed=0)
+    found = Gradients.fit(features, np.sign(tuning[:, :1]), principal_plane)
+    assert found.correlations(np.sign(tuning[:, :1]))[LEFT_OUT][0] > 0.7
     first = PCA(2).fit(RobustScaler().fit_transform(embeddings)).transform(RobustScaler().fit_transform(embeddings))
     for mine, reference in zip(found.coordinates.T, first.T, strict=True):
         assert abs(np.corrcoef(mine, reference)[0, 1]) == pytest.approx(1)
@@ -168,7 +171,7 @@ def test_preferences_that_lie_apart_are_seen_in_principal_components():
 def test_too_few_neurons_or_preferences_are_refused():
     embeddings, tuning, sessions = noise(neurons=19)
     with pytest.raises(CalmError, match="19 tuned neurons are too few"):
-        Embedded.prepare(embeddings, sessions, seed=0)
+        NeuronFeatures.prepare(embeddings, sessions, seed=0)
     embeddings, tuning, sessions = noise(neurons=30)
     tuning[:, 1] = np.abs(tuning[:, 1])
     with pytest.raises(CalmError, match="of one preference"):
@@ -198,13 +201,13 @@ def test_every_order_within_a_session_is_equally_likely():
 
 def test_draw_0_is_what_is_observed():
     embeddings, tuning, sessions = noise()
-    embedded = Embedded.prepare(embeddings, sessions, seed=0)
-    found = find_gradients(embedded, tuning, discriminant_plane)
-    draws = shuffle_tuning(embedded, tuning, discriminant_plane, draws=3, seed=0)
-    np.testing.assert_allclose(draws.in_sample[0], whole_correlation(found.along, tuning))
-    np.testing.assert_allclose(draws.left_out[0], fold_correlation(embedded, found.left_out, tuning))
-    assert draws.angle[0] == pytest.approx(angle_between(found.axes))
-    assert draws.in_sample.shape == draws.left_out.shape == (4, 2)
+    features = NeuronFeatures.prepare(embeddings, sessions, seed=0)
+    found = Gradients.fit(features, tuning, discriminant_plane)
+    draws = shuffle_tuning(features, tuning, discriminant_plane, draws=3, seed=0)
+    for kind, values in found.correlations(tuning).items():
+        np.testing.assert_allclose(draws[kind][0], values)
+    assert draws[ANGLE][0] == pytest.approx(angle_between(found.axes))
+    assert draws[IN_SAMPLE].shape == draws[LEFT_OUT].shape == (4, 2)
 
 
 def test_p_counts_the_observed_value():
@@ -214,16 +217,16 @@ def test_p_counts_the_observed_value():
 
 
 def test_p_is_uniform_where_there_is_nothing():
-    ps = {"in_sample": [], "left_out": []}
+    ps = {IN_SAMPLE: [], LEFT_OUT: []}
     for seed in range(60):
         # Sessions differ in both embeddings and tuning, which is no gradient within them.
         embeddings, tuning, sessions = noise(neurons=60, channels=8, sessions=4, seed=seed)
         embeddings[:, 0] += sessions
         tuning[:, 0] += 0.5 * sessions
-        embedded = Embedded.prepare(embeddings, sessions, seed=0)
-        draws = shuffle_tuning(embedded, tuning, discriminant_plane, draws=9, seed=seed)
+        features = NeuronFeatures.prepare(embeddings, sessions, seed=0)
+        draws = shuffle_tuning(features, tuning, discriminant_plane, draws=9, seed=seed)
         for statistic, found in ps.items():
-            found.append(permutation_p(getattr(draws, statistic)[:, 0]))
+            found.append(permutation_p(draws[statistic][:, 0]))
     within_step = np.random.default_rng(0).random(60) / 10  # p has 10 values, a uniform number has all
     for found in ps.values():
         assert stats.kstest(np.array(found) - within_step, "uniform").pvalue > 0.05
@@ -231,18 +234,18 @@ def test_p_is_uniform_where_there_is_nothing():
 
 def test_a_real_gradient_is_beyond_every_shuffle():
     embeddings, tuning, sessions, _ = mixture(neurons=150, spread=4.0)
-    embedded = Embedded.prepare(embeddings, sessions, seed=0)
-    draws = shuffle_tuning(embedded, tuning, discriminant_plane, draws=39, seed=0)
-    assert [permutation_p(values) for values in (*draws.in_sample.T, *draws.left_out.T)] == [1 / 40] * 4
+    features = NeuronFeatures.prepare(embeddings, sessions, seed=0)
+    draws = shuffle_tuning(features, tuning, discriminant_plane, draws=39, seed=0)
+    assert [permutation_p(values) for values in (*draws[IN_SAMPLE].T, *draws[LEFT_OUT].T)] == [1 / 40] * 4
 
 
 def test_resampled_angles_lie_around_the_observed_one_and_closer_with_more_neurons():
     widths = []
     for neurons in (100, 900):
         embeddings, tuning, sessions, _ = mixture(neurons=neurons, spread=3.0)
-        embedded = Embedded.prepare(embeddings, sessions, seed=0)
-        low, high = np.percentile(bootstrap_angles(embedded, tuning, discriminant_plane, draws=50, seed=0), [2.5, 97.5])
-        assert low < angle_between(find_gradients(embedded, tuning, discriminant_plane).axes) < high
+        features = NeuronFeatures.prepare(embeddings, sessions, seed=0)
+        low, high = np.percentile(bootstrap_angles(features, tuning, discriminant_plane, draws=50, seed=0), [2.5, 97.5])
+        assert low < angle_between(Gradients.fit(features, tuning, discriminant_plane).axes) < high
         widths.append(high - low)
     assert widths[1] < widths[0] / 2
 
@@ -251,12 +254,12 @@ def test_resampling_draws_neurons_of_the_same_session(monkeypatch):
     sessions = np.array([2, 0, 1, 0, 2, 2] * 5)
     embeddings = np.column_stack([sessions, np.arange(30), np.random.default_rng(0).normal(size=(30, 6))])
     tuning = np.random.default_rng(1).normal(size=(30, 2))
-    seen, embedded = [], Embedded.prepare(embeddings, sessions, seed=0)
+    seen, features = [], NeuronFeatures.prepare(embeddings, sessions, seed=0)
     monkeypatch.setattr(
         "calm.paper.embeddings.gradients.standardise_embeddings",
         lambda drawn, train: seen.append(drawn) or drawn - drawn.mean(0),
     )
-    bootstrap_angles(embedded, tuning, principal_plane, draws=5, seed=0)
+    bootstrap_angles(features, tuning, principal_plane, draws=5, seed=0)
     assert all((drawn[:, 0] == sessions).all() for drawn in seen)
     assert len({tuple(drawn[:, 1]) for drawn in seen}) == 5
 
@@ -268,8 +271,8 @@ def test_a_read_out_finds_what_is_there_and_nothing_else():
     embeddings, tuning, sessions = noise(neurons=300)
     hidden = embeddings @ np.random.default_rng(2).normal(size=32)
     targets = np.column_stack([hidden + 0.1 * tuning[:, 0], tuning[:, 1]])
-    embedded = Embedded.prepare(embeddings, sessions, seed=0)
-    found = read_out(embedded, targets)
+    features = NeuronFeatures.prepare(embeddings, sessions, seed=0)
+    found = read_out(features, targets)
     assert found[0] > 0.99 and abs(found[1]) < 0.2
 
 
@@ -277,15 +280,13 @@ def test_read_outs_are_of_neurons_with_known_tuning_and_shuffled_beside():
     embeddings, tuning, sessions = noise(neurons=120)
     neurons = pd.DataFrame({"session": sessions, "cue": embeddings[:, 0], "choice": tuning[:, 1]})
     neurons.loc[7, "choice"] = np.nan
-    truth = pd.DataFrame(np.random.default_rng(3).normal(size=(120, len(TRUTH))), columns=list(TRUTH))
-    variables = ("cue", "choice")
-    targets = read_out_targets(neurons, variables, truth)
-    assert (
-        list(targets) == ["d' of cue", "d' of choice", *(f"true {name}" for name in TRUTH)] and 7 not in targets.index
-    )
-    read_outs, count = shuffled_read_outs(embeddings, neurons, variables, truth, draws=9, seed=0)
-    assert count == 119 and read_outs.shape == (10, 2 + len(TRUTH))
+    names = [f"true {name}" for name in TRUTH]
+    neurons[names] = np.random.default_rng(3).normal(size=(120, len(TRUTH)))
+    read_outs, count = shuffled_read_outs(embeddings, neurons, ("cue", "choice"), draws=9, seed=0)
+    assert list(read_outs) == ["d' of cue", "d' of choice", *names] and count == 119 and len(read_outs) == 10
     assert permutation_p(read_outs["d' of cue"].to_numpy()) == 1 / 10 and read_outs["d' of cue"][0] > 0.5
     assert np.abs(read_outs[1:]).to_numpy().mean() < 0.15
-    embedded = Embedded.prepare(embeddings[targets.index], sessions[targets.index], seed=0)
-    np.testing.assert_allclose(read_outs.iloc[0], read_out(embedded, targets.to_numpy()))
+    known = np.delete(np.arange(120), 7)
+    features = NeuronFeatures.prepare(embeddings[known], sessions[known], seed=0)
+    targets = neurons.loc[known, ["cue", "choice", *names]]
+    np.testing.assert_allclose(read_outs.iloc[0], read_out(features, targets.to_numpy()))

@@ -15,9 +15,10 @@ from calm.paper.embeddings.tuning import (
     d_prime,
     find_contrasts,
     is_tuned,
-    true_tuning,
     tuning_table,
 )
+from calm.profile import load_profile
+from calm.recordings import Recordings
 from calm.synthetic.cohort import make_session
 from calm.synthetic.mice import plan_cohort
 from calm.synthetic.truth import read_truth
@@ -97,12 +98,14 @@ def test_elsewhere_the_first_columns_with_two_values_are_studied(raw):
 def test_the_table_has_a_row_a_neuron_and_the_attributes_that_are_known(raw, make_session):
     raw = with_columns(raw, kind=np.where(np.arange(40) % 2, "go", "stop"))
     placed = dataclasses.replace(raw, neurons=raw.neurons.assign(session_area="V1", layer="L5", area="PM"))
-    table = tuning_table([placed, dataclasses.replace(placed, name="b", subject="else")], [KIND])
+    sessions = [placed, dataclasses.replace(placed, name="b", subject="else")]
+    recordings = Recordings("mine", sessions, [], load_profile("smoke"))
+    table = tuning_table(recordings, sessions, [KIND])
     assert table["session"].tolist() == ["uneven"] * 5 + ["b"] * 5
     assert table["neuron"].tolist() == [*range(5)] * 2
     assert set(table["area"]) == {"V1"} and table["mouse"].unique().tolist() == ["someone", "else"]
     np.testing.assert_array_equal(table["kind"][:5], KIND.tuning(raw))
-    assert "area" not in tuning_table([raw], [])
+    assert "area" not in tuning_table(recordings, [raw])
 
 
 def test_a_neuron_is_tuned_if_either_d_prime_is_large_and_both_are_known():
@@ -118,10 +121,10 @@ def test_the_truth_is_that_of_the_neurons_that_are_left_and_d_prime_is_near_it(t
     path = tmp_path / plan.path
     session = read_dandi_session(path)
     left = drop_neurons(session, np.array([0, 7, 33]))
-    found = true_tuning([left, left], {left.name: path})
+    recordings = Recordings("cohort", [left], [], load_profile("smoke"), files={left.name: path})
+    table = tuning_table(recordings, [left, left], [CUE, CHOICE])
     truth = read_truth(path).population.neurons
     kept = np.setdiff1d(np.arange(60), [0, 7, 33])
-    np.testing.assert_allclose(found["cue"], np.tile(truth["cue"].iloc[kept], 2), rtol=1e-6)
-    table = tuning_table([left], [CUE, CHOICE])
+    np.testing.assert_allclose(table["true cue"], np.tile(truth["cue"].iloc[kept], 2), rtol=1e-6)
     for name in ("cue", "choice"):
-        assert np.corrcoef(found[name][:57], table[name])[0, 1] > 0.75
+        assert table[f"true {name}"].corr(table[name]) > 0.75

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
@@ -17,6 +18,8 @@ NEURONS_PER_COMPONENT = 5  # at least; the paper does not say what it does with 
 FOLDS = 5
 FEWEST = 20  # neurons; with fewer nothing is left to cross-validate
 FEWEST_OF_A_KIND = 2  # neurons with each preference
+FEWEST_OF_A_SESSION = 5  # neurons for a correlation of a session
+IN_SAMPLE, LEFT_OUT, ANGLE = "in-sample", "left-out neurons", "angle (degrees)"  # statistics of gradients
 
 Tuning = Float[np.ndarray, "neuron variable"]
 # A plane through standardised embeddings: two directions, given these and the tuning.
@@ -33,6 +36,53 @@ def standardise_embeddings(
     count = min(COMPONENTS, embeddings.shape[1], len(train) // NEURONS_PER_COMPONENT)
     steps = make_pipeline(RobustScaler(), PCA(count, whiten=True, svd_solver="covariance_eigh"))
     return steps.fit(embeddings[train].astype(float)).transform(embeddings.astype(float))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NeuronFeatures:
+    """Embeddings of neurons, prepared so that a shuffle of their tuning costs little.
+
+    Attributes:
+        embeddings: as the model has them.
+        sessions: number of each neuron's session.
+        whole: `standardise_embeddings` of all neurons.
+        folds: numbers of training and left-out neurons, and features by the former alone.
+    """
+
+    embeddings: Float[np.ndarray, "neuron channel"]
+    sessions: Int[np.ndarray, " neuron"]
+    whole: Float[np.ndarray, "neuron component"]
+    folds: list[
+        tuple[Int[np.ndarray, " _train"], Int[np.ndarray, " _left_out"], Float[np.ndarray, "neuron _component"]]
+    ]
+
+    @classmethod
+    def prepare(
+        cls, embeddings: Float[np.ndarray, "neuron channel"], sessions: Int[np.ndarray, " neuron"], seed: int
+    ) -> "NeuronFeatures":
+        """Features of all neurons and of each fold; every fold has its share of each session.
+
+        Not scikit-learn's StratifiedKFold, which warns of sessions with fewer neurons than folds.
+
+        Raises:
+            CalmError: too few neurons.
+        """
+        neurons = len(embeddings)
+        if neurons < FEWEST:
+            raise CalmError(f"{neurons} tuned neurons are too few: at least {FEWEST} are needed, from more sessions.")
+        fold = np.empty(neurons, int)
+        fold[np.lexsort((np.random.default_rng(seed).random(neurons), sessions))] = np.arange(neurons) % FOLDS
+        splits = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(FOLDS)]
+        folds = [(train, out, standardise_embeddings(embeddings, train)) for train, out in splits]
+        return cls(embeddings, sessions, standardise_embeddings(embeddings, np.arange(neurons)), folds)
+
+    def fold_correlation(self, left_out: Tuning, target: Tuning) -> Float[np.ndarray, " variable"]:
+        """Pearson correlation of each variable over the left-out neurons of a fold, mean over the folds.
+
+        Not over the neurons of all folds together: the mean of the others tells a little of the mean of the left-out
+        ones.
+        """
+        return np.mean([pearson(left_out[out].T, target[out].T) for _, out, _ in self.folds], axis=0)
 
 
 def principal_plane(
@@ -78,72 +128,47 @@ def angle_between(axes: Float[np.ndarray, "2 variable"]) -> float:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Embedded:
-    """Embeddings of tuned neurons, prepared so that a shuffle of the tuning costs little.
-
-    Attributes:
-        embeddings: as the model has them.
-        sessions: number of each neuron's session.
-        features: `standardise_embeddings` of all neurons.
-        folds: numbers of training and left-out neurons, and features by the former alone.
-    """
-
-    embeddings: Float[np.ndarray, "neuron channel"]
-    sessions: Int[np.ndarray, " neuron"]
-    features: Float[np.ndarray, "neuron component"]
-    folds: list[
-        tuple[Int[np.ndarray, " _train"], Int[np.ndarray, " _left_out"], Float[np.ndarray, "neuron _component"]]
-    ]
-
-    @classmethod
-    def prepare(
-        cls,
-        embeddings: Float[np.ndarray, "neuron channel"],
-        sessions: Int[np.ndarray, " neuron"],
-        seed: int,
-    ) -> "Embedded":
-        """Features of all neurons and of each fold; every fold has its share of each session.
-
-        Not scikit-learn's StratifiedKFold, which warns of sessions with fewer neurons than folds.
-
-        Raises:
-            CalmError: too few neurons.
-        """
-        neurons = len(embeddings)
-        if neurons < FEWEST:
-            raise CalmError(f"{neurons} tuned neurons are too few: at least {FEWEST} are needed, from more sessions.")
-        fold = np.empty(neurons, int)
-        fold[np.lexsort((np.random.default_rng(seed).random(neurons), sessions))] = np.arange(neurons) % FOLDS
-        splits = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(FOLDS)]
-        folds = [(train, out, standardise_embeddings(embeddings, train)) for train, out in splits]
-        return cls(embeddings, sessions, standardise_embeddings(embeddings, np.arange(neurons)), folds)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
 class Gradients:
-    """Axes through embeddings, and what they are worth.
+    """Axes of tuning through a plane of embeddings.
 
     Attributes:
+        features: of the neurons.
+        tuning: that the axes were fitted to.
         coordinates: of the neurons in the plane.
         axes: unit vectors in the plane.
-        along: of each neuron along each axis, axes fitted to all neurons.
-        left_out: the same, each neuron with axes fitted without it; its scale differs from fold to fold.
+        left_out: each neuron along the axes that were fitted without it; the scale differs from fold to fold.
     """
 
+    features: NeuronFeatures
+    tuning: Tuning
     coordinates: Float[np.ndarray, "neuron 2"]
     axes: Float[np.ndarray, "2 variable"]
-    along: Float[np.ndarray, "neuron variable"]
     left_out: Float[np.ndarray, "neuron variable"]
 
+    @classmethod
+    def fit(cls, features: NeuronFeatures, tuning: Tuning, find_plane: PlaneFinder) -> "Gradients":
+        """Axes of all neurons, as the authors do, and of the training neurons of each fold."""
+        plane, axes = fit_axes(features.whole, tuning, find_plane)
+        left_out = np.empty(tuning.shape)
+        for train, out, of_fold in features.folds:
+            fold_plane, fold_axes = fit_axes(of_fold[train], tuning[train], find_plane)
+            left_out[out] = of_fold[out] @ fold_plane @ fold_axes
+        return cls(features, tuning, features.whole @ plane, axes, left_out)
 
-def find_gradients(embedded: Embedded, tuning: Tuning, find_plane: PlaneFinder) -> Gradients:
-    """Axes of all neurons, as the authors do, and of the training neurons of each fold."""
-    plane, axes = fit_axes(embedded.features, tuning, find_plane)
-    coordinates, left_out = embedded.features @ plane, np.empty(tuning.shape)
-    for train, out, features in embedded.folds:
-        fold_plane, fold_axes = fit_axes(features[train], tuning[train], find_plane)
-        left_out[out] = features[out] @ fold_plane @ fold_axes
-    return Gradients(coordinates, axes, coordinates @ axes, left_out)
+    def correlations(self, target: Tuning) -> dict[str, Float[np.ndarray, " variable"]]:
+        """Pearson correlation with a target along the axes of all neurons, and of left-out neurons, mean over folds."""
+        along = self.coordinates @ self.axes
+        return {IN_SAMPLE: pearson(along.T, target.T), LEFT_OUT: self.features.fold_correlation(self.left_out, target)}
+
+    def session_correlations(self, target: Tuning) -> dict[int, Float[np.ndarray, " variable"]]:
+        """Correlation over the left-out neurons of each session with enough of them, by its number."""
+        members = pd.Series(self.features.sessions).groupby(self.features.sessions).indices
+        enough = {int(session): rows for session, rows in members.items() if len(rows) >= FEWEST_OF_A_SESSION}
+        return {session: pearson(self.left_out[rows].T, target[rows].T) for session, rows in enough.items()}
+
+    def statistics(self) -> dict[str, Float[np.ndarray, "*variable"]]:
+        """What is compared with shuffles: the correlations with the tuning, and the angle between the axes."""
+        return {**self.correlations(self.tuning), ANGLE: np.array(angle_between(self.axes))}
 
 
 def check_preferences(tuning: Tuning) -> None:
@@ -155,28 +180,6 @@ def check_preferences(tuning: Tuning) -> None:
     rarer = np.minimum((tuning > 0).sum(axis=0), (tuning <= 0).sum(axis=0)).min()
     if rarer < FEWEST_OF_A_KIND:
         raise CalmError(f"{rarer} tuned neurons of one preference are too few: use more neurons or sessions.")
-
-
-def whole_correlation(along: Tuning, target: Tuning) -> Float[np.ndarray, " variable"]:
-    """Pearson correlation of each variable over all neurons."""
-    return pearson(along.T, target.T)
-
-
-def fold_correlation(embedded: Embedded, left_out: Tuning, target: Tuning) -> Float[np.ndarray, " variable"]:
-    """Pearson correlation of each variable over the left-out neurons of a fold, mean over the folds.
-
-    Not over the neurons of all folds together: the mean of the others tells a little of the mean of the left-out ones.
-    """
-    return np.mean([pearson(left_out[out].T, target[out].T) for _, out, _ in embedded.folds], axis=0)
-
-
-def session_correlations(
-    embedded: Embedded, left_out: Tuning, target: Tuning, fewest: int = 5
-) -> dict[int, Float[np.ndarray, " variable"]]:
-    """Pearson correlation over the left-out neurons of each session that has at least `fewest`, by its number."""
-    rows = {int(session): np.flatnonzero(embedded.sessions == session) for session in np.unique(embedded.sessions)}
-    enough = {session: members for session, members in rows.items() if len(members) >= fewest}
-    return {session: pearson(left_out[members].T, target[members].T) for session, members in enough.items()}
 
 
 def orders_within(
@@ -191,49 +194,29 @@ def orders_within(
         yield shuffled
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class GradientDraws:
-    """Statistics of the tuning as it is, draw 0, and shuffled among the neurons of each session.
-
-    Attributes:
-        in_sample: correlation along axes fitted to all neurons.
-        left_out: correlation of left-out neurons, mean over folds.
-        angle: between the axes of the first two variables, degrees; NaN for a single variable.
-    """
-
-    in_sample: Float[np.ndarray, "draw variable"]
-    left_out: Float[np.ndarray, "draw variable"]
-    angle: Float[np.ndarray, " draw"]
-
-
 def shuffle_tuning(
-    embedded: Embedded, tuning: Tuning, find_plane: PlaneFinder, *, draws: int, seed: int
-) -> GradientDraws:
-    """The analysis repeated with shuffled tuning, everything that depends on it fitted anew each time.
+    features: NeuronFeatures, tuning: Tuning, find_plane: PlaneFinder, *, draws: int, seed: int
+) -> dict[str, Float[np.ndarray, " draw *variable"]]:
+    """`Gradients.statistics` of the tuning as it is, draw 0, and shuffled among the neurons of each session.
 
-    The tuning to all variables is shuffled together: its joint distribution stays as it is, and so does everything
-    about sessions. The authors shuffle once, which gives no p value.
+    Everything that depends on the tuning is fitted anew. The tuning to all variables is shuffled together: its joint
+    distribution stays as it is, and so does everything about sessions. The authors shuffle once, which gives no p.
     """
-    in_sample, left_out, angles = [], [], []
-    for order in orders_within(embedded.sessions, draws=draws, seed=seed):
-        shuffled = tuning[order]
-        gradients = find_gradients(embedded, shuffled, find_plane)
-        in_sample.append(whole_correlation(gradients.along, shuffled))
-        left_out.append(fold_correlation(embedded, gradients.left_out, shuffled))
-        angles.append(angle_between(gradients.axes))
-    return GradientDraws(np.array(in_sample), np.array(left_out), np.array(angles))
+    orders = orders_within(features.sessions, draws=draws, seed=seed)
+    statistics = [Gradients.fit(features, tuning[order], find_plane).statistics() for order in orders]
+    return {name: np.array([draw[name] for draw in statistics]) for name in statistics[0]}
 
 
 def bootstrap_angles(
-    embedded: Embedded, tuning: Tuning, find_plane: PlaneFinder, *, draws: int, seed: int
+    features: NeuronFeatures, tuning: Tuning, find_plane: PlaneFinder, *, draws: int, seed: int
 ) -> Float[np.ndarray, " draw"]:
     """Angle between the axes for neurons drawn with replacement from each session, everything fitted anew."""
-    rng, neurons = np.random.default_rng(seed), len(tuning)
-    by_session, sizes = np.argsort(embedded.sessions, kind="stable"), np.bincount(embedded.sessions)
-    first = (np.cumsum(sizes) - sizes)[embedded.sessions]
+    rng, neurons, sessions = np.random.default_rng(seed), len(tuning), features.sessions
+    by_session, sizes = np.argsort(sessions, kind="stable"), np.bincount(sessions)
+    first = (np.cumsum(sizes) - sizes)[sessions]
     angles = []
     for _ in range(draws):
-        drawn = by_session[first + (rng.random(neurons) * sizes[embedded.sessions]).astype(int)]
-        features = standardise_embeddings(embedded.embeddings[drawn], np.arange(neurons))
-        angles.append(angle_between(fit_axes(features, tuning[drawn], find_plane)[1]))
+        drawn = by_session[first + (rng.random(neurons) * sizes[sessions]).astype(int)]
+        standardised = standardise_embeddings(features.embeddings[drawn], np.arange(neurons))
+        angles.append(angle_between(fit_axes(standardised, tuning[drawn], find_plane)[1]))
     return np.array(angles)

@@ -5,16 +5,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
-from calm.config import COHORT
 from calm.data.session import Session, drop_neurons
 from calm.errors import CalmError
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import DualAxisTransformer
 from calm.paper.embeddings.read_out import shuffled_read_outs
 from calm.paper.embeddings.study import ALL, READ_OUT_CORR, neuron_embeddings
-from calm.paper.embeddings.tuning import find_contrasts, true_tuning, tuning_table
+from calm.paper.embeddings.tuning import find_contrasts, tuning_table
 from calm.paper.results import Results
 from calm.profile import Profile
 from calm.recordings import Recordings
@@ -25,7 +25,6 @@ from calm.training.tasks import TransformerTask
 ITEM = "fig5_scale"
 FORECAST, CHANCE = "validation corr of forecasts", f"{READ_OUT_CORR}, shuffled (97.5 %)"
 FEWEST = 2  # neurons of a session
-
 
 Scaled = tuple[list[Session], Profile]
 
@@ -112,13 +111,10 @@ def scale_read_outs(
     """By metric and variable: read-out of d' and, of synthetic neurons, of the truth; and the top of chance.
 
     Raises:
-        CalmError: see `calm.paper.embeddings.gradients.Embedded.prepare`.
+        CalmError: see `calm.paper.embeddings.gradients.NeuronFeatures.prepare`.
     """
     contrasts = find_contrasts(sessions)
-    names, neurons = [contrast.name for contrast in contrasts], tuning_table(sessions, contrasts)
-    truth = true_tuning(sessions, recordings.files) if recordings.name == COHORT else None
-    embeddings = neuron_embeddings(model, sessions)
-    read_outs, _ = shuffled_read_outs(embeddings, neurons, names, truth, draws=draws, seed=seed)
-    observed, chance = read_outs.iloc[0], read_outs.iloc[1:].quantile(0.975)
-    numbers = {READ_OUT_CORR: observed, CHANCE: chance}
-    return {(metric, str(name)): value for metric, values in numbers.items() for name, value in values.items()}
+    names, neurons = [contrast.name for contrast in contrasts], tuning_table(recordings, sessions, contrasts)
+    read_outs, _ = shuffled_read_outs(neuron_embeddings(model, sessions), neurons, names, draws=draws, seed=seed)
+    numbers = {READ_OUT_CORR: read_outs.iloc[0], CHANCE: read_outs.iloc[1:].quantile(0.975)}
+    return pd.concat(numbers).to_dict()

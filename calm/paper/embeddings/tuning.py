@@ -1,17 +1,20 @@
 """How neurons are tuned: d' of cue and choice (Eq. 19), and the true tuning of synthetic neurons."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
+from calm.config import COHORT
 from calm.data.session import Session
+from calm.recordings import Recordings
 
 THRESHOLD = 0.5  # |d'| above which a neuron counts as tuned (Fig. 5A)
 ATTRIBUTES = {"mouse": "subject", "area": "session_area", "layer": "layer"}  # of a session; where they are kept
+TRUE, TRUTH = "true ", ("cue", "choice", "position", "place", "speed", "baseline", "amplitude")  # of synthetic neurons
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,38 +93,31 @@ def find_contrasts(sessions: Sequence[Session]) -> tuple[Contrast, ...]:
     return tuple(contrasts[:2])
 
 
-def tuning_table(sessions: Sequence[Session], contrasts: Sequence[Contrast]) -> pd.DataFrame:
+def tuning_table(
+    recordings: Recordings, sessions: Sequence[Session], contrasts: Sequence[Contrast] = ()
+) -> pd.DataFrame:
     """One row a neuron: `session`, `neuron` (its number there), known ATTRIBUTES, d' by contrast's name.
 
-    Area and layer are those that the session is named after.
+    Area and layer are those that the session is named after. Neurons of the cohort have their `true_tuning`, too.
     """
     tables = []
     for session in sessions:
         known = {"subject": session.subject, **session.neurons}
-        attributes = {name: known[column] for name, column in ATTRIBUTES.items() if column in known}
-        tuning = {contrast.name: contrast.tuning(session) for contrast in contrasts}
-        index = np.arange(len(session.neurons))
-        tables.append(pd.DataFrame({"session": session.name, "neuron": index, **attributes, **tuning}))
+        columns = {name: known[column] for name, column in ATTRIBUTES.items() if column in known}
+        columns |= {contrast.name: contrast.tuning(session) for contrast in contrasts}
+        if recordings.name == COHORT:
+            columns |= dict(true_tuning(session, recordings.files[session.name]))
+        tables.append(pd.DataFrame({"session": session.name, "neuron": np.arange(len(session.neurons)), **columns}))
     return pd.concat(tables, ignore_index=True)
+
+
+def true_tuning(session: Session, file: Path) -> pd.DataFrame:
+    """What the neurons of a session of the cohort, read from a file, are really made of: TRUTH, as `true cue`."""
+    truth = pd.read_csv(file.with_suffix(".tuning.csv")).set_index(["plane", "roi"])
+    left = pd.MultiIndex.from_frame(session.neurons[["plane", "id"]])  # some may have been left out
+    return truth.loc[left, list(TRUTH)].add_prefix(TRUE).reset_index(drop=True)
 
 
 def is_tuned(tuning: Float[np.ndarray, "neuron variable"]) -> Bool[np.ndarray, " neuron"]:
     """Neurons whose |d'| is above THRESHOLD for at least one variable, and known for all."""
     return np.isfinite(tuning).all(axis=1) & (np.abs(tuning) > THRESHOLD).any(axis=1)
-
-
-def true_tuning(sessions: Sequence[Session], files: Mapping[str, Path]) -> pd.DataFrame:
-    """What the neurons of synthetic sessions are really tuned to, row by row as `tuning_table`.
-
-    The columns of `calm.synthetic.population.draw_neurons`: weights of cue (black), choice (left), position and speed.
-
-    Args:
-        sessions: of the cohort.
-        files: where each of them was read from.
-    """
-    tables = []
-    for session in sessions:
-        truth = pd.read_csv(files[session.name].with_suffix(".tuning.csv")).set_index(["plane", "roi"])
-        places = pd.MultiIndex.from_frame(session.neurons[["plane", "id"]])  # neurons may have been left out
-        tables.append(truth.loc[places])
-    return pd.concat(tables, ignore_index=True)
