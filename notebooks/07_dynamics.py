@@ -41,7 +41,7 @@ from calm.baselines.validation import compared_trials
 from calm.data.session import cut_trials
 from calm.paper.claims.comparisons import chosen_variant
 from calm.paper.claims.table import verdicts
-from calm.paper.embeddings.dynamics import COMPONENT_CORR, ForecastSession, add_dynamics, along_components
+from calm.paper.embeddings.dynamics import COMPONENT_CORR, ForecastSession, add_dynamics
 from calm.paper.experiments.forecasting import (
     forecast_trials,
     score_forecasts,
@@ -138,11 +138,9 @@ means.pivot(index=["group", "method", "variant"], columns="metric", values="mean
 # %%
 session = max(recordings.held_in, key=lambda each: len(each.neurons))
 shown_session, first = forecast[session.name], forecast[session.name].trials[0]
-paths = {
-    name[0]: along_components(shown_session.components, shown_session.forecasts[name][:1])[0] for name in shown[1:]
-}
+paths = {name[0]: shown_session.project(shown_session.forecasts[name][:1])[0] for name in shown[1:]}
 figure, axes = plt.subplots(1, 3, figsize=(PAGE, 1.9))
-true = shown_session.latents[0]
+true = shown_session.project(shown_session.futures[:1])[0]
 component_example(list(axes), np.arange(1, true.shape[1] + 1) / session.rate, true, paths)
 results.add_rows(results.table("fig5c_trials").query("session == @session.name and trial == @first"), item="fig5c_example")
 results.save(figures, "fig5c_example", figure, made_with)

@@ -17,13 +17,14 @@ from calm.paper.experiments.classification import (
     NEW_SESSION,
     SESSION,
     Classification,
+    add_confusion,
     add_kinds,
     add_table9,
     classify_embeddings,
     classify_trials,
     compress,
     draw_neurons,
-    fit_classifier,
+    predict_test,
     trial_means,
     two_kinds,
 )
@@ -39,6 +40,10 @@ def sessions_of(classes, neurons=1, channels=6, apart=0.0, seed=0):
     return np.concatenate(embeddings), pd.Series(np.repeat(classes, neurons)), pd.Series(np.repeat(names, neurons))
 
 
+def p_of(draws):
+    return permutation_p(draws.to_numpy())
+
+
 def run(case, *, whole_sessions=True, draws=9, seed=0):
     return classify_embeddings(*case, whole_sessions=whole_sessions, draws=draws, seed=seed)
 
@@ -47,16 +52,16 @@ def run(case, *, whole_sessions=True, draws=9, seed=0):
 def test_classes_that_lie_apart_are_told_without_a_mistake(whole_sessions, neurons):
     told = run(sessions_of(["a", "b", "c"] * 6, neurons, apart=3.0), whole_sessions=whole_sessions)
     assert told.draws["accuracy"][0] == told.draws["balanced accuracy"][0] == 1
-    assert told.majority == pytest.approx(1 / 3) and told.note == "5 folds" and told.count == 18 * neurons
-    np.testing.assert_array_equal(told.confusion, np.eye(3, dtype=int) * 6 * neurons)
-    assert permutation_p(told.draws["accuracy"]) == 1 / 10
+    assert told.note == "5 folds" and told.count == 18 * neurons
+    assert told.predictions.value_counts(["true", "predicted"]).to_dict() == {(x, x): 6 * neurons for x in "abc"}
+    assert p_of(told.draws["accuracy"]) == 1 / 10
 
 
 @pytest.mark.parametrize("whole_sessions", [True, False])
 def test_noise_is_told_as_well_as_by_chance(whole_sessions):
     accuracy = run(sessions_of(["a", "b"] * 10, neurons=20), whole_sessions=whole_sessions).draws["accuracy"]
     assert accuracy[0] == pytest.approx(0.5, abs=0.1) and accuracy[1:].mean() == pytest.approx(0.5, abs=0.07)
-    assert permutation_p(accuracy) > 0.1
+    assert p_of(accuracy) > 0.1
 
 
 def test_whoever_knows_the_session_knows_its_mouse_unless_whole_sessions_are_left_out():
@@ -64,22 +69,28 @@ def test_whoever_knows_the_session_knows_its_mouse_unless_whole_sessions_are_lef
     places = np.random.default_rng(1).normal(size=(12, 24))  # each session has its own, whosever it is
     case = (embeddings + np.repeat(places, 30, axis=0), classes, names)
     leaking = run(case, whole_sessions=False, draws=4).draws["accuracy"]
-    assert leaking[0] > 0.99 and permutation_p(leaking) > 0.5  # and so it does with shuffled classes
+    assert leaking[0] > 0.99 and p_of(leaking) > 0.5  # and so it does with shuffled classes
     assert run(case, draws=1).draws["accuracy"][0] < 0.8
 
 
 def test_a_class_with_one_session_is_left_out_and_there_are_no_more_folds_than_members():
     told = run(sessions_of(["a"] * 6 + ["b"] * 3 + ["c"], apart=3.0))
-    assert told.note == "3 folds, left out with a single member: c" and list(told.confusion) == ["a", "b"]
-    assert told.count == 9 and told.majority == 2 / 3
+    assert told.note == "3 folds, left out with a single member: c" and set(told.predictions["true"]) == {"a", "b"}
+    assert told.count == 9
     assert set(told.predictions["session"]) == {f"s{index:02d}" for index in range(9)}
     few = run(sessions_of(["a", "b"] * 2))
     assert few.note == "2 folds" and np.isfinite(few.draws["accuracy"]).all()
 
 
 def test_a_class_that_nothing_is_taken_for_has_a_column_of_zeros():
-    told = Classification(pd.DataFrame({"true": ["a", "b"], "predicted": ["a", "a"]}), {})
-    assert told.confusion.to_numpy().tolist() == [[1, 0], [1, 0]]
+    results, predictions = Results("cohort", 0), pd.DataFrame({"true": ["a", "b"], "predicted": ["a", "a"]})
+    add_confusion(results, "fig6a", predictions, {"method": "CalM"})
+    assert results.table("fig6a")[["true", "predicted", "value", "n"]].to_numpy().tolist() == [
+        ["a", "a", 1, 1],
+        ["a", "b", 0, 1],
+        ["b", "a", 1, 1],
+        ["b", "b", 0, 1],
+    ]
 
 
 def test_too_few_classes_are_refused():
@@ -117,7 +128,7 @@ def test_too_many_neurons_are_thinned_out():
 
 def test_results_are_those_of_table_9_and_the_confusion_of_sessions():
     told, results = run(sessions_of(["3", "4"] * 4, apart=1.0)), Results("cohort", 0)
-    half = {name: np.full(10, 0.5) for name in told.draws}
+    half = told.draws * 0 + 0.5
     add_table9(results, SESSION, "mouse", told)
     add_table9(results, NEURON, "mouse", dataclasses.replace(told, draws=half))
     add_table9(results, NEW_SESSION, "mouse", told)
@@ -149,16 +160,16 @@ def trials(difference, count=120, channels=5, rare=0.3, seed=0):
 def test_kinds_that_the_features_hold_are_told_and_their_control_is_at_chance():
     told = classify_trials(*trials(5.0), draws=9)
     assert told.draws["balanced accuracy"][0] >= 0.9 and told.draws["auc"][0] > 0.95 and told.count == 18
-    assert permutation_p(told.draws["auc"]) == permutation_p(told.draws["balanced accuracy"]) == 1 / 10
+    assert p_of(told.draws["auc"]) == p_of(told.draws["balanced accuracy"]) == 1 / 10
     assert told.draws["auc"][1:].mean() == pytest.approx(0.5, abs=0.2)
-    noise = [permutation_p(classify_trials(*trials(0.0, seed=seed), draws=3).draws["auc"]) for seed in range(5)]
+    noise = [p_of(classify_trials(*trials(0.0, seed=seed), draws=3).draws["auc"]) for seed in range(5)]
     assert np.mean(noise) > 0.4
 
 
 def test_the_control_does_not_tell_a_kind_that_rules_all_features():
     features, classes, splits = trials(1.0)
     auc = classify_trials(features + 5.0 * classes[:, None], classes, splits, draws=4).draws["auc"]
-    assert auc[0] == 1 and permutation_p(auc) == 0.2 and auc[1:].max() < 0.9
+    assert auc[0] == 1 and p_of(auc) == 0.2 and auc[1:].max() < 0.9
 
 
 def test_scale_and_offset_of_features_do_not_matter():
@@ -169,7 +180,7 @@ def test_scale_and_offset_of_features_do_not_matter():
 
 
 def test_results_stand_beside_their_control():
-    told = Classification(pd.DataFrame({"true": [0] * 12}), {"auc": np.array([0.8, 0.4, 0.5, 0.9])})
+    told = Classification(pd.DataFrame({"true": [0] * 12}), pd.DataFrame({"auc": [0.8, 0.4, 0.5, 0.9]}))
     results = Results("cohort", 0)
     add_kinds(results, "fig4_kinds", "a", "CalM", "hit", told)
     values = results.table("fig4_kinds").set_index(["metric", "variant"])["value"]
@@ -192,9 +203,9 @@ def test_more_features_than_trials_lose_nothing_in_the_space_of_the_trials():
 
 
 def test_both_kinds_weigh_the_same_however_rare_one_is():
-    features, classes, _ = trials(0.0, count=400, rare=0.1)
-    model = fit_classifier(features, classes, 1.0)
-    assert 0.3 < model.predict(features).mean() < 0.7
+    features, classes, splits = trials(0.0, count=800, rare=0.1)
+    members = {split: np.flatnonzero(np.array(splits) == split) for split in ("train", "val", "test")}
+    assert 0.3 < predict_test(features, classes, members)["predicted"].mean() < 0.7
 
 
 def test_test_classes_do_not_reach_the_classifier():
@@ -207,9 +218,9 @@ def test_test_classes_do_not_reach_the_classifier():
 def test_trials_of_one_kind_are_refused():
     features, classes, splits = trials(1.0)
     for split in ("train", "test"):
-        with pytest.raises(CalmError, match=f"{split} trials are all of one kind"):
+        with pytest.raises(CalmError, match="must be of both kinds"):
             classify_trials(features, classes & (np.array(splits) != split), splits, draws=1)
-    with pytest.raises(CalmError, match="no validation trials"):
+    with pytest.raises(CalmError, match="there must be validation trials"):
         classify_trials(features, classes, ["test" if each == "val" else each for each in splits], draws=1)
 
 

@@ -10,11 +10,8 @@ from calm.paper.embeddings.dynamics import (
     NEURON_CORR,
     ForecastSession,
     add_dynamics,
-    along_components,
-    find_components,
     others_mean,
     shuffle_trials,
-    trial_pairs,
 )
 from calm.paper.results import Results, check
 
@@ -33,14 +30,16 @@ def trials_of(shared, own, *, trials=60, neurons=30, frames=24, seed=0):
 
 def test_components_are_orthonormal_as_many_as_there_are_and_ordered_by_variance():
     futures = trials_of(0, 1, neurons=12)
-    assert find_components(futures).n_components_ == 12
-    found = find_components(trials_of(0, 1, neurons=35))
+    few = session_of(futures, futures)
+    assert few.components.n_components_ == 12
+    found = session_of(trials_of(0, 1, neurons=35), []).components
     assert found.n_components_ == 20
     np.testing.assert_allclose(found.components_ @ found.components_.T, np.eye(20), atol=1e-10)
     assert np.all(np.diff(found.explained_variance_) <= 0)
     frames = np.concatenate(futures, axis=1)
-    whole = along_components(find_components(futures), futures)
-    assert np.square(whole).sum() == pytest.approx(np.square(frames - frames.mean(1, keepdims=True)).sum())
+    assert np.square(few.project(futures)).sum() == pytest.approx(
+        np.square(frames - frames.mean(1, keepdims=True)).sum()
+    )
 
 
 def session_of(futures, forecasts, name="s"):
@@ -80,13 +79,13 @@ def test_pairs_hold_every_trial_with_every_forecast():
 @pytest.mark.parametrize(("shared", "own"), [(1.0, 1.0), (2.0, 1.0), (0.0, 1.0)])
 def test_shuffled_trials_keep_what_trials_have_in_common(shared, own):
     futures = trials_of(shared, own, trials=80, frames=100)
-    components = find_components(futures)
+    session = session_of(futures, futures)
     # A forecast that is right in everything: with another trial it has the common course in common.
-    draws = shuffle_trials([session_of(futures, futures).pairs(METHOD)], draws=200, seed=0)
+    draws = shuffle_trials([session.pairs(METHOD)], draws=200, seed=0)
     assert draws[0] == pytest.approx(1)
     # What the average over trials gives, of which each trial is a part itself.
-    average = along_components(components, [np.mean(futures, axis=0)])[0]
-    true = along_components(components, futures)
+    average = session.project([np.mean(futures, axis=0)])[0]
+    true = session.project(futures)
     common = np.mean([np.corrcoef(*pair)[0, 1] ** 2 for trial in true for pair in zip(trial, average, strict=True)])
     assert draws[1:].mean() == pytest.approx(common, abs=0.03)
     if shared == 0:
@@ -96,8 +95,8 @@ def test_shuffled_trials_keep_what_trials_have_in_common(shared, own):
 def test_the_mean_over_shuffles_is_that_of_all_pairs():
     pairs = [np.random.default_rng(seed).normal(size=(size, size)) for seed, size in enumerate((5, 9))]
     draws = shuffle_trials(pairs, draws=4000, seed=0)
-    assert draws[0] == pytest.approx(np.mean([np.diag(own).mean() for own in pairs]))
-    assert draws[1:].mean() == pytest.approx(np.mean([own.mean() for own in pairs]), abs=0.02)
+    assert draws[0] == pytest.approx(np.mean([np.diag(each).mean() for each in pairs]))
+    assert draws[1:].mean() == pytest.approx(np.mean([each.mean() for each in pairs]), abs=0.02)
 
 
 def test_a_forecast_of_the_average_trial_is_no_better_than_shuffled():
@@ -109,8 +108,9 @@ def test_a_forecast_of_the_average_trial_is_no_better_than_shuffled():
 
 
 def test_pearson_of_pairs_knows_neither_scale_nor_offset():
-    true, forecast = np.random.default_rng(0).normal(size=(2, 5, 4, 20))
-    np.testing.assert_allclose(trial_pairs(true, 3 * forecast + 7), trial_pairs(true, forecast))
+    futures, forecasts = trials_of(1, 1, trials=5), trials_of(1, 1, trials=5, seed=1)
+    scaled = session_of(futures, [3 * forecast + 7 for forecast in forecasts])
+    np.testing.assert_allclose(scaled.pairs(METHOD), session_of(futures, forecasts).pairs(METHOD))
 
 
 @pytest.fixture

@@ -18,50 +18,7 @@ COMPONENTS = 20  # authors' code
 
 Traces = Sequence[Float[np.ndarray, "neuron horizon"]]  # of trials, all of one length
 Latents = Float[np.ndarray, "trial component horizon"]
-Pairs = Float[np.ndarray, "trial trial"]
-
-
-def find_components(futures: Traces) -> PCA:
-    """Principal components of the true traces over all frames of these trials; COMPONENTS, or as many as there are.
-
-    They come from the very trials that are forecast, as in the paper: a basis to look in, the same for all methods;
-    nothing is fitted to a forecast.
-    """
-    frames = np.concatenate([future.T for future in futures]).astype(float)
-    return PCA(min(COMPONENTS, *frames.shape), svd_solver="full").fit(frames)
-
-
-def along_components(components: PCA, traces: Traces) -> Latents:
-    """Traces of trials, seen along the components."""
-    return np.stack([components.transform(trace.T.astype(float)).T for trace in traces])
-
-
-def trial_pairs(true: Latents, forecast: Latents) -> Pairs:
-    """Mean correlation over the components of what happens in a trial (row) and is forecast for any trial (column)."""
-    first, second = standardise(true), standardise(forecast)
-    return np.einsum("ipt,jpt->ij", first, second, optimize=True) / true.shape[1]
-
-
-def others_mean(pairs: Pairs) -> Float[np.ndarray, " trial"]:
-    """For what happens in each trial, mean correlation with the forecasts for all others; NaN if there is no other."""
-    others = len(pairs) - 1
-    return (pairs.sum(axis=1) - np.diag(pairs)) / others if others else np.full(1, np.nan)
-
-
-def shuffle_trials(
-    pairs: Sequence[Float[np.ndarray, "_trial _trial"]], *, draws: int, seed: int
-) -> Float[np.ndarray, " draw"]:
-    """Mean over trials, then sessions, of the correlation with the forecast of the same trial: draw 0.
-
-    In each further draw the forecasts of a session are dealt out at random among its trials: what is left is what the
-    trials have in common.
-    """
-    rng = np.random.default_rng(seed)
-    observed = np.mean([np.diag(each).mean() for each in pairs])
-    shuffled = [
-        np.mean([each[range(len(each)), rng.permutation(len(each))].mean() for each in pairs]) for _ in range(draws)
-    ]
-    return np.array([observed, *shuffled])
+Pairs = Float[np.ndarray, "trial trial"]  # what happens in a trial (row) with the forecast for any trial (column)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,13 +39,17 @@ class ForecastSession:
 
     @cached_property
     def components(self) -> PCA:
-        """See `find_components`."""
-        return find_components(self.futures)
+        """Principal components of the true traces over all frames; COMPONENTS, or as many as there are.
 
-    @cached_property
-    def latents(self) -> Latents:
-        """What happened, along the components."""
-        return along_components(self.components, self.futures)
+        They come from the very trials that are forecast, as in the paper: a basis to look in, the same for all methods;
+        nothing is fitted to a forecast.
+        """
+        frames = np.concatenate([future.T for future in self.futures]).astype(float)
+        return PCA(min(COMPONENTS, *frames.shape), svd_solver="full").fit(frames)
+
+    def project(self, traces: Traces) -> Latents:
+        """Traces of trials, seen along the components."""
+        return np.stack([self.components.transform(trace.T.astype(float)).T for trace in traces])
 
     def correlations(self, method: Method) -> Float[np.ndarray, "trial component"]:
         """Over the frames of each trial along each component.
@@ -96,52 +57,70 @@ class ForecastSession:
         The paper does not say whether it takes the frames of all trials together; trial by trial, it can be compared
         with the correlation of single neurons.
         """
-        return pearson(self.latents, along_components(self.components, self.forecasts[method]))
+        return pearson(self.project(self.futures), self.project(self.forecasts[method]))
 
     def pairs(self, method: Method) -> Pairs:
-        """See `trial_pairs`."""
-        return trial_pairs(self.latents, along_components(self.components, self.forecasts[method]))
+        """Mean correlation over the components of what happens in each trial with the forecast for each trial."""
+        true, forecast = (standardise(self.project(traces)) for traces in (self.futures, self.forecasts[method]))
+        return np.einsum("ipt,jpt->ij", true, forecast, optimize=True) / true.shape[1]
 
     def by_trial(self, method: Method) -> dict[str, Float[np.ndarray, " trial"]]:
         """Scores of each trial by metric: mean over components, plain and weighted, over neurons, and over others."""
         correlations, weights = self.correlations(method), self.components.explained_variance_ratio_
-        pairs = zip(self.futures, self.forecasts[method], strict=True)
         return {
             COMPONENT_CORR: correlations.mean(axis=1),
-            NEURON_CORR: np.array([trial_correlation(*pair) for pair in pairs]),
+            NEURON_CORR: np.array(list(map(trial_correlation, self.futures, self.forecasts[method]))),
             f"{COMPONENT_CORR}, weighted": correlations @ weights / weights.sum(),
             f"{COMPONENT_CORR}, other trials": others_mean(self.pairs(method)),
         }
 
 
+def others_mean(pairs: Pairs) -> Float[np.ndarray, " trial"]:
+    """For what happens in each trial, mean correlation with the forecasts for all others; NaN if there is no other."""
+    others = len(pairs) - 1
+    return (pairs.sum(axis=1) - np.diag(pairs)) / others if others else np.full(1, np.nan)
+
+
+def shuffle_trials(
+    pairs: Sequence[Float[np.ndarray, "_trial _trial"]], *, draws: int, seed: int
+) -> Float[np.ndarray, " draw"]:
+    """Mean over trials, then sessions, of the correlation with the forecast of the same trial: draw 0.
+
+    In each further draw the forecasts of a session are dealt out at random among its trials: what is left is what the
+    trials have in common.
+    """
+    rng = np.random.default_rng(seed)
+    values = [np.mean([np.diag(each).mean() for each in pairs])]
+    for _ in range(draws):
+        values.append(np.mean([each[range(len(each)), rng.permutation(len(each))].mean() for each in pairs]))
+    return np.array(values)
+
+
 def add_dynamics(results: Results, group: str, sessions: Sequence[ForecastSession], *, draws: int) -> None:
     """Scores of the sessions of a group, held-in or held-out, and with shuffled trials over all of them together."""
+    where = {"split": "test", "group": group}
     for session in sessions:
         for method in session.forecasts:
             add_method(results, group, session, method)
-        where = {"split": "test", "group": group, "session": session.name, "method": "truth"}
-        shares = session.components.explained_variance_ratio_
-        add_components(results, "share of variance", shares, {**where, "n": session.components.n_samples_})
-    for method, variant in sessions[0].forecasts:
-        pairs = [session.pairs((method, variant)) for session in sessions]
-        where = {"split": "test", "group": group, "session": "all", "method": method, "variant": variant}
-        for draw, value in enumerate(shuffle_trials(pairs, draws=draws, seed=results.seed)):
-            results.add(COMPONENT_CORR, value, item=f"{ITEM}_shuffles", n=sum(map(len, pairs)), draw=draw, **where)
+        shares, count = session.components.explained_variance_ratio_, session.components.n_samples_
+        of_session = {**where, "session": session.name, "method": "truth", "n": count}
+        numbers = range(1, len(shares) + 1)
+        results.add_each("share of variance", shares, item=f"{ITEM}_components", component=numbers, **of_session)
+    for method in sessions[0].forecasts:
+        pairs = [session.pairs(method) for session in sessions]
+        shuffles = shuffle_trials(pairs, draws=draws, seed=results.seed)
+        everywhere = {**where, "session": "all", "method": method[0], "variant": method[1], "n": sum(map(len, pairs))}
+        results.add_each(COMPONENT_CORR, shuffles, item=f"{ITEM}_shuffles", draw=range(len(shuffles)), **everywhere)
 
 
 def add_method(results: Results, group: str, session: ForecastSession, method: Method) -> None:
-    """Means of a session, every trial for paired tests, and every component."""
+    """Means of a session, every trial for paired tests, and every component, counted from 1."""
     name, variant = method
     where = {"split": "test", "group": group, "session": session.name, "method": name, "variant": variant}
     count = len(session.trials)
     for metric, values in session.by_trial(method).items():
         results.add(metric, values.mean(), item=ITEM, n=count, **where)
-        for trial, value in zip(session.trials, values, strict=True):
-            results.add(metric, value, item=f"{ITEM}_trials", trial=trial, **where)
-    add_components(results, "corr", session.correlations(method).mean(axis=0), {**where, "n": count})
-
-
-def add_components(results: Results, metric: str, values: Float[np.ndarray, " component"], where: dict) -> None:
-    """A number for each principal component, counted from 1."""
-    for number, value in enumerate(values, start=1):
-        results.add(metric, value, item=f"{ITEM}_components", component=number, **where)
+        results.add_each(metric, values, item=f"{ITEM}_trials", trial=session.trials, **where)
+    means = session.correlations(method).mean(axis=0)
+    numbers = range(1, len(means) + 1)
+    results.add_each("corr", means, item=f"{ITEM}_components", n=count, component=numbers, **where)

@@ -22,7 +22,6 @@ from calm.paper.results import Results
 FOLDS = 5  # at most: no more than the rarest class has members
 MOST_NEURONS = 4000  # classified at most, drawn at random; the refits for shuffled classes take hours with all of them
 INVERSE_PENALTIES = tuple(10.0**power for power in range(-4, 2))  # scikit-learn's C
-Scores = dict[str, float]  # by metric
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,34 +30,18 @@ class Classification:
 
     Attributes:
         predictions: a row for each that was classified: its class (`true`) and what it was taken for (`predicted`).
-        draws: scores by metric, as observed, draw 0, and with shuffled classes.
+        draws: a column a score, a row a draw: as observed, draw 0, and with shuffled classes.
         note: what a reader should know about how it was done.
     """
 
     predictions: pd.DataFrame
-    draws: dict[str, Float[np.ndarray, " draw"]]
+    draws: pd.DataFrame
     note: str = ""
 
     @property
     def count(self) -> int:
         """How many were classified."""
         return len(self.predictions)
-
-    @property
-    def majority(self) -> float:
-        """Share of the largest class, what a guess without looking reaches."""
-        return float(self.predictions["true"].value_counts(normalize=True).max())
-
-    @property
-    def confusion(self) -> pd.DataFrame:
-        """How many of each true class (rows) were taken for each class (columns)."""
-        table = pd.crosstab(self.predictions["true"], self.predictions["predicted"])
-        return table.reindex(columns=table.index, fill_value=0)
-
-
-def draws_of(scores: Iterable[Scores]) -> dict[str, Float[np.ndarray, " draw"]]:
-    """Scores of several draws, by metric."""
-    return {str(metric): values.to_numpy(float) for metric, values in pd.DataFrame(list(scores)).items()}
 
 
 # --- Sessions and neurons, by their embeddings (Fig. 6, Table 9)
@@ -93,28 +76,30 @@ def classify_embeddings(
     table = pd.DataFrame({"true": classes.astype(str).to_numpy(), "session": sessions.to_numpy()})
     table["unit"] = table["session"] if whole_sessions else np.arange(len(table))
     members = table.groupby("true")["unit"].nunique()
-    if (members > 1).sum() < 2:
-        few = (members > 1).sum()
+    if (few := (members > 1).sum()) < 2:
         raise CalmError(f"{few} classes with two members or more are too few to classify: use more sessions.")
     rows = np.flatnonzero(table["true"].map(members) > 1)
     table, features = table.iloc[rows].reset_index(drop=True), embeddings[rows].astype(float)
-    predictions, folds = predict_left_out(features, table, seed)
+    cases = [table, *shuffled_classes(table, draws, seed)]
+    predictions = [predict_left_out(features, case, seed) for case in cases]
     alone = ", ".join(members.index[members == 1])
-    note = f"{folds} folds" + (f", left out with a single member: {alone}" if alone else "")
-    shuffled = [predict_left_out(features, each, seed)[0] for each in shuffled_classes(table, draws, seed)]
-    return Classification(predictions, draws_of(map(accuracies, [predictions, *shuffled])), note)
+    note = f"{count_folds(table)} folds" + (f", left out with a single member: {alone}" if alone else "")
+    return Classification(predictions[0], pd.DataFrame(map(accuracies, predictions)), note)
 
 
-def predict_left_out(
-    features: Float[np.ndarray, "row channel"], table: pd.DataFrame, seed: int
-) -> tuple[pd.DataFrame, int]:
-    """The class predicted for each row by a model of other units (column `unit`), and the number of folds."""
+def count_folds(table: pd.DataFrame) -> int:
+    """FOLDS, or as many as the rarest class has members (column `unit`)."""
+    return max(2, min(FOLDS, int(table.groupby("true")["unit"].nunique().min())))
+
+
+def predict_left_out(features: Float[np.ndarray, "row channel"], table: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The table with the class that is predicted for each row by a model of other units (column `unit`)."""
     units = table.drop_duplicates("unit")
-    folds = StratifiedKFold(max(2, min(FOLDS, units["true"].value_counts().min())), shuffle=True, random_state=seed)
-    inside = [table["unit"].isin(units["unit"].iloc[out]) for _, out in folds.split(units, units["true"])]
+    splitter = StratifiedKFold(count_folds(table), shuffle=True, random_state=seed)
+    inside = [table["unit"].isin(units["unit"].iloc[out]) for _, out in splitter.split(units, units["true"])]
     splits = [(np.flatnonzero(~out), np.flatnonzero(out)) for out in inside]
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, tol=1e-3))
-    return table.assign(predicted=cross_val_predict(model, features, table["true"].to_numpy(), cv=splits)), len(splits)
+    return table.assign(predicted=cross_val_predict(model, features, table["true"].to_numpy(), cv=splits))
 
 
 def shuffled_classes(table: pd.DataFrame, draws: int, seed: int) -> Iterable[pd.DataFrame]:
@@ -126,7 +111,7 @@ def shuffled_classes(table: pd.DataFrame, draws: int, seed: int) -> Iterable[pd.
         yield table.assign(true=table["session"].map(dealt).to_numpy())
 
 
-def accuracies(predictions: pd.DataFrame) -> Scores:
+def accuracies(predictions: pd.DataFrame) -> dict[str, float]:
     """Share that was told right, and the mean of that share over the classes."""
     true, predicted = predictions["true"], predictions["predicted"]
     return {
@@ -150,21 +135,28 @@ def add_table9(results: Results, source: str, attribute: str, told: Classificati
     """Add how well an attribute of sessions is told from one of SOURCES (Table 9), and its confusions (Fig. 6)."""
     where = {"method": "CalM", "variant": source}
     overall, accuracy = {**where, "session": "all", "n": told.count}, told.draws["accuracy"]
-    results.add(f"accuracy {attribute}", accuracy[0], item="table9", **overall)
-    results.add(f"balanced accuracy {attribute}", told.draws["balanced accuracy"][0], item="table9", **overall)
-    results.add(f"largest class {attribute}", told.majority, item="table9", **overall)
-    results.add(f"accuracy {attribute}, shuffled labels", accuracy[1:].mean(), item="table9", **overall)
-    for draw, value in enumerate(accuracy):
-        results.add(f"accuracy {attribute}", value, item="table9_shuffles", draw=draw, **overall)
-    counts = told.predictions.groupby(["session", "true", "predicted"], sort=False).size()
-    for (session, true, predicted), value in counts.items():
-        row = {**where, "session": session, "true": true, "predicted": predicted}
-        results.add(f"count {attribute}", value, item="table9_predictions", **row)
+    numbers = {
+        f"accuracy {attribute}": accuracy[0],
+        f"balanced accuracy {attribute}": told.draws["balanced accuracy"][0],
+        f"largest class {attribute}": told.predictions["true"].value_counts(normalize=True).max(),
+        f"accuracy {attribute}, shuffled labels": accuracy[1:].mean(),
+    }
+    for metric, value in numbers.items():
+        results.add(metric, value, item="table9", **overall)
+    results.add_each(f"accuracy {attribute}", accuracy, item="table9_shuffles", draw=accuracy.index, **overall)
+    counts = told.predictions.value_counts(["session", "true", "predicted"], sort=False).reset_index()
+    pairs = {name: counts[name] for name in ("session", "true", "predicted")}
+    results.add_each(f"count {attribute}", counts["count"], item="table9_predictions", **where, **pairs)
     if source == SESSION:
-        for true, counts in told.confusion.iterrows():
-            for predicted, value in counts.items():
-                row = {**where, "session": "all", "true": true, "predicted": predicted}
-                results.add("count", value, item=CONFUSIONS[attribute], n=counts.sum(), **row)
+        add_confusion(results, CONFUSIONS[attribute], told.predictions, where)
+
+
+def add_confusion(results: Results, item: str, predictions: pd.DataFrame, where: dict[str, str]) -> None:
+    """Add how many of each true class were taken for each class, classes that nothing is taken for included."""
+    for true, taken in predictions.groupby("true")["predicted"]:
+        counts = taken.value_counts().reindex(sorted(predictions["true"].unique()), fill_value=0)
+        where = {**where, "session": "all", "true": true, "n": len(taken)}
+        results.add_each("count", counts, item=item, predicted=counts.index, **where)
 
 
 # --- Trials, by the features of heads
@@ -194,15 +186,54 @@ def classify_trials(
         CalmError: the training or the test trials are all of one kind, or there are no validation trials.
     """
     trials = {split: np.flatnonzero(np.array(splits) == split) for split in SPLITS}
-    check_kinds(classes, trials)
+    if any(len(set(classes[trials[split]])) < 2 for split in ("train", "test")) or not len(trials["val"]):
+        raise CalmError(
+            "Training and test trials must be of both kinds, and there must be validation trials: choose another"
+            " column, session or `seed`."
+        )
     inputs, rng = compress(features, trials["train"]), np.random.default_rng(seed)
-    fits, mixed = [classify_test(inputs, classes, trials)], classes.copy()
+    predictions, mixed = [predict_test(inputs, classes, trials)], classes.copy()
     for _ in range(draws):
         for members in trials.values():
             # Were test classes kept, one that rules the features would be told or mistold by whatever is fitted.
             mixed[members] = rng.permutation(classes[members])
-        fits.append(classify_test(inputs, mixed, trials))
-    return Classification(fits[0][0], draws_of(scores for _, scores in fits))
+        predictions.append(predict_test(inputs, mixed, trials))
+    scores = [
+        {"balanced accuracy": accuracies(each)["balanced accuracy"], "auc": roc_auc_score(each["true"], each["score"])}
+        for each in predictions
+    ]
+    return Classification(predictions[0], pd.DataFrame(scores))
+
+
+def compress(
+    features: Float[np.ndarray, "trial channel"], train: Int[np.ndarray, " train"]
+) -> Float[np.ndarray, "trial component"]:
+    """Standardised features in the space that the training trials span.
+
+    Nothing is lost: a penalised regression has no weight outside of it, and does not change with the axes.
+    """
+    return make_pipeline(StandardScaler(), PCA()).fit(features[train]).transform(features)
+
+
+def predict_test(
+    inputs: Float[np.ndarray, "trial component"],
+    classes: Bool[np.ndarray, " trial"],
+    trials: Mapping[str, Int[np.ndarray, " _member"]],
+) -> pd.DataFrame:
+    """What the classifier that does best on the validation trials takes the test trials for, and how surely (`score`).
+
+    Both kinds of trials weigh the same, however many they are, in the regression and in the log loss.
+    """
+    (train, val, test), models, losses = (trials[split] for split in SPLITS), [], []
+    weights = compute_sample_weight("balanced", classes[val])
+    for inverse in INVERSE_PENALTIES:
+        model = LogisticRegression(C=inverse, class_weight="balanced", max_iter=1000)
+        models.append(model.fit(inputs[train], classes[train]))
+        likely = model.predict_proba(inputs[val])
+        losses.append(log_loss(classes[val], likely, sample_weight=weights, labels=[False, True]))
+    best = models[np.argmin(losses)]
+    columns = {"predicted": best.predict(inputs[test]), "score": best.decision_function(inputs[test])}
+    return pd.DataFrame({"true": classes[test], **columns})
 
 
 def add_kinds(results: Results, item: str, session: str, method: str, column: str, told: Classification) -> None:
@@ -211,7 +242,7 @@ def add_kinds(results: Results, item: str, session: str, method: str, column: st
     for metric, draws in told.draws.items():
         results.add(f"{metric} {column}", draws[0], **where)
         results.add(f"{metric} {column}", draws[1:].mean(), variant="shuffled labels", **where)
-        results.add(f"p of {metric} {column}", permutation_p(draws), **where)
+        results.add(f"p of {metric} {column}", permutation_p(draws.to_numpy()), **where)
 
 
 def two_kinds(values: pd.Series, kinds: Sequence[str]) -> tuple[Bool[np.ndarray, " trial"], Bool[np.ndarray, " trial"]]:
@@ -232,51 +263,3 @@ def two_kinds(values: pd.Series, kinds: Sequence[str]) -> tuple[Bool[np.ndarray,
 def trial_means(features: Sequence[Float[np.ndarray, "_token neuron channel"]]) -> Float[np.ndarray, "trial column"]:
     """Mean over the tokens of each trial, a column for each channel of each neuron."""
     return np.stack([each.astype(np.float64).mean(axis=0).ravel() for each in features])
-
-
-def check_kinds(classes: Bool[np.ndarray, " trial"], trials: Mapping[str, Int[np.ndarray, " _member"]]) -> None:
-    """Refuse trials that no classifier can be trained on or tested with; see `classify_trials`."""
-    for split in ("train", "test"):
-        if len(set(classes[trials[split]])) < 2:
-            raise CalmError(f"The {split} trials are all of one kind: choose another column, session or `seed`.")
-    if not len(trials["val"]):
-        raise CalmError("There are no validation trials to choose the penalty on: use the split of `prepare`.")
-
-
-def compress(
-    features: Float[np.ndarray, "trial channel"], train: Int[np.ndarray, " train"]
-) -> Float[np.ndarray, "trial component"]:
-    """Standardised features in the space that the training trials span.
-
-    Nothing is lost: a penalised regression has no weight outside of it, and does not change with the axes.
-    """
-    return make_pipeline(StandardScaler(), PCA()).fit(features[train]).transform(features)
-
-
-def classify_test(
-    inputs: Float[np.ndarray, "trial component"],
-    classes: Bool[np.ndarray, " trial"],
-    trials: Mapping[str, Int[np.ndarray, " _member"]],
-) -> tuple[pd.DataFrame, Scores]:
-    """Predictions and scores of the test trials, of the classifier that does best on the validation trials."""
-    (train, val, test) = ((inputs[trials[split]], classes[trials[split]]) for split in ("train", "val", "test"))
-    models = [fit_classifier(*train, inverse) for inverse in INVERSE_PENALTIES]
-    chosen = min(models, key=lambda model: balanced_loss(model, *val))
-    predictions = pd.DataFrame({"true": test[1], "predicted": chosen.predict(test[0])})
-    auc = float(roc_auc_score(test[1], chosen.decision_function(test[0])))
-    return predictions, {"balanced accuracy": accuracies(predictions)["balanced accuracy"], "auc": auc}
-
-
-def fit_classifier(
-    inputs: Float[np.ndarray, "member component"], classes: Bool[np.ndarray, " member"], inverse: float
-) -> LogisticRegression:
-    """Logistic regression in which both kinds of trials weigh the same, however many they are."""
-    return LogisticRegression(C=inverse, class_weight="balanced", max_iter=1000).fit(inputs, classes)
-
-
-def balanced_loss(
-    model: LogisticRegression, inputs: Float[np.ndarray, "member component"], classes: Bool[np.ndarray, " member"]
-) -> float:
-    """Log loss in which both kinds of trials weigh the same."""
-    weights = compute_sample_weight("balanced", classes)
-    return float(log_loss(classes, model.predict_proba(inputs), sample_weight=weights, labels=[False, True]))
