@@ -49,7 +49,7 @@ import time
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from calm.paper.claims.comparisons import ablation_effects
+from calm.paper.claims.ablations import ablation_effects
 from calm.paper.claims.table import verdicts
 from calm.paper.experiments.ablations import RECONSTRUCTION, ROLLOUTS, run_ablations, summarise_variants
 from calm.paper.plots import PAGE, use_style

@@ -20,7 +20,7 @@ def judged(folder, claim, **tables):
 def session_rows(sessions_of_each, **about):
     """Whose each session is, for a tuple of the number of sessions of each mouse."""
     names = [(mouse, number) for mouse, count in enumerate(sessions_of_each) for number in range(count)]
-    rows = [{"session": f"{mouse}-{number}", "variant": f"subject {mouse}"} for mouse, number in names]
+    rows = [{"session": f"{mouse}-{number}", "subject": f"mouse {mouse}"} for mouse, number in names]
     return pd.DataFrame(rows).assign(metric="neurons", value=1, **about).fillna("")
 
 

@@ -6,10 +6,11 @@ import pytest
 from claim_cases import judged, session_rows, trial_rows
 
 from calm.paper.claims.comparisons import FAILS, HOLDS, HOLDS_FOR_MICE, HOLDS_FOR_SESSIONS, UNTESTED
-from calm.paper.claims.table import DECODERS, EQUAL, FAITHFUL, FORECASTERS, judge, verdicts
+from calm.paper.claims.table import CLAIMS, judge, verdicts
 
 BETTER = {("CalM", "greedy"): 0.1, ("CalM", "mean of 16"): 0.6, ("POCO", ""): 0.4}
 HELD_IN, HELD_OUT = (2, 2, 2, 2), (4, 4)  # sessions of each mouse
+FORECASTERS, DECODERS = (CLAIMS[index].tests[0]["rivals"] for index in (1, 5))
 
 # --- Forecasts
 
@@ -59,7 +60,7 @@ def groups_of(held_in, held_out, metrics=("corr",), noise=0.01):
     mice = session_rows(HELD_IN), session_rows(HELD_OUT)
     for rows in (second, mice[1]):
         rows["session"] = "new " + rows["session"]
-    mice[1]["variant"] = "new " + mice[1]["variant"]
+    mice[1]["subject"] = "new " + mice[1]["subject"]
     return pd.concat([first, second]), pd.concat(mice)
 
 
@@ -67,7 +68,7 @@ def test_competitive_is_a_little_worse_but_not_more_and_two_mice_speak_for_thems
     for shift, notes in ((0.005, [HOLDS, HOLDS_FOR_MICE]), (0.1, [FAILS, FAILS])):
         scores = {("CalM", "expected"): 0.4 - shift, ("CalM", "greedy"): 0.1, ("POCO", ""): 0.4}
         rows, mice = groups_of(scores, scores)
-        tests = judged(tmp_path / str(shift), 4, fig3d_trials=rows, data_session=mice)
+        tests = judged(tmp_path / str(shift), 4, fig3d_trials=rows, data_session_subjects=mice)
         assert tests["note"].tolist() == notes and tests["group"].tolist() == ["held-in", "held-out"]
         np.testing.assert_allclose(tests["ours"], -shift, atol=0.006)
         assert (tests["low"] < tests["ours"]).all() and (tests["ours"] < tests["high"]).all()
@@ -76,7 +77,7 @@ def test_competitive_is_a_little_worse_but_not_more_and_two_mice_speak_for_thems
 def test_both_groups_of_claim_4_are_corrected_together(tmp_path):
     scores = {("CalM", "expected"): 0.385, ("POCO", ""): 0.4}
     rows, mice = groups_of(scores, scores, noise=0.03)
-    both = judged(tmp_path / "both", 4, fig3d_trials=rows, data_session=mice)["p_sessions"]
+    both = judged(tmp_path / "both", 4, fig3d_trials=rows, data_session_subjects=mice)["p_sessions"]
     alone = [
         judged(tmp_path / group, 4, fig3d_trials=rows[rows["group"] == group])["p_sessions"].dropna().iloc[0]
         for group in ("held-in", "held-out")
@@ -137,7 +138,8 @@ def test_only_test_trials_and_correlations_count(tmp_path):
 
 def test_margins_are_written_once_and_named_in_the_tests(tmp_path):
     names = judged(tmp_path, 1, fig1b=reconstructions([0.9], [0.9])).index
-    assert f"over {FAITHFUL}" in names[0] and f"within {EQUAL}" in names[2]
+    assert "over 0.9" in names[0] and "within 0.02" in names[2]
+    assert "above 0.9" in CLAIMS[0].explanation and "within 0.02" in CLAIMS[0].explanation
 
 
 # --- Decoding
@@ -198,7 +200,7 @@ def test_the_best_other_decoder_is_chosen_on_validation_trials(tmp_path):
 def test_a_gain_over_poyo_is_given_in_points_and_relative(tmp_path, level, notes):
     rows, mice = groups_of(*[{GLU: level, ("POYO+", ""): 0.5}] * 2, metrics=R2, noise=0.02)
     for claim, number, note in ((8, 2, notes[0]), (9, 1, notes[1])):
-        tests = judged(tmp_path, claim, fig4c_trials=rows, data_session=mice)
+        tests = judged(tmp_path, claim, fig4c_trials=rows, data_session_subjects=mice)
         points, relative = (tests[tests["metric"].str.startswith("relative") == form] for form in (False, True))
         assert len(points) == len(relative) == number and set(tests["note"]) == {note}
         np.testing.assert_allclose(points["ours"], level - 0.5, atol=0.03)

@@ -6,7 +6,7 @@ import pytest
 from claim_cases import judged, session_rows, trial_rows
 
 from calm.paper.claims.comparisons import FAILS, HOLDS, HOLDS_FOR_MICE, HOLDS_FOR_SESSIONS, UNTESTED
-from calm.paper.claims.table import CLAIMS, FEWEST_SESSIONS, judge, verdict_of
+from calm.paper.claims.table import CLAIMS, judge, verdict_of
 from calm.paper.embeddings.dynamics import COMPONENT_CORR, NEURON_CORR
 from calm.paper.embeddings.gradients import ANGLE, IN_SAMPLE, LEFT_OUT
 from calm.paper.embeddings.study import (
@@ -75,7 +75,7 @@ def test_gradients_that_are_there_hold_and_are_orthogonal_where_the_tunings_are_
     assert angle.note == HOLDS_FOR_SESSIONS and 75 <= angle.low < angle.ours < angle.high <= 105
     assert set(judged(tmp_path, 14)["note"]) == {UNTESTED}
     mice = session_rows((2,) * 4).assign(session=[f"s{index}" for index in range(SESSIONS)])
-    assert set(judged(tmp_path, 11, data_session=mice)["note"]) == {HOLDS}  # four mice, which are known now
+    assert set(judged(tmp_path, 11, data_session_subjects=mice)["note"]) == {HOLDS}  # four mice, which are known now
 
 
 def test_held_out_sessions_make_claim_14(tmp_path):
@@ -153,7 +153,7 @@ def dynamics(calm, poco, rival=0.9):
     rows = trial_rows(levels, (2,) * 4, metrics=METRICS, group="held-in", noise=0.02).query("split == 'test'")
     draws = pd.DataFrame({"value": [calm[0], *np.linspace(0, 0.1, 199)], "draw": range(200)})
     draws = draws.assign(method="CalM", variant="mean of 4", group="held-in", metric=COMPONENT_CORR)
-    return {"fig5c_trials": rows, "fig5c_shuffles": draws, "data_session": session_rows((2,) * 4)}
+    return {"fig5c_trials": rows, "fig5c_shuffles": draws, "data_session_subjects": session_rows((2,) * 4)}
 
 
 def test_better_dynamics_hold_over_poco_and_other_trials_and_no_other_rival_counts(tmp_path):
@@ -213,5 +213,5 @@ def test_few_sessions_of_a_mouse_are_no_test_and_what_would_be_needed_is_told(tm
     write(tmp_path, label_scores(3.0, sessions=9))
     rows = judged(tmp_path, 17)
     assert set(rows["note"]) == {UNTESTED} and verdict_of(CLAIMS[16], judge(tmp_path)) == UNTESTED
-    needs = f"{FEWEST_SESSIONS} sessions of each mouse (one has 3)"
+    needs = "5 sessions of each mouse (one has 3)"
     assert set(rows.loc[rows.index.str.contains("mouse"), "needs"]) == {needs}

@@ -11,16 +11,10 @@ import pandas as pd
 import pytest
 
 from calm.models.transformer import DualAxisTransformer
-from calm.paper.claims import table as claims_table
-from calm.paper.claims.comparisons import (
-    FAILS,
-    HOLDS,
-    HOLDS_FOR_SESSIONS,
-    UNTESTED,
-    ablated,
-    ablation_effects,
-    by_training,
-)
+from calm.paper.claims.ablations import ablated, ablation_effects, by_training
+from calm.paper.claims.comparisons import FAILS, HOLDS, HOLDS_FOR_SESSIONS, UNTESTED
+from calm.paper.claims.table import CLAIMS
+from calm.paper.claims.table import judge as judge_claims
 from calm.paper.experiments.ablations import (
     BASELINE,
     NO_REPLACEMENT,
@@ -207,14 +201,15 @@ def judge(tmp_path):
     def judge_rows(results):
         for item in TABLES:
             results[results["item"] == item].to_csv(tmp_path / f"{item}.csv", index=False)
-        return claims_table.judge(tmp_path, [18]).set_index("method")
+        return judge_claims(tmp_path, [18]).set_index("method")
 
     return judge_rows
 
 
 def test_the_claim_names_what_is_ablated_and_how_it_is_rolled_out():
-    assert set(claims_table.PARTS) == set(VARIANTS) - {BASELINE, "without both"}
-    assert claims_table.ROLLOUTS == ROLLOUTS
+    tests = CLAIMS[17].tests
+    assert all(set(test["parts"]) == set(VARIANTS) - {BASELINE, "without both"} for test in tests)
+    assert {test["rollout"]: test["metric"] for test in tests} == ROLLOUTS
 
 
 def over(name):
@@ -224,7 +219,7 @@ def over(name):
 def test_parts_that_help_are_found_with_their_size(judge):
     greedy = planted({**ADDS, NO_SAMPLING: 0.2})
     claims = judge(pd.concat([greedy, greedy.assign(metric=ROLLOUTS["expected"])]))
-    assert len(claims) == 2 * (len(claims_table.PARTS) + 1)
+    assert len(claims) == 2 * (len(CLAIMS[17].tests[0]["parts"]) + 1)
     assert set(claims["note"]) == {HOLDS}
     found = claims.loc[f"CalM (expected) over CalM {NO_SAMPLING}"]
     assert found["low"] < 0.2 < found["high"] and found["ours"] == pytest.approx(0.2, abs=0.01)

@@ -6,7 +6,7 @@ import pytest
 from calm.config import ForecastConfig
 from calm.data.session import cut_trials, prepare
 from calm.metrics import correlation_over_time
-from calm.paper.claims.table import FORECASTERS
+from calm.paper.claims.table import CLAIMS
 from calm.paper.experiments.forecasting import (
     forecast_trials,
     rival_tasks,
@@ -23,6 +23,7 @@ from calm.training.stages import train
 from calm.training.tasks import QuantizerTask
 
 CONTEXT = 40
+FORECASTERS = CLAIMS[1].tests[0]["rivals"]
 
 
 @pytest.fixture(scope="module")

@@ -90,6 +90,13 @@ def test_a_session_in_numbers(maze):
     assert values_of(add_sessions, maze) == {"neurons": 4, "trials": TRIALS, "mean trial frames": 61.5}
 
 
+def test_whose_a_session_is_stands_in_a_table_of_its_own(maze):
+    results = Results("mine", seed=0)
+    add_sessions(results, Recordings("mine", [maze], [], load_profile("smoke")), item="data_session")
+    subjects = results.table("data_session_subjects")
+    assert dict(zip(subjects["session"], subjects["subject"], strict=True)) == {maze.name: maze.subject}
+
+
 def test_averages_are_aligned_to_the_entry_of_the_arm(maze):
     ramps = [np.tile(np.arange(length, dtype=float) - 30, (4, 1)) for length in maze.frames]
     session = dataclasses.replace(maze, traces=tuple(ramps))

@@ -1,7 +1,9 @@
 """What claims compare, trial by trial and session by session: results tables in, the tests of a claim's rows out."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+import re
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +16,6 @@ from calm.paper.claims.statistics import (
     Evidence,
     equality_test,
     holm,
-    least_sure,
     level_test,
     paired_test,
     permutation_p,
@@ -29,25 +30,24 @@ Method = tuple[str, str]  # and variant
 Mice = Mapping[str, str]  # whose a session is, by its name; empty for claims that are not about mice
 
 
-class Tables:
+class Tables(dict[str, pd.DataFrame]):
     """The results tables of a folder, each read once; one that is not there has no rows."""
 
     def __init__(self, folder: Path):
+        super().__init__()
         self.folder = folder
-        self.tables: dict[str, pd.DataFrame] = {}
 
-    def __getitem__(self, item: str) -> pd.DataFrame:
-        if item not in self.tables:
-            path = self.folder / f"{item}.csv"
-            none = pd.DataFrame(columns=[*COLUMNS, "trial", "draw", "true", "predicted"])
-            self.tables[item] = read_item(path) if path.exists() else none
-        return self.tables[item]
+    def __missing__(self, item: str) -> pd.DataFrame:
+        path = self.folder / f"{item}.csv"
+        none = pd.DataFrame(columns=[*COLUMNS, "subject", "trial", "draw", "true", "predicted"])
+        self[item] = read_item(path) if path.exists() else none
+        return self[item]
 
     @cached_property
     def mice(self) -> Mice:
-        """From `data_session`, whose variant is the subject."""
-        sessions = self["data_session"]
-        return dict(zip(sessions["session"], sessions["variant"], strict=True))
+        """From `data_session_subjects`."""
+        sessions = self["data_session_subjects"]
+        return dict(zip(sessions["session"], sessions["subject"].astype(str), strict=True))
 
     def rows(self, item: str, **where: str) -> pd.DataFrame:
         """The rows of an item with these values in these columns."""
@@ -71,8 +71,8 @@ class Comparison:
         group: held-in or held-out, where that makes a difference.
         variant: what else tells it from the others, as the channel.
         counts: whether it is part of the claim, or beyond it.
-        verdict: from the evidence; None for one that asks for an effect that is significant and as claimed.
-        needs: what it would take to test it.
+        note: its verdict, where that is not whether the effect is significant and as claimed.
+        needs: what it would take to test it; empty if that can be done.
     """
 
     method: str
@@ -82,8 +82,23 @@ class Comparison:
     group: str = ""
     variant: str = ""
     counts: bool = True
-    verdict: Callable[[Evidence], str] | None = None
+    note: str = ""
     needs: str = ""
+
+    def verdict(self, *, about_mice: bool) -> str:
+        """Whether it holds for mice (or, if it is not about them, sessions) like these, for these only, or not."""
+        evidence = self.evidence
+        if evidence is None or self.needs:
+            return UNTESTED
+        if self.note:
+            return self.note
+        if not evidence.as_claimed or evidence.p >= LEVEL:
+            return FAILS
+        if evidence.p_mice < LEVEL:
+            return HOLDS
+        if evidence.p_sessions < LEVEL:
+            return HOLDS_FOR_MICE if about_mice else HOLDS
+        return HOLDS_FOR_SESSIONS
 
 
 def correct(comparisons: Sequence[Comparison]) -> Sequence[Comparison]:
@@ -96,28 +111,12 @@ def correct(comparisons: Sequence[Comparison]) -> Sequence[Comparison]:
     return comparisons
 
 
-def significance(evidence: Evidence, *, about_mice: bool) -> str:
-    """Whether a claim holds for mice (or, if it is not about them, sessions) like these, for these only, or not."""
-    if not evidence.as_claimed or evidence.p >= LEVEL:
-        return FAILS
-    if evidence.p_mice < LEVEL:
-        return HOLDS
-    if evidence.p_sessions < LEVEL:
-        return HOLDS_FOR_MICE if about_mice else HOLDS
-    return HOLDS_FOR_SESSIONS
-
-
-def untested(_: Evidence) -> str:
-    """The verdict where evidence is no evidence."""
-    return UNTESTED
-
-
 def dataset_of(rows: pd.DataFrame) -> str:
     """What the rows are of; empty where there are none."""
     return ", ".join(dict.fromkeys(rows["dataset"]))
 
 
-def named(method: Method) -> str:
+def method_name(method: Method) -> str:
     """`CalM (GLU head)`."""
     return f"{method[0]} ({method[1]})" if method[1] else method[0]
 
@@ -140,131 +139,106 @@ def by_trial(rows: pd.DataFrame, columns: str | list[str], split: str = "test") 
     return rows.pivot_table(index=["session", "trial"], columns=columns, values="value")
 
 
-def difference(scores: pd.DataFrame, ours: str | Method, theirs: str | Method) -> pd.Series:
+def difference(scores: pd.DataFrame, first: str | Method, second: str | Method) -> pd.Series:
     """One column minus another on the rows that both have; none if a column is missing."""
-    there = ours in scores and theirs in scores
-    return (scores[ours] - scores[theirs]).dropna() if there else pd.Series(index=scores.index[:0], dtype=float)
+    there = first in scores and second in scores
+    return (scores[first] - scores[second]).dropna() if there else pd.Series(index=scores.index[:0], dtype=float)
 
 
-def compare_methods(
-    rows: pd.DataFrame, mice: Mice, metric: str, ours: Method, theirs: Sequence[Method], *, margin: float = 0.0
-) -> list[Comparison]:
-    """One method minus each of some others, trial by trial: is the difference above -`margin`?"""
-    scores = by_trial(rows[rows["metric"] == metric], ["method", "variant"])
-    about = f", tested against -{margin}" if margin else ""
-    channel = metric.removeprefix("r2").strip() or "mean of channels" if metric.startswith("r2") else ""
-    return [
-        Comparison(
-            method=f"{named(ours)} over {named(each)}",
-            metric=f"{metric.split()[0]} difference{about}",
-            evidence=paired_test(difference(scores, ours, each), mice, margin=margin),
-            dataset=dataset_of(rows),
-            variant=channel,
-        )
-        for each in theirs
-    ]
+# Methods
 
 
-def other_methods(rows: pd.DataFrame, rivals: Sequence[str]) -> list[Method]:
-    """Whom a claim does not name. Ceilings know what no method may know, and are none of them."""
-    methods = rows[["method", "variant"]].drop_duplicates().itertuples(index=False, name=None)
-    return [
-        each for each in methods if each[0] not in ("CalM", "ceiling") and each not in [(name, "") for name in rivals]
-    ]
-
-
-def better(
+def methods(
     tables: Tables,
     mice: Mice,
     *,
     item: str,
     rivals: Sequence[str],
-    metric: str = "corr",
+    calm: str = "",
+    metrics: Sequence[str] = ("corr",),
+    channels: str = "",
     groups: Sequence[str] = ("",),
     margin: float = 0.0,
     others: bool = False,
+    best: bool = False,
+    relative: bool = False,
+    counts: bool = True,
 ) -> list[Comparison]:
-    """Forecasts of CalM against those of others, in each group of sessions (claims 2, 3, 4 and 15).
+    """CalM minus each of some others, trial by trial: is the difference above -`margin`?
 
     Args:
         tables: of the folder.
         mice: see `Mice`.
         item: with a row a trial.
         rivals: that the claim names.
-        metric: of the forecasts.
-        groups: empty for all sessions together.
+        calm: variant; empty for the way to roll out that is best on validation trials.
+        metrics: that are compared.
+        channels: pattern of the behavioural channels whose R² are compared, too.
+        groups: of sessions; empty for all together.
         margin: by which CalM may be worse.
         others: whether to compare with the other methods of the item, too; they do not count.
+        best: whether to compare with none but the best rival, chosen on validation trials.
+        relative: whether differences are relative to the mean of the rival, which is taken as known.
+        counts: whether the claim depends on it.
     """
-    rows, tests = tables.rows(item, metric=metric), []
-    calm, named_rivals = chosen_calm(rows), [(name, "") for name in rivals]
-    for group in groups:
-        own = rows[rows["group"] == group] if group else rows
-        theirs = named_rivals + other_methods(own, rivals) * others
-        for each, rival in zip(compare_methods(own, mice, metric, calm, theirs, margin=margin), theirs, strict=True):
-            tests.append(dataclasses.replace(each, group=group, counts=rival in named_rivals))
+    tests = []
+    for group, metric in itertools.product(groups, [*metrics, *channel_metrics(tables[item], channels)]):
+        scored = tables.rows(item, metric=metric)
+        rows = scored[scored["group"] == group] if group else scored
+        named = [best_rival(rows, rivals)] if best else [(name, "") for name in rivals]
+        for rival in [*named, *(each for each in other_methods(rows) if others and each not in named)]:
+            pair = (("CalM", calm) if calm else chosen_calm(scored), rival)
+            test = compare_methods(rows, mice, metric, pair, margin=margin, relative=relative)
+            test.group, test.counts = group, counts and rival in named
+            tests.append(test)
     return tests
 
 
-def channels_of(rows: pd.DataFrame) -> list[str]:
-    """Metrics of the channels that were decoded, or those of the paper where nothing was."""
-    return [name for name in rows["metric"].unique() if name.startswith("r2 ")] or list(CHANNELS)
+def channel_metrics(rows: pd.DataFrame, pattern: str) -> list[str]:
+    """R² of the channels that were decoded, or of those of the paper where nothing was."""
+    names = [name for name in rows["metric"].unique() if name.startswith("r2 ")] or CHANNELS
+    return [name for name in names if re.fullmatch(f"r2 {pattern}", name)]
 
 
-def decodes_better(
-    tables: Tables, mice: Mice, *, item: str, rivals: Sequence[str], excepted: str, claimed: bool
-) -> list[Comparison]:
-    """The GLU head against other decoders, on all channels but the excepted one, or on that, unclaimed (claim 6)."""
-    rows, tests = tables[item], []
-    named_rivals = [(name, "") for name in rivals]
-    theirs = named_rivals + other_methods(rows, rivals)
-    for metric in channels_of(rows):
-        if (metric != excepted) == claimed:
-            compared = compare_methods(rows, mice, metric, ("CalM", "GLU head"), theirs)
-            counts = [claimed and rival in named_rivals for rival in theirs]
-            tests += [dataclasses.replace(*pair[:1], counts=pair[1]) for pair in zip(compared, counts, strict=True)]
-    return tests
+def other_methods(rows: pd.DataFrame) -> list[Method]:
+    """All but CalM, and ceilings, which know what no method may know."""
+    names = rows[["method", "variant"]].drop_duplicates().itertuples(index=False, name=None)
+    return [each for each in names if each[0] not in ("CalM", "ceiling")]
 
 
-def near_best(tables: Tables, mice: Mice, *, item: str, rivals: Sequence[str], margin: float) -> list[Comparison]:
-    """The linear head against the best other decoder, chosen on validation trials, on each channel (claim 7)."""
-    rows, tests = tables[item], []
-    for metric in ["r2", *channels_of(rows)]:
-        scores = by_trial(rows[rows["metric"] == metric], ["method", "variant"], "val")
-        known = scores[[(name, "") for name in rivals if (name, "") in scores]]
-        best = known.groupby("session").mean().mean().idxmax() if known.size else ("the best other decoder", "")
-        tests += compare_methods(rows, mice, metric, ("CalM", "linear head"), [best], margin=margin)
-    return tests
+def best_rival(rows: pd.DataFrame, rivals: Sequence[str]) -> Method:
+    """The one with the best mean over sessions on validation trials."""
+    scores = by_trial(rows, ["method", "variant"], "val")
+    known = scores[[(name, "") for name in rivals if (name, "") in scores]]
+    return known.groupby("session").mean().mean().idxmax() if known.size else ("the best other decoder", "")
 
 
-def gain(
-    tables: Tables, mice: Mice, *, item: str, rival: str, metrics: Sequence[str], group: str, relative: bool
-) -> list[Comparison]:
-    """The GLU head against one decoder, in R² or relative to its mean, which is taken as known (claims 8 and 9).
+def compare_methods(
+    rows: pd.DataFrame, mice: Mice, metric: str, pair: tuple[Method, Method], *, margin: float, relative: bool
+) -> Comparison:
+    """One method minus another in one metric; there is no relative difference from what is not above zero."""
+    scores = by_trial(rows, ["method", "variant"])
+    evidence = paired_test(difference(scores, *pair), mice, margin=margin)
+    if relative and evidence:
+        level = scores[pair[1]].groupby("session").mean().mean()
+        evidence = evidence.scaled(1 / level) if level > 0 else None
+    kind, _, channel = metric.partition(" ") if metric.startswith("r2") else (metric.split()[0], "", "")
+    return Comparison(
+        method=" over ".join(map(method_name, pair)),
+        metric="relative " * relative + f"{kind} difference" + (f", tested against -{margin}" if margin else ""),
+        evidence=evidence,
+        dataset=dataset_of(rows),
+        variant=channel or ("mean of channels" if kind == "r2" else ""),
+    )
 
-    The paper does not say which of them its gains are. Without a positive mean there is no relative one.
-    """
-    rows, ours, theirs = tables.rows(item, group=group), ("CalM", "GLU head"), (rival, "")
-    tests = [dataclasses.replace(compare_methods(rows, mice, each, ours, [theirs])[0], group=group) for each in metrics]
-    for metric, test in zip(metrics, tests if relative else (), strict=relative):
-        test.metric = f"relative {test.metric}"
-        if test.evidence:
-            scores = by_trial(rows[rows["metric"] == metric], ["method", "variant"])
-            level = scores[theirs].groupby("session").mean().mean()
-            test.evidence = scaled(test.evidence, 1 / level) if level > 0 else None
-    return tests
 
-
-def scaled(evidence: Evidence, factor: float) -> Evidence:
-    """Effect and interval in another unit."""
-    numbers = {name: getattr(evidence, name) * factor for name in ("effect", "low", "high")}
-    return dataclasses.replace(evidence, **numbers)
+# Other scores of CalM
 
 
 def above(
     tables: Tables, mice: Mice, *, item: str, metric: str, other: str, text: str, shuffles: str = ""
 ) -> list[Comparison]:
-    """One score of CalM's forecasts against another one of the same, in each group (claims 15 and 16).
+    """One score of CalM's forecasts against another one of the same, in each group.
 
     Args:
         tables: of the folder.
@@ -283,12 +257,12 @@ def above(
         if evidence and shuffles:
             draws = tables.draws(shuffles, method="CalM", variant=calm[1], group=group, metric=metric)
             evidence = dataclasses.replace(evidence, p=permutation_p(draws))
-        tests.append(Comparison(f"{named(calm)}{text}", "corr difference", evidence, dataset_of(rows), group))
+        tests.append(Comparison(f"{method_name(calm)}{text}", "corr difference", evidence, dataset_of(rows), group))
     return tests
 
 
 def faithful(tables: Tables, mice: Mice, *, item: str, floor: float, margin: float) -> list[Comparison]:
-    """Reconstructions of held-in and of held-out mice against a floor, and against each other (claim 1)."""
+    """Reconstructions of held-in and of held-out mice against a floor, and against each other."""
     rows = tables.rows(item, split="test", metric="corr", method="CalM")
     held_in, held_out = (rows[rows["group"] == group].groupby("session")["value"].mean() for group in GROUPS)
     tests = {
@@ -297,63 +271,3 @@ def faithful(tables: Tables, mice: Mice, *, item: str, floor: float, margin: flo
         f"CalM, held-out minus held-in within {margin}": equality_test(held_out, held_in, mice, margin),
     }
     return [Comparison(method, "corr", evidence, dataset_of(rows)) for method, evidence in tests.items()]
-
-
-# Ablations: sessions that share a training share its luck, so trainings take the place that sessions have elsewhere.
-
-
-def by_training(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """A row a (session, training), a column a variant; the baseline is the same in all items."""
-    return rows[rows["metric"] == metric].pivot_table(index=["session", "seed"], columns="variant", values="value")
-
-
-def ablated(scores: pd.DataFrame, ours: str, theirs: str) -> Evidence | None:
-    """One variant minus another; `p_sessions` and the interval are about trainings like these."""
-    return paired_test(difference(scores, ours, theirs), {}, nested_in="seed")
-
-
-def ablation_effects(rows: pd.DataFrame) -> pd.DataFrame:
-    """What each part adds to each score, baseline minus variant: `metric`, `variant`, and the fields of `Evidence`."""
-    effects = []
-    for metric in rows["metric"].unique():
-        scores = by_training(rows, metric)
-        for variant in rows.loc[rows["variant"] != "baseline", "variant"].unique():
-            if evidence := ablated(scores, "baseline", variant):
-                effects.append({"metric": metric, "variant": variant, **dataclasses.asdict(evidence)})
-    return pd.DataFrame(effects, columns=["metric", "variant", *Evidence.__annotations__])
-
-
-def enough_pairs(scores: pd.DataFrame, parts: Sequence[str]) -> dict[str, Callable | str | None]:
-    """Verdict and needs: p of n pairs is 2^(1 - n) at least, and has to be significant after Holm over the parts."""
-    fewest = int(np.floor(1 + np.log2(len(parts) / LEVEL))) + 1
-    enough = len(scores) >= fewest
-    return {} if enough else {"verdict": untested, "needs": f"{fewest} pairs of session and training"}
-
-
-def helps(
-    tables: Tables, mice: Mice, *, items: Sequence[str], metric: str, rollout: str, parts: Sequence[str]
-) -> list[Comparison]:
-    """The baseline against the variants without one part each (claim 18)."""
-    rows = pd.concat([tables[item] for item in items], ignore_index=True)
-    scores, dataset = by_training(rows, metric), dataset_of(rows)
-    return [
-        Comparison(
-            method=f"CalM ({rollout}) over CalM {part}",
-            metric="corr difference",
-            evidence=ablated(scores, "baseline", part),
-            dataset=dataset,
-            **enough_pairs(scores, parts),
-        )
-        for part in parts
-    ]
-
-
-def helps_most(
-    tables: Tables, mice: Mice, *, items: Sequence[str], metric: str, rollout: str, parts: Sequence[str], most: str
-) -> list[Comparison]:
-    """All other variants against the one without the part that is claimed to help most (claim 18)."""
-    rows = pd.concat([tables[item] for item in items], ignore_index=True)
-    scores, dataset = by_training(rows, metric), dataset_of(rows)
-    evidence = least_sure([ablated(scores, part, most) for part in parts if part != most])
-    method = f"CalM ({rollout}): {most.removeprefix('without ')} over every other part"
-    return [Comparison(method, "corr difference", evidence, dataset, **enough_pairs(scores, parts))]

@@ -62,10 +62,11 @@ def beside_paper(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def add_sessions(results: Results, recordings: Recordings, *, item: str) -> None:
-    """Add neurons, trials and mean frames of a trial of every session; its subject, for the claims, is the variant."""
+    """Add neurons, trials and mean frames of a trial of every session; and, as `<item>_subjects`, whose it is."""
     for row in describe_sessions(recordings).itertuples():
-        where = {"item": item, "n": row.trials, "group": row.group, "session": row.session, "method": "recordings"}
-        where["variant"] = f"subject {row.subject}"
+        where = {"n": row.trials, "group": row.group, "session": row.session, "method": "recordings"}
+        results.add("trials", row.trials, item=f"{item}_subjects", subject=row.subject, **where)
+        where |= {"item": item, "variant": f"subject {row.subject}"}
         results.add("neurons", row.neurons, **where)
         results.add("trials", row.trials, **where)
         results.add("mean trial frames", row.frames / row.trials, **where)

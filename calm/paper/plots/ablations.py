@@ -65,7 +65,7 @@ def variant_effects(
     Args:
         axes: to draw on.
         rows: of one table, as of `calm.paper.experiments.ablations.run_ablations`; the first variant is the baseline.
-        effects: means and intervals, as of `calm.paper.claims.comparisons.ablation_effects`.
+        effects: means and intervals, as of `calm.paper.claims.ablations.ablation_effects`.
         metrics: those that are shown.
         label: of the values that are compared.
     """

@@ -34,14 +34,14 @@ def has_section(claim: Claim, tests: pd.DataFrame) -> bool:
 
 def verdict_table(tests: pd.DataFrame) -> str:
     """All claims with their verdicts, as a table in Markdown."""
-    names = {
-        claim: f"[{claim.number}](#{slug(heading(claim))})" if has_section(claim, tests) else str(claim.number)
+    names = [
+        f"[{claim.number}](#{slug(heading(claim))})" if has_section(claim, tests) else str(claim.number)
         for claim in CLAIMS
-    }
+    ]
     verdicts = [verdict_of(claim, tests) for claim in CLAIMS]
     general, only_here = zip(*(tally(claim, tests) for claim in CLAIMS), strict=True)
     rows = {
-        "claim": list(names.values()),
+        "claim": names,
         "the paper says": [f"{claim.statement} ({claim.section})" for claim in CLAIMS],
         "tested on": [dataset_names(tests_of(claim, tests).dropna(subset="ours")["dataset"]) for claim in CLAIMS],
         "tests that hold in general": general,
@@ -88,7 +88,7 @@ def claim_section(claim: Claim, tests: pd.DataFrame) -> list[str]:
     """Heading, statement, verdict and tests of one claim."""
     verdict = verdict_of(claim, tests)
     parts = [f"### {heading(claim)}", f"{claim.statement} ({claim.section})", f"**{verdict[0].upper()}{verdict[1:]}.**"]
-    parts += [text for text in (claim.construction, claim.how) if text]
+    parts += [claim.explanation] if claim.explanation else []
     for (metric, dataset), rows in tests_of(claim, tests).groupby(["metric", "dataset"], sort=False):
         parts += [f"Effect: *{escape(metric)}*. Dataset: {escape(dataset_name(dataset))}.", tests_table(rows)]
         needed = rows.loc[rows["needs"].ne(""), "needs"].unique()
