@@ -102,10 +102,10 @@ class QuantizerConfig(Config):
     horizons: int = 4  # tokens ahead that the causal head predicts
     ema_decay: float = 0.99
     temperature: tuple[float, float] = (2.5, 0.01)  # Gumbel, from and to
-    anneal: float = 0.8  # share of the epochs over which the temperature falls
-    warmup_epochs: int = pydantic.Field(1, ge=1)  # of pure reconstruction, before the codebook exists
+    anneal: float = 0.8  # share of the steps over which the temperature falls
+    warmup: float = pydantic.Field(0.01, gt=0, lt=1)  # share of them of pure reconstruction, before the codebook exists
     queue: int = 10_000  # recent encoder outputs kept for the k-means start and revivals
-    revive_every: int = 10  # epochs
+    revive_every: float = pydantic.Field(0.1, gt=0)  # share of the steps
     revive_below: float = 0.2  # of the mean usage
     label_smoothing: float = 0.05
     weight_pearson: float = 0.5  # alpha of the reconstruction loss
@@ -138,9 +138,10 @@ class DATConfig(Config):
 
 
 class FitConfig(Config):
-    """The training loop."""
+    """The training loop; a budget of steps, which are evenly spread over whatever sessions there are."""
 
-    epochs: int
+    steps: int = pydantic.Field(ge=1)
+    adapt_share: float = pydantic.Field(1.0, gt=0, le=1)  # of them that adapting to new sessions takes
     rows: int = 2048  # traces (trial x neuron) per step, all of one session
     neurons: int = 512  # of them, at most
     learning_rate: float = 1e-3
@@ -151,9 +152,13 @@ class FitConfig(Config):
     weight_ema: float = 0.0  # decay per step of the averaged weights; 0 is none
     precision: Literal["32-true", "64-true", "bf16-mixed"] = "32-true"
     devices: int = 1  # more than one for the two stages of CalM only, and from a shell: see `calm.train`
-    validate_every: int = 1  # epochs
+    validate_every: int = pydantic.Field(100, ge=1)  # steps; an interrupted run goes on from the last validation
     patience: int = 0  # validations without a better score before stopping; 0 trains to the end
-    checkpoint_every: int = 1  # epochs
+
+    def shortened(self, share: float) -> "FitConfig":
+        """A share of the steps, at least one, with as many validations."""
+        steps, every = (max(1, round(share * count)) for count in (self.steps, self.validate_every))
+        return self.changed(steps=steps, validate_every=every)
 
 
 class ForecastConfig(Config):
@@ -267,5 +272,5 @@ class AblationConfig(Config):
 
     sessions: int = pydantic.Field(12, ge=1)  # at most, at random among those that models are trained on
     seeds: tuple[int, ...] = pydantic.Field((0, 1, 2), min_length=1)  # of the trainings; the paper tells of none
-    quantizer_epochs: int = pydantic.Field(ge=1)  # more than its warm-up, in which nothing is ablated
-    dat_epochs: int = pydantic.Field(ge=1)
+    quantizer_steps: int = pydantic.Field(ge=1)
+    dat_steps: int = pydantic.Field(ge=1)

@@ -38,7 +38,8 @@ class Profile(Config):
     dat_fit: FitConfig
     forecast: ForecastConfig
     learning_rates: tuple[float, ...] = pydantic.Field((1.0,), min_length=1)  # factors that each network is tried with
-    single_epochs: int = pydantic.Field(1, ge=1)  # times the epochs of a fit, for networks of a single recording
+    simulation_share: float = pydantic.Field(1.0, gt=0, le=1)  # of the steps of a fit, for a simulated recording
+    single_share: float = pydantic.Field(1.0, gt=0, le=1)  # and for a single session of other recordings
     var: VARConfig
     tcn: TCNConfig
     tcn_fit: FitConfig
@@ -62,19 +63,10 @@ class Profile(Config):
     shuffles: int = pydantic.Field(999, ge=1)  # of the tuning of neurons, and of trials
     refits: int = pydantic.Field(99, ge=1)  # shuffles of mouse, area or layer: each takes several classifiers
 
-    def of_one_recording(self) -> "Profile":
-        """The numbers for networks that learn from one recording alone, where an epoch has few steps."""
+    def shortened(self, share: float) -> "Profile":
+        """For what learns from one session: a share of the steps of every fit, as many validations, one device."""
         fits = {name: value for name, value in self if isinstance(value, FitConfig)}
-        longer = {
-            name: fit.changed(
-                epochs=fit.epochs * self.single_epochs,
-                validate_every=fit.validate_every * self.single_epochs,
-                checkpoint_every=fit.checkpoint_every * self.single_epochs,
-                devices=1,
-            )
-            for name, fit in fits.items()
-        }
-        return self.changed(**longer)
+        return self.changed(**{name: fit.shortened(share).changed(devices=1) for name, fit in fits.items()})
 
 
 def profile_names() -> list[str]:

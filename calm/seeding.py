@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import torch
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """A seed for each epoch of each run."""
-    return seed * 100_003 + epoch
+def step_seed(seed: int, step: int) -> int:
+    """A seed for each step of each run."""
+    return seed * 100_000_007 + step
 
 
 @contextlib.contextmanager

@@ -54,7 +54,8 @@ from calm.training.tasks import QuantizerTask, TransformerTask
 
 started = time.time()
 use_style()
-settings = load_profile(profile).of_one_recording()
+settings = load_profile(profile)
+settings = settings.shortened(settings.simulation_share)
 figures, results = figures_folder(profile, "simulation"), Results("simulation", seed)
 settings.simulation
 

@@ -72,7 +72,7 @@ plt.show()
 quantizer.history.iloc[[0, -1]].round(3)
 
 # %% [markdown]
-# The first epochs reconstruct from the latents themselves; then k-means places the codes, and the validation score, which is
+# The first steps reconstruct from the latents themselves; then k-means places the codes, and the validation score, which is
 # always taken through the codes, jumps.
 #
 # ## Reconstruction

@@ -77,7 +77,7 @@ loss_curves(axes, transformer.history, "forecast, validation (r)")
 plt.show()
 
 # %% [markdown]
-# Grey: mean loss of an epoch, on corrupted input. Blue: correlation of forecasts of validation trials. The two need not move together:
+# Grey: mean loss since the last validation, on corrupted input. Blue: correlation of forecasts of validation trials. The two need not move together:
 # what makes rollouts good, the coupling between neurons, is learned late and hardly shows in the loss. So learning rate and weights are
 # chosen by rollouts on validation trials.
 #

@@ -74,7 +74,7 @@ print(f"{config.context} frames are given, the {config.horizon or 'remaining'} f
 
 # %%
 for session in list(recordings.groups.values())[-1][:singles]:
-    trained = train_on_one(session, settings.of_one_recording(), seed=seed, runs=RUNS)
+    trained = train_on_one(session, settings.shortened(settings.single_share), seed=seed, runs=RUNS)
     compare_forecasters(results, trained, recordings, session, item="fig3c")
     trials = compared_trials(session, "test", config)
     add_costs(results, trained, session, item="fig3c", task="forecast", trials=len(trials))

@@ -102,7 +102,7 @@ chosen_sessions = chosen_sessions[:singles]
 # %%
 features, decoded = {session.name: head_features(session, backbones[group], RUNS) for session in chosen_sessions}, {}
 for session in chosen_sessions:
-    trained = train_on_one(session, features[session.name], settings.of_one_recording(), seed=seed, runs=RUNS)
+    trained = train_on_one(session, features[session.name], settings.shortened(settings.single_share), seed=seed, runs=RUNS)
     decoded[session.name] = compare_decoders(results, trained, recordings, session, item="fig4b")
     trials = len(session.trials_of("test"))
     add_costs(results, trained, session, item="fig4b", task="decoding", trials=trials)
@@ -156,7 +156,7 @@ plt.show()
 for session in chosen_sessions:
     trials = session.trials_of("test")
     for share in shares:
-        alone = settings.of_one_recording()
+        alone = settings.shortened(settings.single_share)
         trained = train_with_share(session, features[session.name], share, alone, seed=seed, runs=RUNS)
         labelled = decode_trials(trained, session, trials)
         score_decoding(results, labelled, session, trials, window, item="fig4b_labels", share=share)

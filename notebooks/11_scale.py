@@ -20,7 +20,7 @@
 #
 # - **trials**: a share of each session's training trials, in as many steps;
 # - **neurons**: a share of each session's neurons, in as many steps;
-# - **epochs**: the same data, fewer steps.
+# - **steps**: the same data, a shorter training.
 #
 # If a line still rises at its right end, more of that thing would help. If it is flat, it is not what is missing.
 
@@ -30,7 +30,7 @@ import os
 profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, gpu or paper: how large
 dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials, the initial weights and the batches
-shares: list = [0.25, 0.5]  # of trials, neurons and epochs; all of each is trained besides
+shares: list = [0.25, 0.5]  # of trials, neurons and steps; all of each is trained besides
 
 # %%
 import time

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from backbones import tokenize
-from fit_cases import EPOCHS, toy_case
+from fit_cases import EVERY, STEPS, toy_case
 
 from calm.config import DATConfig, FitConfig, QuantizerConfig, SimulationConfig
 from calm.data.session import Session, prepare
@@ -134,7 +134,7 @@ def toy():
 
 @pytest.fixture
 def nq(quantizer_config, uneven):
-    config = FitConfig(epochs=EPOCHS, rows=20, weight_ema=0.5)
+    config = FitConfig(steps=STEPS, validate_every=EVERY, rows=20, weight_ema=0.5)
     traces = torch.from_numpy(uneven.traces[1])
 
     def make():
@@ -144,12 +144,12 @@ def nq(quantizer_config, uneven):
     def score(model):
         return -model(traces).reconstruction.sub(traces).square().mean().item()
 
-    return make, Objective(lambda epoch: trace_batches([uneven], config, 4, seed=epoch), score), config
+    return make, Objective(trace_batches([uneven], config, 4, seed=0), score), config
 
 
 @pytest.fixture
 def dat_case(dat_config, quantizer, uneven):
-    config = FitConfig(epochs=EPOCHS, neurons=3, weight_ema=0.5)
+    config = FitConfig(steps=STEPS, validate_every=EVERY, neurons=3, weight_ema=0.5)
     tokens = tokenize(quantizer, uneven)
 
     def make():
@@ -157,10 +157,10 @@ def dat_case(dat_config, quantizer, uneven):
         return DualAxisTransformer(dat_config, quantizer.codebook.vectors.detach(), {"uneven": 5})
 
     def score(model):
-        batches = token_batches([tokens], config, seed=0)
+        batches = [token_batches([tokens], config, seed=0)(step) for step in range(3)]
         return -sum(model.next_token_loss(batch, batch.tokens).item() for batch in batches)
 
-    return make, Objective(lambda epoch: token_batches([tokens], config, seed=epoch), score), config
+    return make, Objective(token_batches([tokens], config, seed=0), score), config
 
 
 @pytest.fixture(params=["toy", "nq", "dat_case"])

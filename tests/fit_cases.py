@@ -10,7 +10,8 @@ from calm.config import Config, FitConfig
 from calm.models.interfaces import Trainable
 from calm.training.fit import Objective, fit
 
-EPOCHS, STEPS = 3, 3
+ROUNDS, EVERY = 3, 3  # validations, and steps before each
+STEPS = ROUNDS * EVERY
 
 
 class Toy(Trainable):
@@ -30,8 +31,8 @@ class Toy(Trainable):
         error = (self.map(batch) + self.embeddings[0] - batch[:, :2] * torch.rand(()) * self.noise).square().mean()
         return {"loss": error, "double": 2 * error}
 
-    def before_epoch(self, epoch, epochs):
-        self.noise = 1 + epoch / epochs
+    def before_step(self, step, steps):
+        self.noise = 1 + step / steps
 
     def after_step(self):
         self.steps += 1
@@ -41,14 +42,22 @@ class Toy(Trainable):
         return len(batch)
 
 
+def first_pass(batches):
+    """The batches in which every trial of every session comes once, in their order."""
+    sessions = range(len(batches.sessions))
+    steps = range(max(map(batches.count, sessions)) * len(sessions))
+    plan = [(step // len(sessions), batches.stretches(step)) for step in steps]
+    return [batches.load(stretches) for turn, stretches in plan if turn < batches.count(stretches.session)]
+
+
 def make_toy():
     torch.manual_seed(0)
     return Toy()
 
 
-def toy_batches(epoch):
-    """Other batches in each epoch, the same for the same epoch."""
-    return list(torch.randn(STEPS, 5, 3, generator=torch.Generator().manual_seed(epoch)))
+def toy_batch(step):
+    """Another batch in each step, the same for the same step."""
+    return torch.randn(5, 3, generator=torch.Generator().manual_seed(step))
 
 
 def toy_score(model):
@@ -57,12 +66,12 @@ def toy_score(model):
 
 def toy_case():
     """Toy, its task and its numbers."""
-    config = FitConfig(epochs=EPOCHS, weight_ema=0.5, learning_rate=0.05)
-    return make_toy, Objective(toy_batches, lambda model: toy_score(with_noise(model))), config
+    config = FitConfig(steps=STEPS, validate_every=EVERY, weight_ema=0.5, learning_rate=0.05)
+    return make_toy, Objective(toy_batch, lambda model: toy_score(with_noise(model))), config
 
 
 def with_noise(model):
-    """A loaded toy has not seen `before_epoch`."""
+    """A loaded toy has not seen `before_step`."""
     model.noise = 1.0
     return model
 
@@ -74,21 +83,21 @@ def run(case, folder, *, task=None, **changes):
     return model, fit(model, task or usual, config.changed(**changes), seed=0, folder=folder)
 
 
-def stopping(task, *, epoch=None, validation=None):
-    """The task, interrupted when the batches of an epoch are asked for or in a validation."""
+def stopping(task, *, step=None, validation=None):
+    """The task, interrupted when the batch of a step is asked for or in a validation."""
     validations = itertools.count()
 
-    def batches(number):
-        if number == epoch:
+    def batch(number):
+        if number == step:
             raise KeyboardInterrupt
-        return task.batches(number)
+        return task.batch(number)
 
     def validate(model):
         if next(validations) == validation:
             raise KeyboardInterrupt
         return task.validate(model)
 
-    return Objective(batches, validate)
+    return Objective(batch, validate)
 
 
 def assert_same(first, second):

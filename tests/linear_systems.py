@@ -31,12 +31,12 @@ def noise_free_session(neurons=8, trials=80, frames=40, seed=0):
     return prepare(session, seed=seed)
 
 
-def windows(session, length, split, epoch, batch=16):
+def windows(session, length, split, number, batch=16):
     """One stretch of every trial of the split, in random order from a random start; whole trials if `length` is None.
 
-    The same epoch gives the same windows.
+    The same number gives the same windows.
     """
-    rng = np.random.default_rng(epoch)
+    rng = np.random.default_rng(number)
     stretches = []
     for trial in rng.permutation(session.trials_of(split)):
         trace = session.traces[trial]
@@ -44,6 +44,12 @@ def windows(session, length, split, epoch, batch=16):
         stretches.append(torch.from_numpy(trace[:, start : start + length if length else None]))
     groups = [stretches[first : first + batch] for first in range(0, len(stretches), batch)]
     return [WindowBatch(session.name, torch.stack(group)) for group in groups]
+
+
+def training_batch(session, length, step):
+    """One of the batches of the pass that a step falls into."""
+    count = len(windows(session, length, "train", 0))
+    return windows(session, length, "train", step // count)[step % count]
 
 
 @torch.no_grad()
@@ -58,6 +64,6 @@ def correlation(network, session, context, split="test"):
 def task(network, session, context):
     """What `fit` trains a network on: windows of the training trials, judged by the validation trials."""
     return Objective(
-        lambda epoch: windows(session, network.window, "train", epoch),
+        lambda step: training_batch(session, network.window, step),
         lambda model: correlation(model, session, context, "val"),
     )

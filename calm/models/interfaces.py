@@ -35,8 +35,8 @@ class Trainable(nn.Module):
         """How many predictions the loss of a batch is the mean of."""
         raise NotImplementedError
 
-    def before_epoch(self, epoch: int, epochs: int) -> None:
-        """Change what depends on the epoch."""
+    def before_step(self, step: int, steps: int) -> None:
+        """Change what depends on how far the training is; `step` counts from 0."""
 
     def after_step(self) -> None:
         """Update what is not trained by the gradient."""

@@ -116,26 +116,24 @@ class NeuralQuantizer(Trainable):
         self, latent: Float[Tensor, "token row channel"], codes: Int[Tensor, "token row"]
     ) -> dict[str, Float[Tensor, ""]]:
         """L_AR of Eq. 9: cross-entropy of the codes 1..H tokens ahead, and alignment with soft assignment at t+1."""
-        logits = self.predictor(latent)
-        ahead = [
-            F.cross_entropy(
-                logits[step - 1, :-step].flatten(0, 1),
-                codes[step:].flatten(),
-                label_smoothing=self.config.label_smoothing,
-            )
-            for step in range(1, min(self.config.horizons, len(codes) - 1) + 1)
-        ]
+        ahead, steps = [], min(self.config.horizons, len(codes) - 1)
+        every = self.predictor(latent).unbind()  # not slices of it: their gradient would fill as many zeros each
+        for step, logits in enumerate(every[:steps], start=1):
+            smoothing = self.config.label_smoothing
+            pair = logits[:-step].flatten(0, 1), codes[step:].flatten()
+            ahead.append(F.cross_entropy(*pair, label_smoothing=smoothing))
         soft = self.codebook.logits(latent[1:]).softmax(-1).detach()
-        align = -(soft * logits[0, :-1].log_softmax(-1)).sum(-1).mean()
+        align = -(soft * every[0][:-1].log_softmax(-1)).sum(-1).mean()
         return {"ar": torch.stack(ahead).mean(), "align": align}
 
-    def before_epoch(self, epoch: int, epochs: int) -> None:
+    def before_step(self, step: int, steps: int) -> None:
         """Cool the Gumbel temperature; start the codebook after the warm-up; revive dead codes from time to time."""
         config, (start, end) = self.config, self.config.temperature
-        self.temperature = start * (end / start) ** min(1.0, epoch / max(1.0, config.anneal * epochs))
-        if epoch == config.warmup_epochs:
-            self.codebook.start(seed=epoch)
-        elif self.codebook.started and (epoch - config.warmup_epochs) % config.revive_every == 0:
+        self.temperature = start * (end / start) ** min(1.0, step / max(1.0, config.anneal * steps))
+        warmup, every = (max(1, round(share * steps)) for share in (config.warmup, config.revive_every))
+        if step == warmup:
+            self.codebook.start(seed=step)
+        elif step > warmup and (step - warmup) % every == 0:
             self.codebook.revive()
 
     def after_step(self) -> None:

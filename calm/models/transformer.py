@@ -73,7 +73,7 @@ def project_codes(vectors: Float[Tensor, "code channel"], width: int) -> Float[T
     """A random projection of the standardised codes, as the token table's start: codes that are alike begin alike.
 
     The paper does not give an initialisation. From independent random vectors the coupling between neurons is learned
-    several times later (validation forecast after 20 epochs, 50 simulated neurons: 0.23 against 0.50).
+    several times later (validation forecast after 20 passes over 50 simulated neurons: 0.23 against 0.50).
     """
     standard = (vectors - vectors.mean(0)) / vectors.std()
     return standard @ torch.randn(vectors.shape[1], width) / vectors.shape[1] ** 0.5

@@ -1,8 +1,8 @@
 """Batches of one session and one length, for every network: stretches of trials, no padding, no masks."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from calm.models.interfaces import DecodingBatch, WindowBatch
 
 
 def group_trials(
-    lengths: Int[np.ndarray, " trial"], trials: Int[np.ndarray, " part"], size: int
+    lengths: Int[np.ndarray, " trial"], trials: Int[np.ndarray, " chosen"], size: int
 ) -> list[Int[np.ndarray, " batch"]]:
     """Cut trials, in the order given, into groups of at most `size` with equal length."""
     groups = []
@@ -26,44 +26,25 @@ def group_trials(
     return groups
 
 
-class Epoch(Sequence[Any]):
-    """The batches of an epoch, each loaded when its turn comes: memory does not grow with the corpus.
-
-    Args:
-        plan: what each batch holds.
-        load: makes a batch of it.
-    """
-
-    def __init__(self, plan: Sequence[Any], load: Callable[[Any], Any]):
-        self.plan, self.load = plan, load
-
-    def __len__(self) -> int:
-        return len(self.plan)
-
-    def __getitem__(self, index: int | slice) -> Any:
-        """One batch, or some of the epoch's without loading them."""
-        return Epoch(self.plan[index], self.load) if isinstance(index, slice) else self.load(self.plan[index])
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
-class Part:
+class TrainingTrials:
     """What of a session is trained on.
 
     Attributes:
-        neurons: its size.
-        lengths: of all its trials.
+        neurons: how many it has.
+        lengths: of all its trials, in frames or tokens.
         trials: which of them to take.
         longest: of a stretch; None sets no limit.
     """
 
     neurons: int
     lengths: Int[np.ndarray, " trial"]
-    trials: Int[np.ndarray, " part"]
+    trials: Int[np.ndarray, " chosen"]
     longest: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Planned:
+class Stretches:
     """What one batch holds: stretches of equal length of some trials, and some neurons, of a session."""
 
     session: int
@@ -72,29 +53,69 @@ class Planned:
     length: int
     neurons: Int[np.ndarray, " neuron"]
 
-    @property
-    def stretches(self) -> list[tuple[int, slice]]:
+    def __iter__(self) -> Iterator[tuple[int, slice]]:
         """Each trial, and which of its frames or tokens."""
-        pairs = zip(self.trials.tolist(), self.starts.tolist(), strict=True)
-        return [(trial, slice(start, start + self.length)) for trial, start in pairs]
+        for trial, start in zip(self.trials.tolist(), self.starts.tolist(), strict=True):
+            yield trial, slice(start, start + self.length)
 
 
-def plan_epoch(parts: Sequence[Part], config: FitConfig, rng: np.random.Generator) -> list[Planned]:
-    """A random order of batches that visits every trial of every session once.
+class Batches:
+    """The batch of any step of a training, the same whenever it is asked for.
+
+    Sessions take turns in a random order, so that each is visited as often as any other, however many trials it has.
+    All its trials are visited before one comes again.
+
+    Args:
+        sessions: what of each is trained on.
+        config: how large a batch is.
+        load: makes a batch of its stretches, when its step comes: memory does not grow with the corpus.
+        seed: of the order, of what is cut from trials, and of the neurons.
+    """
+
+    def __init__(
+        self, sessions: Sequence[TrainingTrials], config: FitConfig, load: Callable[[Stretches], Any], *, seed: int
+    ):
+        self.sessions, self.config, self.load, self.seed = sessions, config, load, seed
+        self.passes: dict[int, tuple[int, list[Stretches]]] = {}  # the latest over each session
+
+    def __call__(self, step: int) -> Any:
+        """The batch of a step, from 0 on."""
+        return self.load(self.stretches(step))
+
+    def stretches(self, step: int) -> Stretches:
+        """What the batch of a step holds."""
+        turn, place = divmod(step, len(self.sessions))
+        session = int(np.random.default_rng([self.seed, turn]).permutation(len(self.sessions))[place])
+        number, batch = divmod(turn, self.count(session))
+        if self.passes.get(session, (None,))[0] != number:
+            rng = np.random.default_rng([self.seed, number, session])
+            self.passes[session] = number, plan_pass(session, self.sessions[session], self.config, rng)
+        return self.passes[session][1][batch]
+
+    def count(self, session: int) -> int:
+        """Batches of one pass over a session."""
+        return -(-len(self.sessions[session].trials) // trials_at_once(self.sessions[session].neurons, self.config))
+
+
+def trials_at_once(neurons: int, config: FitConfig) -> int:
+    """Trials of a batch."""
+    return max(1, config.rows // min(neurons, config.neurons))
+
+
+def plan_pass(number: int, session: TrainingTrials, config: FitConfig, rng: np.random.Generator) -> list[Stretches]:
+    """Batches that visit every trial of a session once, in a random order; `number` is the session's.
 
     Trials of like length share a batch and are cut to the shortest of them, each to a stretch from a random start.
     """
-    plan = []
-    for session, part in enumerate(parts):
-        size = max(1, config.rows // min(part.neurons, config.neurons))
-        lengths = part.lengths if part.longest is None else np.minimum(part.lengths, part.longest)
-        shuffled = rng.permutation(part.trials)
-        ordered = shuffled[np.argsort(lengths[shuffled], kind="stable")]
-        for first in range(0, len(ordered), size):
-            trials = ordered[first : first + size]
-            length = int(lengths[trials].min())
-            starts = rng.integers(part.lengths[trials] - length + 1)
-            plan.append(Planned(session, trials, starts, length, choose_neurons(part.neurons, config.neurons, rng)))
+    plan, size = [], trials_at_once(session.neurons, config)
+    lengths = session.lengths if session.longest is None else np.minimum(session.lengths, session.longest)
+    shuffled = rng.permutation(session.trials)
+    ordered = shuffled[np.argsort(lengths[shuffled], kind="stable")]
+    for first in range(0, len(ordered), size):
+        trials = ordered[first : first + size]
+        length = int(lengths[trials].min())
+        starts = rng.integers(session.lengths[trials] - length + 1)
+        plan.append(Stretches(number, trials, starts, length, choose_neurons(session.neurons, config.neurons, rng)))
     return [plan[index] for index in rng.permutation(len(plan))]
 
 
@@ -103,19 +124,20 @@ def choose_neurons(count: int, most: int, rng: np.random.Generator) -> Int[np.nd
     return np.arange(count) if count <= most else rng.choice(count, most, replace=False)
 
 
-def trace_batches(sessions: Sequence[Session], config: FitConfig, window: int, *, seed: int) -> Epoch:
-    """Training traces of one epoch, "row frame", whole windows long; rows are (trial, neuron) pairs."""
-    parts = [Part(len(each.neurons), each.frames // window * window, each.trials_of("train")) for each in sessions]
+def trace_batches(sessions: Sequence[Session], config: FitConfig, window: int, *, seed: int) -> Batches:
+    """Training traces, "row frame", whole windows long; rows are (trial, neuron) pairs."""
 
-    def load(planned: Planned) -> Float[Tensor, "row frame"]:
-        traces = sessions[planned.session].traces
-        rows = [traces[trial][planned.neurons, frames] for trial, frames in planned.stretches]
-        return torch.from_numpy(np.concatenate(rows))
+    def load(stretches: Stretches) -> Float[Tensor, "row frame"]:
+        traces = sessions[stretches.session].traces
+        return torch.from_numpy(np.concatenate([traces[trial][stretches.neurons, part] for trial, part in stretches]))
 
-    return Epoch(plan_epoch(parts, config, np.random.default_rng(seed)), load)
+    trials = [
+        TrainingTrials(len(each.neurons), each.frames // window * window, each.trials_of("train")) for each in sessions
+    ]
+    return Batches(trials, config, load, seed=seed)
 
 
-def training_part(session: Session, window: int | None) -> Part:
+def training_trials(session: Session, window: int | None) -> TrainingTrials:
     """The training trials of a session that hold a window.
 
     Raises:
@@ -127,34 +149,37 @@ def training_part(session: Session, window: int | None) -> Part:
             f"Session {session.name}: no training trial has the {window} frames that are trained on at once: shorten"
             " `context` or `horizon` of a forecast, or a decoder's `window`."
         )
-    return Part(len(session.neurons), frames, trials[frames[trials] >= (window or 1)], longest=window)
+    return TrainingTrials(len(session.neurons), frames, trials[frames[trials] >= (window or 1)], longest=window)
 
 
-def plan_windows(sessions: Sequence[Session], window: int | None, config: FitConfig, *, seed: int) -> list[Planned]:
-    """The batches of one epoch: of every training trial a window that starts anywhere in it, or the whole of it."""
-    parts = [training_part(session, window) for session in sessions]
-    everyone = config.changed(neurons=max(part.neurons for part in parts))  # none is left out
-    return plan_epoch(parts, everyone, np.random.default_rng(seed))
+def all_neurons(trials: Sequence[TrainingTrials], config: FitConfig) -> FitConfig:
+    """The numbers of batches that leave out no neuron."""
+    return config.changed(neurons=max(each.neurons for each in trials))
 
 
-def window_batches(sessions: Sequence[Session], window: int | None, config: FitConfig, *, seed: int) -> Epoch:
-    """Training batches of one epoch, each a WindowBatch."""
+def window_batches(sessions: Sequence[Session], window: int | None, config: FitConfig, *, seed: int) -> Batches:
+    """Training batches, each a WindowBatch: of each trial a window that starts anywhere in it, or the whole of it."""
 
-    def load(planned: Planned) -> WindowBatch:
-        session = sessions[planned.session]
-        traces = [session.traces[trial][:, frames] for trial, frames in planned.stretches]
-        return WindowBatch(session.name, torch.from_numpy(np.stack(traces)))
+    def load(stretches: Stretches) -> WindowBatch:
+        session = sessions[stretches.session]
+        return WindowBatch(session.name, torch.from_numpy(np.stack(cut(session.traces, stretches, axis=1))))
 
-    return Epoch(plan_windows(sessions, window, config, seed=seed), load)
+    trials = [training_trials(session, window) for session in sessions]
+    return Batches(trials, all_neurons(trials, config), load, seed=seed)
 
 
-def decoding_batches(sessions: Sequence[Session], window: int | None, config: FitConfig, *, seed: int) -> Epoch:
-    """Training batches of one epoch, each a DecodingBatch: a window of every training trial, or the whole of it."""
+def decoding_batches(sessions: Sequence[Session], window: int | None, config: FitConfig, *, seed: int) -> Batches:
+    """Training batches, each a DecodingBatch: of each trial a window that starts anywhere in it, or the whole of it."""
 
-    def load(planned: Planned) -> DecodingBatch:
-        session = sessions[planned.session]
-        traces = np.stack([session.traces[trial][:, frames] for trial, frames in planned.stretches])
-        behaviour = np.stack([session.behaviour[trial][frames] for trial, frames in planned.stretches])
-        return DecodingBatch(session.name, torch.from_numpy(traces), torch.from_numpy(behaviour))
+    def load(stretches: Stretches) -> DecodingBatch:
+        session = sessions[stretches.session]
+        traces, behaviour = cut(session.traces, stretches, axis=1), cut(session.behaviour, stretches, axis=0)
+        return DecodingBatch(session.name, *(torch.from_numpy(np.stack(each)) for each in (traces, behaviour)))
 
-    return Epoch(plan_windows(sessions, window, config, seed=seed), load)
+    trials = [training_trials(session, window) for session in sessions]
+    return Batches(trials, all_neurons(trials, config), load, seed=seed)
+
+
+def cut(trials: Sequence[np.ndarray], stretches: Stretches, *, axis: Literal[0, 1]) -> list[np.ndarray]:
+    """The stretches of trials whose frames lie along an axis."""
+    return [trials[trial][part] if axis == 0 else trials[trial][:, part] for trial, part in stretches]

@@ -12,7 +12,7 @@ from calm.data.session import Session
 from calm.errors import CalmError
 from calm.models.heads import BehaviourHead, FeatureBatch, GLUHead, LinearHead
 from calm.models.interfaces import DecoderNetwork
-from calm.training.batches import Epoch, Part, Planned, group_trials, plan_epoch
+from calm.training.batches import Batches, Stretches, TrainingTrials, all_neurons, group_trials
 from calm.training.features import Extractor, FeatureSession, whole_frames
 
 HEADS: dict[str, type[BehaviourHead]] = {"linear head": LinearHead, "GLU head": GLUHead}
@@ -38,15 +38,16 @@ def with_share(session: Session, share: float, *, seed: int) -> Session:
     return dataclasses.replace(session, trials=session.trials.assign(split=split))
 
 
-def feature_batches(sessions: Sequence[FeatureSession], config: FitConfig, *, seed: int) -> Epoch:
-    """Training batches of one epoch, each a FeatureBatch of all neurons of a session."""
-    parts = [Part(len(each.session.neurons), each.tokens, each.session.trials_of("train")) for each in sessions]
-    everyone = config.changed(neurons=max(part.neurons for part in parts))  # none is left out
+def feature_batches(sessions: Sequence[FeatureSession], config: FitConfig, *, seed: int) -> Batches:
+    """Training batches, each a FeatureBatch of all neurons of a session."""
+    trials = [
+        TrainingTrials(len(each.session.neurons), each.tokens, each.session.trials_of("train")) for each in sessions
+    ]
 
-    def load(planned: Planned) -> FeatureBatch:
-        return sessions[planned.session].batch(planned.stretches)
+    def load(stretches: Stretches) -> FeatureBatch:
+        return sessions[stretches.session].batch(list(stretches))
 
-    return Epoch(plan_epoch(parts, everyone, np.random.default_rng(seed)), load)
+    return Batches(trials, all_neurons(trials, config), load, seed=seed)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from calm.config import FitConfig
 from calm.devices import best_device, sum_over_ranks
 from calm.errors import CalmError
 from calm.models.interfaces import Trainable
-from calm.seeding import epoch_seed, seeded
+from calm.seeding import seeded, step_seed
 from calm.storage import is_stored, load_checkpoint, save_checkpoint
 from calm.training.averaging import WeightAverage
 
@@ -34,12 +34,11 @@ class Objective:
     """What a model is trained on.
 
     Attributes:
-        batches: the batches of an epoch, the same for the same epoch; their number may not change between epochs. Best
-            a `calm.training.batches.Epoch`, which loads each batch when its turn comes.
+        batch: the batch of a step, from 0 on, the same whenever it is asked for (see `calm.training.batches.Batches`).
         validate: score of a model on validation trials, higher is better.
     """
 
-    batches: Callable[[int], Sequence[Any]]
+    batch: Callable[[int], Any]
     validate: Callable[[nn.Module], float]
 
 
@@ -47,7 +46,7 @@ class Objective:
 class Progress:
     """Where a run stands."""
 
-    epoch: int = 0
+    step: int = 0
     best: float = -math.inf
     since_best: int = 0
     history: list[dict[str, int | float]] = dataclasses.field(default_factory=list)
@@ -77,8 +76,8 @@ def make_optimizer(model: Trainable, config: FitConfig) -> torch.optim.AdamW:
 class Run:
     """A training run: model, averaged model, optimizer and progress, and the folder that they survive in.
 
-    The random state is set anew from the seed at the start of each epoch and checkpoints are made between epochs, so a
-    resumed run computes what a straight one would have, bit for bit at equal thread count.
+    Checkpoints are made with each validation, behind which the random state is set anew from the seed: a resumed run
+    computes what a straight one would have, bit for bit at equal thread count.
     """
 
     def __init__(self, model: Trainable, config: FitConfig, seed: int, folder: Path):
@@ -104,55 +103,47 @@ class Run:
         }
 
     def train(self, objective: Objective) -> None:
-        """Train to the end or until validation stops improving, and leave the best weights in `model`.
-
-        Raises:
-            CalmError: fewer batches than devices.
-        """
+        """Train to the end or until validation stops improving, and leave the best weights in `model`."""
         config, progress = self.config, self.progress
-        steps = len(objective.batches(progress.epoch))
-        if steps < self.fabric.world_size:
-            raise CalmError(f"{self.folder.name}: {steps} batches are too few for {self.fabric.world_size} devices.")
-        done, total = progress.epoch * steps, config.epochs * steps
-        with tqdm(total=total, initial=done, desc=self.folder.name, mininterval=BAR_SECONDS) as bar:
-            while progress.epoch < config.epochs and not self.stopped():
+        bar = tqdm(
+            total=config.steps, initial=progress.step, desc=self.folder.name, unit="step", mininterval=BAR_SECONDS
+        )
+        with bar:
+            while progress.step < config.steps and not self.stopped():
                 began = time.perf_counter()
-                row = {"epoch": progress.epoch, **self.train_epoch(objective.batches(progress.epoch), bar)}
-                progress.epoch += 1
-                if progress.epoch % config.validate_every == 0 or progress.epoch == config.epochs:
-                    row["val"] = self.validate(objective)
+                losses = self.train_steps(objective, min(config.validate_every, config.steps - progress.step), bar)
+                row = {"step": progress.step, **losses, "val": self.validate(objective)}
                 progress.history.append({**row, "seconds": time.perf_counter() - began})
-                bar.set_postfix({name: f"{row[name]:.3f}" for name in ("loss", "val") if name in row}, refresh=False)
-                if progress.epoch % config.checkpoint_every == 0:
-                    self.save("last", pack(self))
+                bar.set_postfix({name: f"{row[name]:.3f}" for name in ("loss", "val")}, refresh=False)
+                self.save("last", pack(self))
         self.finish()
 
     def stopped(self) -> bool:
         """Whether validation has not improved for too long."""
         return 0 < self.config.patience <= self.progress.since_best
 
-    def train_epoch(self, batches: Sequence[Any], bar: tqdm) -> dict[str, float]:
-        """One pass over the batches; returns the mean of every loss term."""
-        torch.manual_seed(epoch_seed(self.seed, self.progress.epoch))
-        self.model.module.before_epoch(self.progress.epoch, self.config.epochs)
+    def train_steps(self, objective: Objective, steps: int, bar: tqdm) -> dict[str, float]:
+        """Some steps on from where the run stands; returns the mean of every loss term."""
+        torch.manual_seed(step_seed(self.seed, self.progress.step))
         self.model.train()
         totals: dict[str, Tensor] = {}
-        even = len(batches) // self.fabric.world_size  # every process takes as many steps
-        of_this_device = batches[self.fabric.global_rank :: self.fabric.world_size][:even]
-        for number, batch in enumerate(of_this_device):
-            self.set_learning_rate(self.progress.epoch + (number + 0.5) / even)
+        for _ in range(steps):
+            self.model.module.before_step(self.progress.step, self.config.steps)
+            self.set_learning_rate()
+            batch = objective.batch(self.progress.step * self.fabric.world_size + self.fabric.global_rank)
             terms = self.model.training_loss(self.fabric.to_device(batch))
             self.step(terms["loss"] * self.batch_weight(batch))
             for name, value in terms.items():
                 totals[name] = totals.get(name, 0) + value.detach()
-            bar.update(self.fabric.world_size)
-        return {name: float(total) / even for name, total in totals.items()}
+            self.progress.step += 1
+            bar.update()
+        return {name: float(total) / steps for name, total in totals.items()}
 
-    def set_learning_rate(self, epoch: float) -> None:
-        """Follow the schedule; `epoch` may be a fraction."""
+    def set_learning_rate(self) -> None:
+        """Follow the schedule."""
+        done = (self.progress.step + 0.5) / self.config.steps
         for group in self.optimizer.param_groups:
-            factor = group["rate"] * schedule(epoch / self.config.epochs, self.config.warmup)
-            group["lr"] = self.config.learning_rate * factor
+            group["lr"] = self.config.learning_rate * group["rate"] * schedule(done, self.config.warmup)
 
     def batch_weight(self, batch: Any) -> float | Tensor:
         """Weight of a batch among those that the other devices work on, so that every prediction counts alike.
@@ -264,7 +255,8 @@ def fit(model: Trainable, objective: Objective, config: FitConfig, *, seed: int,
         folder: where the run lives: an interrupted run found there goes on, a finished one is loaded.
 
     Returns:
-        The history, a row an epoch: mean of every loss term, `val` in epochs that were validated, and its `seconds`.
+        The history, a row a validation: its `step`, the mean of every loss term since the last one, the score `val`,
+        and its `seconds`.
 
     Raises:
         CalmError: another run is training in the folder, or it cannot be written.

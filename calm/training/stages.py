@@ -10,7 +10,7 @@ from torch import nn
 
 from calm.config import Config, FitConfig
 from calm.errors import CalmError
-from calm.seeding import epoch_seed, seeded
+from calm.seeding import seeded
 from calm.storage import stage_key
 from calm.training.fit import Objective, fit
 
@@ -36,8 +36,8 @@ class Task(Generic[Model]):
         """An untrained model that knows the task's sessions."""
         raise NotImplementedError
 
-    def batches(self, model: Model, fit_config: FitConfig, runs: Path) -> Callable[[int], Sequence[Any]]:
-        """The batches of an epoch by the epoch's seed; what has to be computed once for all is kept in `runs`."""
+    def batches(self, model: Model, fit_config: FitConfig, *, seed: int, runs: Path) -> Callable[[int], Any]:
+        """The batch of any step; what has to be computed once for all is kept in `runs`."""
         raise NotImplementedError
 
     def validation_score(self, model: Model, fit_config: FitConfig) -> float:
@@ -47,7 +47,7 @@ class Task(Generic[Model]):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trained(Generic[Model]):
-    """A trained model, its history (a row an epoch) and the key it is kept under."""
+    """A trained model, its history (a row a validation) and the key it is kept under."""
 
     model: Model
     history: pd.DataFrame
@@ -111,11 +111,11 @@ def train(
         CalmError: data that the task cannot learn from, or a pretrained model that does not fit the task.
     """
     model = initial_model(task, seed=seed, pretrained=pretrained)
+    fit_config = fit_config.shortened(fit_config.adapt_share if pretrained else 1.0)
     inputs = [pretrained.key if pretrained else "", *task.inputs]
     key = stage_key(task.name, [task.config, fit_config], inputs, seed, task.VERSION)
-    batches = task.batches(model, fit_config, runs)
     objective = Objective(
-        batches=lambda epoch: batches(epoch_seed(seed, epoch)),
+        batch=task.batches(model, fit_config, seed=seed, runs=runs),
         validate=lambda candidate: task.validation_score(candidate, fit_config),
     )
     return Trained(model, fit(model, objective, fit_config, seed=seed, folder=runs / key), key)

@@ -1,7 +1,7 @@
 """The tasks: what each kind of model learns, from which trials, and the score that chooses its weights."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ from calm.models.interfaces import DecoderNetwork, Network
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import DualAxisTransformer
 from calm.paths import file_name
-from calm.training.batches import Epoch, decoding_batches, trace_batches, window_batches
+from calm.training.batches import Batches, decoding_batches, trace_batches, window_batches
 from calm.training.decoding import NetworkDecoder, feature_batches, feature_error
 from calm.training.features import FeatureSession
 from calm.training.forecasting import CalMForecaster, NetworkForecaster
@@ -60,9 +60,9 @@ class QuantizerTask(Task[NeuralQuantizer]):
         """An untrained quantizer."""
         return NeuralQuantizer(self.config)
 
-    def batches(self, model: NeuralQuantizer, fit_config: FitConfig, runs: Path) -> Callable[[int], Epoch]:
+    def batches(self, model: NeuralQuantizer, fit_config: FitConfig, *, seed: int, runs: Path) -> Batches:
         """Stretches of traces of single neurons."""
-        return lambda seed: trace_batches(self.sessions, fit_config, self.config.window, seed=seed)
+        return trace_batches(self.sessions, fit_config, self.config.window, seed=seed)
 
     def validation_score(self, model: NeuralQuantizer, fit_config: FitConfig) -> float:
         """Mean correlation of trace and reconstruction."""
@@ -95,7 +95,7 @@ class TransformerTask(Task[DualAxisTransformer]):
         vectors = self.quantizer.model.codebook.vectors.detach().cpu()
         return DualAxisTransformer(self.config, vectors, neuron_counts(self.sessions))
 
-    def batches(self, model: DualAxisTransformer, fit_config: FitConfig, runs: Path) -> Callable[[int], Epoch]:
+    def batches(self, model: DualAxisTransformer, fit_config: FitConfig, *, seed: int, runs: Path) -> Batches:
         """Tokens, which are kept beside the quantizer."""
         folder = runs / f"{self.quantizer.key}-tokens"
         tokens = [
@@ -104,7 +104,7 @@ class TransformerTask(Task[DualAxisTransformer]):
             )
             for session in self.sessions
         ]
-        return lambda seed: token_batches(tokens, fit_config, seed=seed)
+        return token_batches(tokens, fit_config, seed=seed)
 
     def validation_score(self, model: DualAxisTransformer, fit_config: FitConfig) -> float:
         """Mean correlation of forecasts, by the choice of tokens that is both cheap and free of noise."""
@@ -140,9 +140,9 @@ class ForecasterTask(Task[Network]):
         """An untrained network."""
         return self.kind(self.config, self.forecast.context, neuron_counts(self.sessions))
 
-    def batches(self, model: Network, fit_config: FitConfig, runs: Path) -> Callable[[int], Epoch]:
+    def batches(self, model: Network, fit_config: FitConfig, *, seed: int, runs: Path) -> Batches:
         """Windows of traces, as long as the network asks for."""
-        return lambda seed: window_batches(self.sessions, model.window, fit_config, seed=seed)
+        return window_batches(self.sessions, model.window, fit_config, seed=seed)
 
     def validation_score(self, model: Network, fit_config: FitConfig) -> float:
         """Mean correlation of forecasts."""
@@ -178,9 +178,9 @@ class DecoderTask(Task[DecoderNetwork]):
         behaviours = len(shared_behaviours(self.sessions))
         return self.kind(self.config, neuron_counts(self.sessions), behaviours, shared_rate(self.sessions))
 
-    def batches(self, model: DecoderNetwork, fit_config: FitConfig, runs: Path) -> Callable[[int], Epoch]:
+    def batches(self, model: DecoderNetwork, fit_config: FitConfig, *, seed: int, runs: Path) -> Batches:
         """Windows of traces and behaviour, as long as the network asks for."""
-        return lambda seed: decoding_batches(self.sessions, model.window, fit_config, seed=seed)
+        return decoding_batches(self.sessions, model.window, fit_config, seed=seed)
 
     def validation_score(self, model: DecoderNetwork, fit_config: FitConfig) -> float:
         """Mean squared error, negative."""
@@ -220,9 +220,9 @@ class HeadTask(Task[BehaviourHead]):
         behaviours = len(shared_behaviours(sessions))
         return self.kind(self.config, extractor.channels, extractor.window, behaviours, neuron_counts(sessions))
 
-    def batches(self, model: BehaviourHead, fit_config: FitConfig, runs: Path) -> Callable[[int], Epoch]:
+    def batches(self, model: BehaviourHead, fit_config: FitConfig, *, seed: int, runs: Path) -> Batches:
         """Features and behaviour of all neurons of a session."""
-        return lambda seed: feature_batches(self.features, fit_config, seed=seed)
+        return feature_batches(self.features, fit_config, seed=seed)
 
     def validation_score(self, model: BehaviourHead, fit_config: FitConfig) -> float:
         """Mean squared error, negative."""

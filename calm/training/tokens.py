@@ -13,7 +13,7 @@ from calm.data.session import Session
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import TokenBatch
 from calm.storage import is_stored, load_trials, save_trials, shapes_of
-from calm.training.batches import Epoch, Part, Planned, plan_epoch
+from calm.training.batches import Batches, Stretches, TrainingTrials
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,17 +57,17 @@ def store_tokens(quantizer: NeuralQuantizer, session: Session, folder: Path) -> 
     return TokenSession(manifest["session"], files["tokens"], np.array(manifest["train"]))
 
 
-def token_batches(sessions: Sequence[TokenSession], config: FitConfig, *, seed: int) -> Epoch:
-    """Training batches of one epoch, each a TokenBatch."""
-    parts = [
-        Part(shapes[0][0], np.array([columns for _, columns in shapes]), session.train)
-        for session, shapes in ((session, shapes_of(session.tokens)) for session in sessions)
-    ]
+def token_batches(sessions: Sequence[TokenSession], config: FitConfig, *, seed: int) -> Batches:
+    """Training batches, each a TokenBatch."""
 
-    def load(planned: Planned) -> TokenBatch:
-        session = sessions[planned.session]
-        stretches = [session.tokens[trial][planned.neurons, part] for trial, part in planned.stretches]
-        tokens = np.stack(stretches).astype(np.int64)
-        return TokenBatch(session.name, torch.from_numpy(planned.neurons), torch.from_numpy(tokens))
+    def load(stretches: Stretches) -> TokenBatch:
+        session = sessions[stretches.session]
+        tokens = np.stack([session.tokens[trial][stretches.neurons, part] for trial, part in stretches])
+        neurons = torch.from_numpy(stretches.neurons)
+        return TokenBatch(session.name, neurons, torch.from_numpy(tokens.astype(np.int64)))
 
-    return Epoch(plan_epoch(parts, config, np.random.default_rng(seed)), load)
+    trials = []
+    for session in sessions:
+        shapes = shapes_of(session.tokens)
+        trials.append(TrainingTrials(shapes[0][0], np.array([columns for _, columns in shapes]), session.train))
+    return Batches(trials, config, load, seed=seed)

@@ -22,11 +22,12 @@ from calm.training.fit import Objective, Run
 
 torch.set_num_threads(1)
 session = prepare(simulate(SimulationConfig(trials=20, neurons=4, frames=32), seed=0).session, seed=0)
-config = FitConfig(epochs=4, rows=8, devices=2, learning_rate=1e-2)
-sizes = dict(width=8, codes=8, encoder_layers=1, decoder_layers=1, predictor_layers=1, heads=2, revive_every=1)
+config = FitConfig(steps=8, validate_every=2, rows=8, devices=2, learning_rate=1e-2)
+sizes = dict(width=8, codes=8, encoder_layers=1, decoder_layers=1, predictor_layers=1, heads=2, warmup=0.2)
+sizes["revive_every"] = 0.3
 torch.manual_seed(0)
 task = Objective(
-    batches=lambda epoch: trace_batches([session], config, 4, seed=epoch),
+    batch=trace_batches([session], config, 4, seed=0),
     validate=lambda model: float(reconstruction_correlations(model, session, session.trials_of("val")).mean()),
 )
 run = Run(NeuralQuantizer(QuantizerConfig(**sizes)), config, 0, Path(sys.argv[1]))
@@ -44,7 +45,7 @@ import torch
 
 from calm.config import DATConfig, FitConfig
 from calm.models.transformer import DualAxisTransformer, TokenBatch
-from calm.training.fit import Run
+from calm.training.fit import Objective, Run
 
 torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)  # Fabric turns losses into the default type
@@ -61,9 +62,9 @@ counts = [model.count_predictions(batch) for batch in batches]
 expected = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 model.zero_grad()
 
-run = Run(model, FitConfig(epochs=1, devices=2, precision="64-true"), 0, Path(sys.argv[1]))
+run = Run(model, FitConfig(steps=1, devices=2, precision="64-true"), 0, Path(sys.argv[1]))
 run.step = run.fabric.backward
-run.train_epoch(batches, bar=type("Bar", (), {"update": staticmethod(lambda steps: None)}))
+run.train_steps(Objective(batches.__getitem__, None), 1, bar=type("Bar", (), {"update": staticmethod(lambda: None)}))
 found = {name: parameter.grad for name, parameter in run.model.module.named_parameters()}
 torch.save((expected, found), Path(sys.argv[1]) / f"rank{run.fabric.global_rank}.pt")
 """

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from backbones import tokenize
+from fit_cases import first_pass
 
 from calm.config import FitConfig
 from calm.data.store import load_session, store_session
@@ -20,7 +21,7 @@ from calm.training.batches import trace_batches
 from calm.training.tokens import store_tokens, token_batches
 
 TRACES = "traces.bin"
-CONFIG = FitConfig(epochs=1, rows=10)
+CONFIG = FitConfig(steps=1, rows=10)
 
 
 @pytest.fixture
@@ -42,20 +43,20 @@ def test_a_stored_session_is_the_same_session(stored, uneven):
 
 
 def test_training_on_the_disk_sees_the_same_batches(stored, uneven):
-    found, expected = (trace_batches([session], CONFIG, 4, seed=0) for session in (stored, uneven))
+    found, expected = (first_pass(trace_batches([session], CONFIG, 4, seed=0)) for session in (stored, uneven))
     assert len(found) == len(expected) > 1
     assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
 
 
-def test_planning_an_epoch_reads_no_trial_and_a_batch_only_its_own(stored, monkeypatch):
+def test_planning_reads_no_trial_and_a_batch_only_its_own(stored, monkeypatch):
     reads, read = [], TrialFile.__getitem__
     monkeypatch.setattr(TrialFile, "__getitem__", lambda file, trial: reads.append(trial) or read(file, trial))
     assert jaxtyping.config.jaxtyping_disable is False
     jaxtyping.config.update("jaxtyping_disable", True)  # the checks of the tests look at trials, too
     try:
-        epoch = trace_batches([stored], CONFIG, 4, seed=0)
-        assert len(epoch) > 1 and reads == []
-        assert len(epoch[0]) == 5 * len(reads) > 0
+        batches = trace_batches([stored], CONFIG, 4, seed=0)
+        assert len(batches.stretches(0).trials) > 0 and reads == []
+        assert len(batches(0)) == 5 * len(reads) > 0
     finally:
         jaxtyping.config.update("jaxtyping_disable", False)
 
@@ -68,7 +69,7 @@ def test_stored_tokens_are_the_tokens_and_are_not_made_again(quantizer, uneven, 
         assert found.name == expected.name and found.train.tolist() == expected.train.tolist()
         assert all(np.array_equal(*pair) for pair in zip(found.tokens, expected.tokens, strict=True))
         assert found.tokens[0].dtype == np.uint8
-    batches = [list(token_batches([each], CONFIG, seed=0)) for each in (first, expected)]
+    batches = [first_pass(token_batches([each], CONFIG, seed=0)) for each in (first, expected)]
     for found, wanted in zip(*batches, strict=True):
         assert torch.equal(found.tokens, wanted.tokens) and found.tokens.dtype == torch.int64
 
@@ -90,7 +91,7 @@ def test_a_file_that_goes_or_is_cut_while_in_use_is_an_error_with_its_name(store
     batches = trace_batches([stored], CONFIG, 4, seed=0)
     harm(tmp_path / "stored" / TRACES)
     with pytest.raises(CalmError, match=rf"{TRACES}.*{told}.*run again"):
-        list(batches)
+        batches(0)
 
 
 @pytest.mark.parametrize("harm", [os.unlink, lambda path: os.truncate(path, 100)])

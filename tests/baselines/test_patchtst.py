@@ -213,5 +213,11 @@ def test_it_learns_a_linear_system(tmp_path):
     config = PatchTSTConfig(width=32, layers=2, heads=4, ffn=64, dropout=0.0, horizon=10)
     model = PatchTST(config, CONTEXT, {session.name: 8})
     before = correlation(model, session, CONTEXT)
-    fit(model, task(model, session, CONTEXT), FitConfig(epochs=30, learning_rate=3e-3), seed=0, folder=tmp_path)
+    fit(
+        model,
+        task(model, session, CONTEXT),
+        FitConfig(steps=270, validate_every=27, learning_rate=3e-3),
+        seed=0,
+        folder=tmp_path,
+    )
     assert before < 0.5 and correlation(model, session, CONTEXT) >= 0.95

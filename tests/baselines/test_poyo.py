@@ -239,7 +239,7 @@ DROPOUT = ("ffn_dropout", "linear_dropout", "attention_dropout")
 TOY_CONFIG = POYOConfig(
     width=32, head_width=16, latents=8, latent_step=0.5, depth=1, heads=2, **dict.fromkeys(DROPOUT, 0.0)
 )
-TOY_FIT = FitConfig(epochs=60, learning_rate=5e-3, weight_decay=1e-4, validate_every=20)
+TOY_FIT = FitConfig(steps=240, learning_rate=5e-3, weight_decay=1e-4, validate_every=80)
 
 
 def toy_session(neurons, seed):
@@ -258,15 +258,13 @@ def toy():
     return {name: toy_session(neurons, seed) for seed, (name, neurons) in enumerate(TOY.items())}
 
 
-def toy_batches(toy, epoch, window=10, size=40):
-    """A window of each of the first trials of both sessions; the same for the same epoch."""
-    rng, batches = np.random.default_rng(epoch), []
-    for name, (traces, behaviour) in toy.items():
-        for _ in range(2):
-            start = rng.integers(TOY_FRAMES - window + 1)
-            cut = torch.from_numpy(traces[:size, :, start : start + window])
-            batches.append(DecodingBatch(name, cut, torch.from_numpy(behaviour[:size, start : start + window])))
-    return batches
+def toy_batch(toy, step, window=10, size=40):
+    """A window of each of the first trials of one of both sessions; the same for the same step."""
+    name = list(toy)[step % 2]
+    traces, behaviour = toy[name]
+    start = np.random.default_rng(step).integers(TOY_FRAMES - window + 1)
+    cut = torch.from_numpy(traces[:size, :, start : start + window])
+    return DecodingBatch(name, cut, torch.from_numpy(behaviour[:size, start : start + window]))
 
 
 @torch.no_grad()
@@ -286,7 +284,7 @@ def new_toy(config):
 
 def train(toy, folder, config=TOY_CONFIG, **changes):
     model = new_toy(config)
-    task = Objective(lambda epoch: toy_batches(toy, epoch), lambda candidate: toy_r2(candidate, toy, slice(40, 50)))
+    task = Objective(lambda step: toy_batch(toy, step), lambda candidate: toy_r2(candidate, toy, slice(40, 50)))
     fit(model, task, TOY_FIT.changed(**changes), seed=0, folder=folder)
     return model
 
@@ -298,9 +296,9 @@ def test_it_learns_to_read_the_behaviour_of_two_sessions_of_different_size(toy, 
 
 def test_a_training_is_the_same_at_each_run_and_found_again_by_a_fresh_model(toy, tmp_path, monkeypatch):
     config = TOY_CONFIG.changed(**dict.fromkeys(DROPOUT, 0.2))
-    first, second = (train(toy, tmp_path / name, config, epochs=2).state_dict() for name in ("first", "second"))
+    first, second = (train(toy, tmp_path / name, config, steps=8).state_dict() for name in ("first", "second"))
     assert all(torch.equal(first[name], second[name]) for name in first)
     monkeypatch.setattr("calm.training.fit.Run.train", lambda *_: pytest.fail("trained again"))
-    again = train(toy, tmp_path / "first", config, epochs=2).state_dict()
+    again = train(toy, tmp_path / "first", config, steps=8).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["official.unit_emb.weight"], new_toy(config).official.unit_emb.weight)

@@ -143,6 +143,6 @@ def test_it_learns_a_linear_system(tmp_path):
     session = noise_free_session()
     model = TCN(TCNConfig(width=32, layers=3, kernel=3, dropout=0.0), 20, {session.name: 8})
     before = correlation(model, session, 20)
-    config = FitConfig(epochs=30, learning_rate=1e-2, validate_every=5)
+    config = FitConfig(steps=270, learning_rate=1e-2, validate_every=45)
     fit(model, task(model, session, 20), config, seed=0, folder=tmp_path)
     assert before < 0.5 and correlation(model, session, 20) >= 0.95

@@ -80,7 +80,7 @@ def test_several_sessions_are_refused():
 
 def test_it_learns_lagged_linear_behaviour(tmp_path):
     session = decodable_session()
-    config = FitConfig(epochs=30, rows=48, learning_rate=1e-2, weight_decay=0, validate_every=5)
+    config = FitConfig(steps=240, rows=48, learning_rate=1e-2, weight_decay=0, validate_every=40)
     sizes = TCNDecoderConfig(width=32, layers=2, kernel=3, dropout=0.0)
     trained = train(DecoderTask(TCNDecoder, sizes, [session]), config, seed=0, runs=tmp_path)
     trials = session.trials_of("test")

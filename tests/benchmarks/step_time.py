@@ -25,7 +25,7 @@ def make_run(sizes: list[int], config: DATConfig, folder: Path) -> Run:
     torch.manual_seed(0)
     sessions = {f"session {number}": neurons for number, neurons in enumerate(sizes)}
     model = DualAxisTransformer(config, torch.randn(CODES, 16), sessions)
-    return Run(model, FitConfig(epochs=1, weight_ema=0.99), seed=0, folder=folder)
+    return Run(model, FitConfig(steps=1, weight_ema=0.99), seed=0, folder=folder)
 
 
 def time_step(run: Run, batch: TokenBatch) -> float:

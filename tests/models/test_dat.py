@@ -67,7 +67,7 @@ def test_a_subset_of_neurons_takes_their_own_embeddings(dat, batch):
 @pytest.mark.parametrize("corruption", ["input", "losses"])
 def test_a_step_on_one_session_leaves_the_embeddings_of_the_others(dat, batch, corruption):
     dat = configure(dat, corruption=corruption)
-    optimizer = make_optimizer(dat, FitConfig(epochs=1, weight_decay=0.1))
+    optimizer = make_optimizer(dat, FitConfig(steps=1, weight_decay=0.1))
     before = {name: parameter.detach().clone() for name, parameter in dat.named_parameters()}
     dat.training_loss(batch)["loss"].backward()
     optimizer.step()

@@ -158,8 +158,10 @@ def test_rows_of_other_sessions_have_no_gradient(head, batch):
 
 def test_a_training_on_one_session_leaves_the_rows_of_the_others_as_they_are(head, batch, tmp_path):
     before = {name: value.clone() for name, value in head.state_dict().items()}
-    task = Objective(lambda epoch: [batch] * 3, lambda model: -model.training_loss(batch)["loss"].item())
-    config = FitConfig(epochs=4, learning_rate=0.05, weight_decay=0.5, weight_ema=0.5, precision="64-true")
+    task = Objective(lambda step: batch, lambda model: -model.training_loss(batch)["loss"].item())
+    config = FitConfig(
+        steps=12, validate_every=3, learning_rate=0.05, weight_decay=0.5, weight_ema=0.5, precision="64-true"
+    )
     history = fit(head, task, config, seed=0, folder=tmp_path)
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
     after = head.state_dict()

@@ -158,8 +158,8 @@ def test_every_parameter_is_trained(quantizer, traces):
 def test_temperature_falls_geometrically_and_then_stays(quantizer):
     start, end = quantizer.config.temperature
     temperatures = []
-    for epoch in range(20):
-        quantizer.before_epoch(epoch, 20)
+    for step in range(20):
+        quantizer.before_step(step, 20)
         temperatures.append(quantizer.temperature)
     falling = int(quantizer.config.anneal * 20)
     assert temperatures[0] == start and temperatures[falling:] == pytest.approx([end] * (20 - falling))
@@ -169,16 +169,17 @@ def test_temperature_falls_geometrically_and_then_stays(quantizer):
 
 def test_codebook_starts_once_after_the_warmup_and_is_revived_on_schedule(fresh_quantizer, traces, monkeypatch):
     calls = []
+    fresh_quantizer.config = fresh_quantizer.config.changed(warmup=1 / 7, revive_every=2 / 7)
     fresh_quantizer.training_loss(traces)
     start = fresh_quantizer.codebook.start
     monkeypatch.setattr(fresh_quantizer.codebook, "start", lambda seed: calls.append("start") or start(seed))
     monkeypatch.setattr(fresh_quantizer.codebook, "revive", lambda: calls.append("revive"))
     done = []
-    for epoch in range(7):
+    for step in range(7):
         calls.clear()
-        fresh_quantizer.before_epoch(epoch, 7)
+        fresh_quantizer.before_step(step, 7)
         done.append("".join(calls))
-    assert done == ["", "start", "", "revive", "", "revive", ""]  # a warm-up of one epoch, a revival every two
+    assert done == ["", "start", "", "revive", "", "revive", ""]  # a warm-up of one step, a revival every two
 
 
 def test_codes_follow_the_latents_of_each_step_once_started(quantizer, traces):
@@ -194,8 +195,8 @@ def test_codes_follow_the_latents_of_each_step_once_started(quantizer, traces):
 
 def test_short_training_lowers_the_loss(fresh_quantizer, traces):
     optimizer, losses = torch.optim.Adam(fresh_quantizer.parameters(), lr=1e-2), []
-    for epoch in range(40):
-        fresh_quantizer.before_epoch(epoch, 40)
+    for step in range(40):
+        fresh_quantizer.before_step(step, 40)
         terms = fresh_quantizer.training_loss(traces)
         optimizer.zero_grad()
         terms["loss"].backward()

@@ -58,19 +58,20 @@ def flat(profile):
     ],
 )
 @pytest.mark.parametrize("name", ["smoke", "paper"])
-def test_a_variant_differs_from_the_profile_in_what_it_names_and_in_the_epochs(name, variant, off):
+def test_a_variant_differs_from_the_profile_in_what_it_names_and_in_the_steps(name, variant, off):
     profile = load_profile(name)
     before, after = flat(profile), flat(ablate(profile, variant))
-    assert {key for key in after if after[key] != before[key]} - {"quantizer_fit.epochs", "dat_fit.epochs"} == off
+    assert {key for key in after if after[key] != before[key]} - {"quantizer_fit.steps", "dat_fit.steps"} == off
     assert all(after[key] == 0 for key in off)
-    assert after["quantizer_fit.epochs"] == profile.ablation.quantizer_epochs
-    assert after["dat_fit.epochs"] == profile.ablation.dat_epochs
+    assert after["quantizer_fit.steps"] == profile.ablation.quantizer_steps
+    assert after["dat_fit.steps"] == profile.ablation.dat_steps
 
 
 @pytest.mark.parametrize("name", profile_names())
 def test_every_profile_trains_quantizers_beyond_the_warm_up_in_which_nothing_is_ablated(name):
     profile = load_profile(name)
-    assert profile.ablation.quantizer_epochs > profile.quantizer.warmup_epochs
+    steps = profile.ablation.quantizer_steps
+    assert steps > 2 * round(profile.quantizer.warmup * steps) > 0
 
 
 @pytest.mark.parametrize("corruption", ["input", "losses"])

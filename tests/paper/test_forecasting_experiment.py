@@ -142,9 +142,10 @@ def test_fading_has_a_row_for_each_frame_after_the_context(results, session):
     assert (fading.query("method == 'zero'")["value"] == 0).all()
 
 
-def test_networks_of_one_recording_take_more_epochs_and_validate_as_often():
-    profile = load_profile("smoke").changed(single_epochs=3)
-    usual, single = profile.dat_fit, profile.of_one_recording().dat_fit
-    assert (single.epochs, single.validate_every) == (3 * usual.epochs, 3 * usual.validate_every)
-    assert single.learning_rate == usual.learning_rate
-    assert load_profile("smoke").of_one_recording() == load_profile("smoke")
+def test_a_profile_is_shortened_to_a_share_of_the_steps_and_as_many_validations():
+    profile = load_profile("smoke")
+    usual, short = profile.dat_fit, profile.shortened(0.5).dat_fit
+    assert (short.steps, short.validate_every) == (usual.steps / 2, usual.validate_every / 2)
+    assert short.learning_rate == usual.learning_rate
+    assert profile.shortened(1.0) == profile
+    assert (profile.shortened(1e-6).dat_fit.steps, profile.shortened(1e-6).dat_fit.validate_every) == (1, 1)

@@ -13,8 +13,8 @@ from calm.paper.embeddings.scale import (
     SCALES,
     scale_read_outs,
     train_scales,
-    with_fewer_epochs,
     with_fewer_neurons,
+    with_fewer_steps,
     with_fewer_trials,
 )
 from calm.paper.embeddings.study import READ_OUT_CORR
@@ -43,7 +43,7 @@ def with_kinds(session, seed):
 @pytest.fixture
 def profile():
     smoke = load_profile("smoke")
-    once = {"epochs": 2, "validate_every": 1}
+    once = {"steps": 4, "validate_every": 2}
     return smoke.changed(**{name: getattr(smoke, name).changed(**once) for name in ("quantizer_fit", "dat_fit")})
 
 
@@ -51,14 +51,14 @@ def test_fewer_training_trials_are_seen_more_often_and_the_others_stay(sessions,
     (half, _), scaled = with_fewer_trials(sessions, profile, 0.5, 0)
     train = sessions[0].trials_of("train")
     assert len(half.trials_of("train")) == round(len(train) / 2) and set(half.trials_of("train")) < set(train)
-    assert scaled.dat_fit.epochs == 2 * profile.dat_fit.epochs and scaled.dat_fit.validate_every == 2
+    assert scaled == profile
     for split in ("val", "test"):
         np.testing.assert_array_equal(half.trials_of(split), sessions[0].trials_of(split))
 
 
 def test_fewer_neurons_keep_their_traces_and_the_number_of_trials_of_a_step(sessions, profile):
     (half, _), scaled = with_fewer_neurons(sessions, profile, 0.5, 0)
-    assert len(half.neurons) == NEURONS // 2 and scaled.dat_fit.epochs == profile.dat_fit.epochs
+    assert len(half.neurons) == NEURONS // 2 and scaled.dat_fit.steps == profile.dat_fit.steps
     assert scaled.dat_fit.rows // len(half.neurons) == profile.dat_fit.rows // NEURONS
     rows = {tuple(trace) for trace in sessions[0].traces[3]}
     assert {tuple(trace) for trace in half.traces[3]} < rows
@@ -69,8 +69,8 @@ def test_what_is_kept_of_a_smaller_share_is_kept_of_a_larger_one(sessions, profi
     assert {tuple(trace) for trace in small.traces[0]} < {tuple(trace) for trace in large.traces[0]}
 
 
-def test_there_is_at_least_one_epoch(sessions, profile):
-    assert with_fewer_epochs(sessions, profile, 0.1, 0)[1].dat_fit.epochs == 1
+def test_there_is_at_least_one_step(sessions, profile):
+    assert with_fewer_steps(sessions, profile, 0.1, 0)[1].dat_fit.steps == 1
 
 
 @pytest.mark.parametrize("part", SCALES)

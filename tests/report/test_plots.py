@@ -65,13 +65,6 @@ def test_forecasts_lie_behind_the_context():
     assert [text.get_text() for text in figure.legends[0].texts] == ["context", "true", "80 % of samples", "CalM"]
 
 
-def test_epochs_without_validation_are_left_out_of_the_curve():
-    figure, axes = plt.subplots()
-    history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "val": [0.1, np.nan, 0.3]})
-    plots.loss_curves(axes, history, "rollout correlation")
-    assert figure.axes[1].lines[0].get_xdata().tolist() == [1, 3]
-
-
 def test_codebook_usage_counts_codes_and_sums_to_all_tokens():
     _, axes = plt.subplots()
     plots.codebook_usage(axes, np.array([0, 30, 10, 60]))

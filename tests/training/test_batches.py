@@ -1,4 +1,4 @@
-"""What an epoch visits: a stretch of every training trial, one session and one length at a time, and nothing else."""
+"""What training visits: a stretch of every training trial, one session and one length at a time, nothing else."""
 
 import dataclasses
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from backbones import tokenize
+from fit_cases import first_pass
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,13 +38,14 @@ def recordings(make_session):
 
 
 def as_traces(recordings, config, seed):
-    """One epoch of the first stage, as (session, labels of rows x windows) pairs."""
-    epoch = [batch.numpy()[:, ::WINDOW] for batch in batches.trace_batches(recordings, config, WINDOW, seed=seed)]
-    return [(int(labels[0, 0] // 1e5), labels) for labels in epoch]
+    """One pass of the first stage, as (session, labels of rows x windows) pairs."""
+    passed = first_pass(batches.trace_batches(recordings, config, WINDOW, seed=seed))
+    rows = [batch.numpy()[:, ::WINDOW] for batch in passed]
+    return [(int(labels[0, 0] // 1e5), labels) for labels in rows]
 
 
 def as_tokens(recordings, config, seed):
-    """One epoch of the second stage in the same form; tokens carry the labels of the first frame of their window."""
+    """One pass of the second stage in the same form; tokens carry the labels of the first frame of their window."""
     tokens = [
         TokenSession(
             session.name,
@@ -52,21 +54,21 @@ def as_tokens(recordings, config, seed):
         )
         for session in recordings
     ]
-    epoch = token_batches(tokens, config, seed=seed)
-    for batch in epoch:
+    passed = first_pass(token_batches(tokens, config, seed=seed))
+    for batch in passed:
         assert torch.equal(batch.tokens[..., 0] // 100 % 10, batch.neurons.expand(len(batch.tokens), -1))
-    return [(int(batch.session[1:]), batch.tokens.flatten(0, 1).numpy()) for batch in epoch]
+    return [(int(batch.session[1:]), batch.tokens.flatten(0, 1).numpy()) for batch in passed]
 
 
 @pytest.fixture(params=[as_traces, as_tokens])
-def epoch_of(request):
+def pass_of(request):
     return request.param
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
-def test_every_training_trial_is_visited_once_and_no_other(recordings, epoch_of, size):
-    epoch = epoch_of(recordings, FitConfig(epochs=1, rows=size), 0)
-    visited = np.concatenate([labels[:, 0] // 100 for _, labels in epoch])
+def test_every_training_trial_is_visited_once_and_no_other(recordings, pass_of, size):
+    passed = pass_of(recordings, FitConfig(steps=1, rows=size), 0)
+    visited = np.concatenate([labels[:, 0] // 100 for _, labels in passed])
     expected = [
         number * 1000 + trial * 10 + neuron
         for number, session in enumerate(recordings)
@@ -76,8 +78,8 @@ def test_every_training_trial_is_visited_once_and_no_other(recordings, epoch_of,
     assert sorted(visited) == sorted(expected)
 
 
-def test_batches_are_of_one_session_not_too_large_and_as_long_as_their_shortest_trial(recordings, epoch_of):
-    for number, labels in epoch_of(recordings, FitConfig(epochs=1, rows=10), 0):
+def test_batches_are_of_one_session_not_too_large_and_as_long_as_their_shortest_trial(recordings, pass_of):
+    for number, labels in pass_of(recordings, FitConfig(steps=1, rows=10), 0):
         trials = labels[:, 0] // 1e3 % 100
         windows = recordings[number].frames[trials.astype(int)] // WINDOW
         assert set(labels.flatten() // 1e5) == {number}
@@ -85,8 +87,8 @@ def test_batches_are_of_one_session_not_too_large_and_as_long_as_their_shortest_
         assert len(labels) == len(set(trials)) * NEURONS[number] <= 10
 
 
-def test_trials_of_like_length_share_a_batch(recordings, epoch_of):
-    kept = sum(labels.size for _, labels in epoch_of(recordings, FitConfig(epochs=1, rows=10), 0))
+def test_trials_of_like_length_share_a_batch(recordings, pass_of):
+    kept = sum(labels.size for _, labels in pass_of(recordings, FitConfig(steps=1, rows=10), 0))
     whole = sum(
         int((session.frames[session.trials_of("train")] // WINDOW).sum()) * NEURONS[number]
         for number, session in enumerate(recordings)
@@ -94,34 +96,54 @@ def test_trials_of_like_length_share_a_batch(recordings, epoch_of):
     assert 0.9 * whole < kept <= whole
 
 
-def test_rows_are_unbroken_stretches_with_every_start(recordings, epoch_of):
+def test_rows_are_unbroken_stretches_with_every_start(recordings, pass_of):
     starts = set()
     for seed in range(5):
-        for _, labels in epoch_of(recordings, FitConfig(epochs=1, rows=100), seed):
+        for _, labels in pass_of(recordings, FitConfig(steps=1, rows=100), seed):
             steps = WINDOW * np.arange(labels.shape[1])
             np.testing.assert_array_equal(labels - labels[:, :1], np.broadcast_to(steps, labels.shape))
             starts |= set((labels[:, 0] % 100).tolist())
     assert 0 in starts and len(starts) > 2
 
 
-def test_epoch_follows_from_the_seed(recordings, epoch_of):
-    config = FitConfig(epochs=1, rows=4, neurons=2)
+def test_batches_follow_from_the_seed(recordings, pass_of):
+    config = FitConfig(steps=1, rows=4, neurons=2)
     first, again, other = (
-        b"".join(labels.tobytes() for _, labels in epoch_of(recordings, config, seed)) for seed in (0, 0, 1)
+        b"".join(labels.tobytes() for _, labels in pass_of(recordings, config, seed)) for seed in (0, 0, 1)
     )
     assert first == again != other
 
 
-def test_sessions_and_lengths_are_mixed_within_an_epoch(recordings, epoch_of):
-    orders = {
-        tuple(number for number, _ in epoch_of(recordings, FitConfig(epochs=1, rows=1), seed)) for seed in range(5)
-    }
-    assert len(orders) == 5 and all(order != tuple(sorted(order)) for order in orders)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 30), st.integers(0, 2**32 - 1))
+def test_sessions_take_turns_and_no_trial_comes_again_before_the_others_of_its_session(trials, turns, seed):
+    sessions = [batches.TrainingTrials(2, np.full(count, 8), np.arange(count)) for count in trials]
+    plan = batches.Batches(sessions, FitConfig(steps=1, rows=4), lambda stretches: stretches, seed=seed)
+    visits = [[plan(turn * len(trials) + place) for place in range(len(trials))] for turn in range(turns)]
+    for of_turn in visits:
+        assert sorted(each.session for each in of_turn) == list(range(len(trials)))
+    for session, count in enumerate(trials):
+        seen = [trial for of_turn in visits for each in of_turn if each.session == session for trial in each.trials]
+        for first in range(0, len(seen) - count + 1, count):
+            assert sorted(seen[first : first + count]) == list(range(count))
 
 
-def test_large_sessions_give_a_random_subset_of_neurons(recordings, epoch_of):
+def test_the_batch_of_a_step_is_the_same_in_any_order(recordings):
+    make = batches.trace_batches(recordings, FitConfig(steps=1, rows=10), WINDOW, seed=0)
+    forwards, backwards = [make(step) for step in range(12)], [make(step) for step in reversed(range(12))]
+    assert all(torch.equal(*pair) for pair in zip(forwards, reversed(backwards), strict=True))
+
+
+def test_sessions_and_lengths_are_mixed(recordings):
+    plan = batches.trace_batches(recordings, FitConfig(steps=1, rows=1), WINDOW, seed=0)
+    stretches = [plan.stretches(step) for step in range(16)]
+    assert len({tuple(each.session for each in stretches[turn : turn + 2]) for turn in range(0, 16, 2)}) == 2
+    lengths = [each.length for each in stretches if each.session == 0]
+    assert lengths != sorted(lengths) and lengths != sorted(lengths, reverse=True)
+
+
+def test_large_sessions_give_a_random_subset_of_neurons(recordings, pass_of):
     chosen = set()
-    for number, labels in epoch_of(recordings, FitConfig(epochs=1, rows=6, neurons=3), 0):
+    for number, labels in pass_of(recordings, FitConfig(steps=1, rows=6, neurons=3), 0):
         neurons = labels[:, 0] // 100 % 10
         trials = labels[:, 0] // 1e3 % 100
         assert len(set(neurons)) == 3
@@ -156,11 +178,3 @@ def test_tokens_are_the_codes_of_whole_windows_and_of_training_trials_known(quan
         frames = trace.shape[1] // WINDOW * WINDOW
         codes = quantizer(torch.from_numpy(trace[:, :frames])).codes
         assert np.array_equal(tokens, codes.numpy()) and tokens.shape[1] == frames // WINDOW
-
-
-def test_batches_are_loaded_when_their_turn_comes():
-    loaded = []
-    epoch = batches.Epoch(range(6), lambda planned: loaded.append(planned) or 10 * planned)
-    assert len(epoch) == 6 and len(epoch[1::2]) == 3 and loaded == []
-    assert epoch[1::2][:2][1] == 30 and loaded == [3]
-    assert list(epoch) == [0, 10, 20, 30, 40, 50]

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from backbones import frozen
+from fit_cases import first_pass
 
 from calm.config import FitConfig, HeadConfig
 from calm.data.session import Session, prepare
@@ -23,8 +24,8 @@ from calm.training.tasks import HeadTask
 
 RAW = RawFeatures(window=4, tokens=2)
 SMALL = HeadConfig(rank=8, taps=3, dropout=0.0)
-FIT = FitConfig(epochs=15, rows=40, learning_rate=2e-2, weight_decay=1e-2, validate_every=5)
-SHORT = FIT.changed(epochs=2)
+FIT = FitConfig(steps=105, rows=40, learning_rate=2e-2, weight_decay=1e-2, validate_every=35)
+SHORT = FIT.changed(steps=14)
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 
 
@@ -104,8 +105,8 @@ def test_adaptation_to_other_features_is_refused(session, other, tmp_path):
         train(task, SHORT, seed=0, runs=tmp_path, pretrained=first)
 
 
-def test_an_epoch_has_all_neurons_of_every_training_trial_once(stored, session):
-    batches = feature_batches([stored], FIT.changed(neurons=2), seed=0)
+def test_a_pass_has_all_neurons_of_every_training_trial_once(stored, session):
+    batches = first_pass(feature_batches([stored], FIT.changed(neurons=2), seed=0))
     found = [values.numpy() for batch in batches for values in batch.behaviour]
     trials = session.trials_of("train")
     whole = on_whole_tokens([session.behaviour[trial] for trial in trials], 4)
@@ -229,7 +230,7 @@ def test_features_are_not_computed_again_for_a_share(session, stored, tmp_path, 
     monkeypatch.setattr(RawFeatures, "extract", lambda *_: pytest.fail("computed again"))
     shared = store_features(RAW, with_share(session, 0.25, seed=0), tmp_path)
     assert shared.trials.path == stored.trials.path
-    batches = feature_batches([shared], FIT, seed=0)
+    batches = first_pass(feature_batches([shared], FIT, seed=0))
     assert sum(len(batch.behaviour) for batch in batches) == len(shared.session.trials_of("train")) == 10
 
 

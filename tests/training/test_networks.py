@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from fit_cases import first_pass
 from linear_systems import noise_free_session
 
 from calm.baselines.itransformer import ITransformer
@@ -22,7 +23,7 @@ from calm.training.tasks import ForecasterTask
 
 FORECAST = ForecastConfig(context=12, rows=20)
 SMALL = ITransformerConfig(width=8, layers=1, heads=2, ffn=16, horizon=6)
-FIT = FitConfig(epochs=2, rows=64, learning_rate=1e-3)
+FIT = FitConfig(steps=6, validate_every=3, rows=64, learning_rate=1e-3)
 
 
 class Drift(ITransformer):
@@ -68,8 +69,8 @@ def test_a_rollout_reads_the_newest_frames_whatever_the_block():
 
 
 @pytest.mark.parametrize("window", [None, 20, 9])
-def test_windows_are_stretches_of_training_trials_each_once_an_epoch(session, window):
-    batches = window_batches([session], window, FIT, seed=3)
+def test_windows_are_stretches_of_training_trials_each_once_a_pass(session, window):
+    batches = first_pass(window_batches([session], window, FIT, seed=3))
     found = torch.cat([batch.traces for batch in batches]).numpy()
     trials = [session.traces[trial] for trial in session.trials_of("train")]
     length = window or 20
@@ -79,8 +80,8 @@ def test_windows_are_stretches_of_training_trials_each_once_an_epoch(session, wi
     assert all(len(batch.traces) <= 64 // 4 for batch in batches)
 
 
-def test_windows_start_elsewhere_in_each_epoch_and_alike_in_the_same(session):
-    first, again, other = (window_batches([session], 9, FIT, seed=seed) for seed in (0, 0, 1))
+def test_windows_start_where_the_seed_says(session):
+    first, again, other = (first_pass(window_batches([session], 9, FIT, seed=seed)) for seed in (0, 0, 1))
     assert all(torch.equal(one.traces, two.traces) for one, two in zip(first, again, strict=True))
     assert not torch.equal(first[0].traces, other[0].traces)
     assert len(first) == len(other)
@@ -88,14 +89,14 @@ def test_windows_start_elsewhere_in_each_epoch_and_alike_in_the_same(session):
 
 def test_trials_shorter_than_the_window_are_left_out(uneven):
     train = uneven.trials_of("train")
-    batches = window_batches([uneven], 24, FIT, seed=0)
+    batches = first_pass(window_batches([uneven], 24, FIT, seed=0))
     assert sum(len(batch.traces) for batch in batches) == (uneven.frames[train] >= 24).sum() < len(train)
     with pytest.raises(CalmError, match="no training trial has the 40 frames"):
         window_batches([uneven], 40, FIT, seed=0)
 
 
 def test_all_neurons_of_several_sessions_are_in_the_batches(session, uneven):
-    batches = window_batches([session, uneven], None, FIT.changed(neurons=2), seed=0)
+    batches = first_pass(window_batches([session, uneven], None, FIT.changed(neurons=2), seed=0))
     assert {(batch.session, batch.traces.shape[1]) for batch in batches} == {(session.name, 4), ("uneven", 5)}
 
 

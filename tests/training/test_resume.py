@@ -8,11 +8,11 @@ import signal
 
 import pytest
 import safetensors.torch
-from fit_cases import assert_same, run, stopping, toy_case
+from fit_cases import EVERY, assert_same, run, stopping, toy_case
 
 from calm.training.fit import Objective, fit
 
-SHORT = 2  # epochs of the runs that are killed
+SHORT = 2 * EVERY  # steps of the runs that are killed
 FATAL = {  # what saving a checkpoint calls, and where a kill may hit it
     "save_file": (safetensors.torch, "save_file"),
     "fsync": (os, "fsync"),
@@ -21,7 +21,9 @@ FATAL = {  # what saving a checkpoint calls, and where a kill may hit it
 }
 
 
-@pytest.mark.parametrize("where", [{"epoch": 1}, {"epoch": 2}, {"validation": 0}, {"validation": 1}])
+@pytest.mark.parametrize(
+    "where", [{"step": 1}, {"step": EVERY}, {"step": 2 * EVERY + 1}, {"validation": 0}, {"validation": 1}]
+)
 def test_resumed_run_is_the_straight_one(case, tmp_path, where):
     straight = run(case, tmp_path / "straight")
     with pytest.raises(KeyboardInterrupt):
@@ -30,15 +32,15 @@ def test_resumed_run_is_the_straight_one(case, tmp_path, where):
 
 
 @pytest.mark.parametrize("every", [1, 2, 10])
-def test_resumed_run_is_the_straight_one_with_fewer_checkpoints(toy, tmp_path, every):
-    straight = run(toy, tmp_path / "straight")
+def test_a_run_resumes_at_its_last_validation(toy, tmp_path, every):
+    straight = run(toy, tmp_path / "straight", validate_every=every)
     begun = []
-    for stop in (1, 2):
+    for stop in (2, 5):
         with pytest.raises(KeyboardInterrupt):
-            run(toy, tmp_path / "stopped", task=stopping(toy[1], epoch=stop), checkpoint_every=every)
-    task = Objective(lambda epoch: begun.append(epoch) or toy[1].batches(epoch), toy[1].validate)
-    assert_same(straight, run(toy, tmp_path / "stopped", task=task, checkpoint_every=every))
-    assert begun[0] == 2 // every * every
+            run(toy, tmp_path / "stopped", task=stopping(toy[1], step=stop), validate_every=every)
+    task = Objective(lambda step: begun.append(step) or toy[1].batch(step), toy[1].validate)
+    assert_same(straight, run(toy, tmp_path / "stopped", task=task, validate_every=every))
+    assert begun[0] == 5 // every * every
 
 
 def die_at(number, name, folder):
@@ -53,9 +55,9 @@ def die_at(number, name, folder):
 
     setattr(owner, attribute, deadly)
     make, task, config = toy_case()
-    log = folder.with_suffix(".epoch")
-    logged = Objective(lambda epoch: log.write_text(str(epoch)) and task.batches(epoch), task.validate)
-    fit(make(), logged, config.changed(epochs=SHORT), seed=0, folder=folder)
+    log = folder.with_suffix(".step")
+    logged = Objective(lambda step: log.write_text(str(step)) and task.batch(step), task.validate)
+    fit(make(), logged, config.changed(steps=SHORT), seed=0, folder=folder)
 
 
 def kill_everywhere(root):
@@ -89,16 +91,18 @@ def killed(tmp_path_factory):
 
 @pytest.mark.parametrize("name", FATAL)
 def test_run_killed_at_any_moment_of_any_save_goes_on_to_the_same_end(toy, tmp_path, killed, name):
-    straight = run(toy, tmp_path / "straight", epochs=SHORT)
-    logs = list((killed / name).glob("*.epoch"))
-    assert len(logs) > SHORT
+    straight = run(toy, tmp_path / "straight", steps=SHORT)
+    logs = list((killed / name).glob("*.step"))
+    assert len(logs) > 2
     for log in logs:
         begun = []
-        task = Objective(lambda epoch, begun=begun: begun.append(epoch) or toy[1].batches(epoch), toy[1].validate)
-        assert_same(straight, run(toy, log.with_suffix(""), task=task, epochs=SHORT))
-        assert not begun or begun[0] >= int(log.read_text())  # nothing before the last checkpoint is done again
+        task = Objective(lambda step, begun=begun: begun.append(step) or toy[1].batch(step), toy[1].validate)
+        assert_same(straight, run(toy, log.with_suffix(""), task=task, steps=SHORT))
+        assert (
+            not begun or begun[0] >= int(log.read_text()) // EVERY * EVERY
+        )  # only what came after the last checkpoint
 
 
 def test_killed_run_leaves_no_half_written_folder_behind_in_the_end(toy, killed):
-    run(toy, killed / "fsync" / "6", epochs=SHORT)
+    run(toy, killed / "fsync" / "6", steps=SHORT)
     assert [path.name for path in (killed / "fsync" / "6").iterdir()] == ["model"]

@@ -30,10 +30,13 @@ def small_recordings(devices):
     """Two simulated sessions, one of them held out, and a profile of few steps; two ablations are enough here."""
     ablations.VARIANTS = {name: VARIANTS[name] for name in (ablations.BASELINE, ablations.NO_SAMPLING)}
     smoke = load_profile("smoke")
-    fits = {name: getattr(smoke, name).changed(epochs=2, devices=devices) for name in ("quantizer_fit", "dat_fit")}
+    fits = {
+        name: getattr(smoke, name).changed(steps=4, validate_every=2, devices=devices)
+        for name in ("quantizer_fit", "dat_fit")
+    }
     profile = smoke.changed(
         simulation=smoke.simulation.changed(seeds=(0,), held_out_seeds=(1,), trials=20),
-        ablation=smoke.ablation.changed(seeds=(0,), quantizer_epochs=2, dat_epochs=1),
+        ablation=smoke.ablation.changed(seeds=(0,), quantizer_steps=4, dat_steps=2),
         learning_rates=(1.0,),
         **fits,
     )

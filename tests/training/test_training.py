@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fit_cases import EPOCHS, STEPS, assert_same, run, stopping, toy_batches
+from fit_cases import EVERY, ROUNDS, STEPS, assert_same, run, stopping, toy_batch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,13 +40,13 @@ def test_training_in_bf16_stays_near_that_in_full_precision(case, tmp_path):
 def test_finished_run_is_loaded_and_not_trained_again(case, tmp_path):
     first = run(case, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
-    assert_same(first, run(case, tmp_path, task=stopping(case[1], epoch=0, validation=0)))
+    assert_same(first, run(case, tmp_path, task=stopping(case[1], step=0, validation=0)))
 
 
 def test_finished_model_is_ready_for_use(case, tmp_path):
     model, history = run(case, tmp_path)
     assert not any(module.training for module in model.modules())
-    assert history["epoch"].tolist() == list(range(EPOCHS)) and history[["loss", "val"]].notna().all(axis=None)
+    assert history["step"].tolist() == [EVERY, 2 * EVERY, STEPS] and history[["loss", "val"]].notna().all(axis=None)
 
 
 def scripted(scores, seen):
@@ -56,7 +56,7 @@ def scripted(scores, seen):
         seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         return float(scores[len(seen) - 1])
 
-    return Objective(toy_batches, validate)
+    return Objective(toy_batch, validate)
 
 
 @pytest.mark.parametrize(
@@ -72,40 +72,44 @@ def scripted(scores, seen):
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_early_stopping_keeps_the_weights_of_the_best_validation(toy, tmp_path, scores, patience, length, best, ema):
     seen = []
-    model, history = run(toy, tmp_path, task=scripted(scores, seen), epochs=6, patience=patience, weight_ema=ema)
+    model, history = run(
+        toy, tmp_path, task=scripted(scores, seen), steps=6, validate_every=1, patience=patience, weight_ema=ema
+    )
     assert history["val"].tolist() == scores[:length] and len(seen) == length
     assert all(torch.equal(tensor, seen[best][name]) for name, tensor in model.state_dict().items())
 
 
-@pytest.mark.parametrize(("every", "validated"), [(1, [0, 1, 2, 3, 4]), (2, [1, 3, 4]), (10, [4])])
-def test_validation_comes_every_few_epochs_and_at_the_end(toy, tmp_path, every, validated):
-    _, history = run(toy, tmp_path, epochs=5, validate_every=every)
-    assert history.index[history["val"].notna()].tolist() == validated
+@pytest.mark.parametrize(("every", "validated"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (10, [5])])
+def test_validation_comes_every_few_steps_and_at_the_end(toy, tmp_path, every, validated):
+    _, history = run(toy, tmp_path, steps=5, validate_every=every)
+    assert history["step"].tolist() == validated and history["val"].notna().all()
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.9])
 def test_validated_weights_are_the_moving_average_of_those_after_each_step(toy, tmp_path, decay, monkeypatch):
     seen, models = [], []
     monkeypatch.setattr(training, "make_optimizer", lambda *given: models.append(given[0]) or make_optimizer(*given))
-    run(toy, tmp_path, task=scripted([0.0] * EPOCHS, seen), weight_ema=decay)
+    run(toy, tmp_path, task=scripted([0.0] * ROUNDS, seen), weight_ema=decay)
     averages = [toy[0]().map.weight.detach()]
     for weights in models[0].trail:
         averages.append(decay * averages[-1] + (1 - decay) * weights)
-    at_validation = averages[STEPS::STEPS]
-    assert len(models[0].trail) == EPOCHS * STEPS
+    at_validation = averages[EVERY::EVERY]
+    assert len(models[0].trail) == STEPS
     for average, state in zip(at_validation, seen, strict=True):
         torch.testing.assert_close(state["map.weight"], average, atol=0 if decay == 0 else 1e-6, rtol=0)
-    assert [state["steps"].item() for state in seen] == [STEPS * epoch for epoch in range(1, EPOCHS + 1)]
+    assert [state["steps"].item() for state in seen] == [EVERY, 2 * EVERY, STEPS]
 
 
 def test_history_holds_the_mean_of_every_term(toy, tmp_path):
     _, history = run(toy, tmp_path, learning_rate=0.0)
     model = toy[0]()
-    for epoch, row in history.iterrows():
-        torch.manual_seed(epoch)  # as `fit` does for seed 0
-        model.before_epoch(epoch, EPOCHS)
-        losses = [model.training_loss(batch)["loss"].item() for batch in toy_batches(epoch)]
-        assert row["loss"] == pytest.approx(sum(losses) / STEPS)
+    for last, row in history.set_index("step").iterrows():
+        torch.manual_seed(last - EVERY)  # as `fit` does for seed 0
+        losses = []
+        for step in range(last - EVERY, last):
+            model.before_step(step, STEPS)
+            losses.append(model.training_loss(toy_batch(step))["loss"].item())
+        assert row["loss"] == pytest.approx(sum(losses) / EVERY)
         assert row["double"] == pytest.approx(2 * row["loss"])
 
 
@@ -132,16 +136,15 @@ def test_rates_follow_the_schedule_step_by_step(toy, tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch.optim.AdamW, "step", record)
     run(toy, tmp_path, learning_rate=0.1, warmup=0.25)
-    total = EPOCHS * STEPS
-    assert len(rates) == total
+    assert len(rates) == STEPS
     for number, of_groups in enumerate(rates):
-        assert of_groups == pytest.approx([0.1 * schedule((number + 0.5) / total, 0.25)] * len(of_groups))
+        assert of_groups == pytest.approx([0.1 * schedule((number + 0.5) / STEPS, 0.25)] * len(of_groups))
 
 
 @pytest.mark.parametrize("name", ["fresh_quantizer", "dat"])
 def test_only_matrices_decay(request, name):
     model = request.getfixturevalue(name)
-    config = FitConfig(epochs=1, learning_rate=0.1, weight_decay=0.7)
+    config = FitConfig(steps=1, learning_rate=0.1, weight_decay=0.7)
     groups = make_optimizer(model, config).param_groups
     settings = {id(parameter): group for group in groups for parameter in group["params"]}
     assert len(settings) == sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
@@ -160,7 +163,7 @@ def test_what_belongs_to_sessions_has_a_learning_rate_of_its_own(toy, tmp_path, 
 
     monkeypatch.setattr(torch.optim.AdamW, "step", record)
     run(toy, tmp_path, session_rate=7.0)
-    assert ratios == pytest.approx([7.0] * EPOCHS * STEPS)
+    assert ratios == pytest.approx([7.0] * STEPS)
 
 
 def test_frozen_parameters_stay(toy, tmp_path):
@@ -183,7 +186,7 @@ def test_gradients_are_clipped(toy, tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch.optim.AdamW, "step", record)
     run(toy, tmp_path, clip=0.01)
-    assert norms == pytest.approx([0.01] * EPOCHS * STEPS, rel=1e-3)
+    assert norms == pytest.approx([0.01] * STEPS, rel=1e-3)
 
 
 @pytest.mark.parametrize("finished", [False, True])
@@ -198,14 +201,14 @@ def test_callers_random_state_is_left_as_it_was(toy, tmp_path, finished):
 def test_saved_model_carries_the_history(toy, tmp_path):
     model, history = run(toy, tmp_path)
     tensors, manifest = load_checkpoint(tmp_path / "model")
-    assert manifest["epoch"] == EPOCHS and manifest["best"] == history["val"].max()
+    assert manifest["step"] == STEPS and manifest["best"] == history["val"].max()
     pd.testing.assert_frame_equal(pd.DataFrame(manifest["history"]), history)
     assert all(torch.equal(tensor, tensors[name]) for name, tensor in model.state_dict().items())
 
 
 def test_training_in_double_precision_runs(nq, tmp_path):
     make, task, config = nq
-    double = Objective(lambda epoch: [batch.double() for batch in task.batches(epoch)], lambda model: 0.0)
+    double = Objective(lambda step: task.batch(step).double(), lambda model: 0.0)
     _, history = run((make, double, config), tmp_path, precision="64-true")
     assert history["loss"].notna().all()
 
@@ -213,12 +216,12 @@ def test_training_in_double_precision_runs(nq, tmp_path):
 def test_two_runs_at_once_in_a_folder_are_refused(toy, tmp_path):
     inner = []
 
-    def batches(epoch):
+    def batch(step):
         with pytest.raises(CalmError, match="Another run is training in"):
             run(toy, tmp_path / "run")
-        inner.append(epoch)
-        return toy_batches(epoch)
+        inner.append(step)
+        return toy_batch(step)
 
-    run(toy, tmp_path / "run", task=Objective(batches, toy[1].validate))
+    run(toy, tmp_path / "run", task=Objective(batch, toy[1].validate))
     assert inner
     run(toy, tmp_path / "run")

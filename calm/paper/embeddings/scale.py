@@ -31,10 +31,7 @@ Scaled = tuple[list[Session], Profile]
 
 def with_fewer_trials(sessions: Sequence[Session], profile: Profile, share: float, seed: int) -> Scaled:
     """A share of the training trials of each session, seen more often: as many steps as with all of them."""
-    fit = profile.dat_fit
-    longer = {"epochs": round(fit.epochs / share), "validate_every": round(fit.validate_every / share)}
-    fewer = [with_share(session, share, seed=seed) for session in sessions]
-    return fewer, profile.changed(dat_fit=fit.changed(**longer))
+    return [with_share(session, share, seed=seed) for session in sessions], profile
 
 
 def with_fewer_neurons(sessions: Sequence[Session], profile: Profile, share: float, seed: int) -> Scaled:
@@ -47,16 +44,15 @@ def with_fewer_neurons(sessions: Sequence[Session], profile: Profile, share: flo
     return fewer, profile.changed(dat_fit=profile.dat_fit.changed(rows=rows))
 
 
-def with_fewer_epochs(sessions: Sequence[Session], profile: Profile, share: float, seed: int) -> Scaled:
-    """A share of the epochs, at least one; the learning rate still falls to nothing at the end."""
-    epochs = max(1, round(profile.dat_fit.epochs * share))
-    return list(sessions), profile.changed(dat_fit=profile.dat_fit.changed(epochs=epochs))
+def with_fewer_steps(sessions: Sequence[Session], profile: Profile, share: float, seed: int) -> Scaled:
+    """A share of the steps; the learning rate still falls to nothing at the end."""
+    return list(sessions), profile.changed(dat_fit=profile.dat_fit.shortened(share))
 
 
 SCALES: dict[str, Callable[[Sequence[Session], Profile, float, int], Scaled]] = {
     "trials": with_fewer_trials,
     "neurons": with_fewer_neurons,
-    "epochs": with_fewer_epochs,
+    "steps": with_fewer_steps,
 }
 
 
@@ -72,7 +68,7 @@ def train_scales(
 ) -> None:
     """Train the transformer on the held-in sessions with less of one thing at a time, all on the same tokens.
 
-    Adds for each `part` (trials, neurons or epochs), `share` of it and variable: the correlation of what a ridge
+    Adds for each `part` (trials, neurons or steps), `share` of it and variable: the correlation of what a ridge
     regression reads out of the embeddings of left-out neurons, and what shuffled neurons reach, where there are enough
     neurons; and the validation score of the forecasts.
 

@@ -49,10 +49,10 @@ TABLES = {
 
 
 def ablate(profile: Profile, variant: str) -> Profile:
-    """The numbers of a variant: those of the profile but for what it leaves out, and the epochs of the ablations."""
+    """The numbers of a variant: those of the profile but for what it leaves out, and the steps of the ablations."""
     changes = {name: getattr(profile, name).changed(**off) for name, off in VARIANTS[variant].items()}
-    changes["quantizer_fit"] = profile.quantizer_fit.changed(epochs=profile.ablation.quantizer_epochs)
-    changes["dat_fit"] = profile.dat_fit.changed(epochs=profile.ablation.dat_epochs)
+    changes["quantizer_fit"] = profile.quantizer_fit.changed(steps=profile.ablation.quantizer_steps)
+    changes["dat_fit"] = profile.dat_fit.changed(steps=profile.ablation.dat_steps)
     return profile.changed(**changes)
 
 

@@ -170,13 +170,12 @@ def example_traces(
 
 
 def loss_curves(axes: Axes, history: pd.DataFrame, val_label: str) -> None:
-    """Training loss, left axis, and validation score, right axis, by epoch (columns `epoch`, `loss`, `val`)."""
+    """Training loss, left axis, and validation score, right axis, by step (columns `step`, `loss`, `val`)."""
     right = axes.twinx()
     right.spines["right"].set_visible(True)
-    validated = history.dropna(subset="val")
-    axes.plot(history["epoch"], history["loss"], color=GREY)
-    right.plot(validated["epoch"], validated["val"], color=COLOURS["CalM"], marker="o", ms=2)
-    axes.set_xlabel("epoch")
+    axes.plot(history["step"], history["loss"], color=GREY)
+    right.plot(history["step"], history["val"], color=COLOURS["CalM"], marker="o", ms=2)
+    axes.set_xlabel("step")
     axes.set_ylabel("training loss", color=GREY)
     right.set_ylabel(val_label, color=COLOURS["CalM"])
 

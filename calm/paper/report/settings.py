@@ -14,14 +14,14 @@ PAPER = "paper"  # the profile with the tables as printed
 SIZES = (  # what a reader has to know to judge the numbers; every other setting is in provenance.json
     *("simulation.seeds", "simulation.trials", "simulation.neurons", "simulation.frames"),
     *("cohort.session_share", "cohort.neuron_share", "cohort.trials"),
-    *("quantizer.width", "quantizer.encoder_layers", "quantizer_fit.epochs"),
-    *("dat.width", "dat.layers", "dat_fit.epochs", "forecast.context", "forecast.samples"),
+    *("quantizer.width", "quantizer.encoder_layers", "quantizer_fit.steps"),
+    *("dat.width", "dat.layers", "dat_fit.steps", "forecast.context", "forecast.samples"),
 )
-MECHANICS = ("devices", "validate_every", "checkpoint_every")  # of a fit; they change no result worth a row
+MECHANICS = ("devices", "validate_every")  # of a fit; they change no result worth a row
 
 
 def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings under dotted names, as `dat_fit.epochs`."""
+    """Nested settings under dotted names, as `dat_fit.steps`."""
     return pd.json_normalize(dict(settings)).iloc[0].to_dict() if settings else {}
 
 
