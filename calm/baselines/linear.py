@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.linalg
 from jaxtyping import Float
 
+from calm.baselines.ridge import lagged, normal_equations, solve_ridge
 from calm.baselines.validation import validation_correlation
 from calm.config import ForecastConfig, VARConfig
 from calm.data.session import Session
@@ -13,25 +13,43 @@ from calm.errors import CalmError
 from calm.models.interfaces import BOUND
 
 
-class Persistence:
-    """The last frame of the context, held."""
+class TrialForecaster:
+    """A forecaster that takes one trial at a time.
 
-    parameters = 0
+    Attributes:
+        parameters: how many numbers were fitted.
+    """
+
+    parameters: int = 0
+
+    def forecast(
+        self, contexts: Sequence[Float[np.ndarray, "neuron _context"]], horizons: Sequence[int]
+    ) -> list[Float[np.ndarray, "neuron _horizon"]]:
+        """Predict the next `horizon` frames of every trial from its first frames, in z-scores."""
+        return [self.forecast_trial(*trial) for trial in zip(contexts, horizons, strict=True)]
+
+    def forecast_trial(
+        self, context: Float[np.ndarray, "neuron context"], horizon: int
+    ) -> Float[np.ndarray, "neuron horizon"]:
+        """The forecast of one trial."""
+        raise NotImplementedError
+
+
+class Persistence(TrialForecaster):
+    """The last frame of the context, held; its correlation is 0 by definition, its squared error is not."""
 
     def fit(self, session: Session) -> "Persistence":
         """Nothing to learn."""
         return self
 
-    def forecast(
-        self, contexts: Sequence[Float[np.ndarray, "neuron _context"]], horizons: Sequence[int]
-    ) -> list[Float[np.ndarray, "neuron _horizon"]]:
-        """Repeat each trial's last known frame; its correlation is 0 by definition, its squared error is not."""
-        return [
-            np.repeat(context[:, -1:], horizon, axis=1) for context, horizon in zip(contexts, horizons, strict=True)
-        ]
+    def forecast_trial(
+        self, context: Float[np.ndarray, "neuron context"], horizon: int
+    ) -> Float[np.ndarray, "neuron horizon"]:
+        """Repeat the last known frame."""
+        return np.repeat(context[:, -1:], horizon, axis=1)
 
 
-class Decay:
+class Decay(TrialForecaster):
     """Each neuron decays exponentially to its training mean, at the rate of a first-order autoregression.
 
     Attributes:
@@ -41,11 +59,6 @@ class Decay:
 
     mean: Float[np.ndarray, " neuron"]
     coefficient: Float[np.ndarray, " neuron"]
-
-    @property
-    def parameters(self) -> int:
-        """Numbers that were fitted."""
-        return self.mean.size + self.coefficient.size
 
     def fit(self, session: Session) -> "Decay":
         """Regress each training frame on the one before it in the same trial."""
@@ -58,20 +71,18 @@ class Decay:
         # A neuron that is silent throughout the training trials has nothing to regress on: it stays at its mean.
         slope = np.divide((past * present).sum(axis=1), variance, out=np.zeros_like(variance), where=variance > 0)
         self.coefficient = np.clip(slope, 0.0, 1.0)
+        self.parameters = self.mean.size + self.coefficient.size
         return self
 
-    def forecast(
-        self, contexts: Sequence[Float[np.ndarray, "neuron _context"]], horizons: Sequence[int]
-    ) -> list[Float[np.ndarray, "neuron _horizon"]]:
+    def forecast_trial(
+        self, context: Float[np.ndarray, "neuron context"], horizon: int
+    ) -> Float[np.ndarray, "neuron horizon"]:
         """mean + coefficient^h (last frame - mean), for h = 1, 2, ..."""
         mean, rate = self.mean[:, None], self.coefficient[:, None]
-        return [
-            mean + rate ** np.arange(1, horizon + 1) * (context[:, -1:] - mean)
-            for context, horizon in zip(contexts, horizons, strict=True)
-        ]
+        return mean + rate ** np.arange(1, horizon + 1) * (context[:, -1:] - mean)
 
 
-class MeanTrial:
+class MeanTrial(TrialForecaster):
     """The mean training trace at the same frame since trial start: what the task alone predicts.
 
     Attributes:
@@ -79,11 +90,6 @@ class MeanTrial:
     """
 
     mean: Float[np.ndarray, "neuron frame"]
-
-    @property
-    def parameters(self) -> int:
-        """Numbers that were fitted."""
-        return self.mean.size
 
     def fit(self, session: Session) -> "MeanTrial":
         """Average the training trials frame by frame."""
@@ -94,62 +100,15 @@ class MeanTrial:
             total[:, : trace.shape[1]] += trace
             count[: trace.shape[1]] += 1
         self.mean = total / count
+        self.parameters = self.mean.size
         return self
 
-    def forecast(
-        self, contexts: Sequence[Float[np.ndarray, "neuron _context"]], horizons: Sequence[int]
-    ) -> list[Float[np.ndarray, "neuron _horizon"]]:
+    def forecast_trial(
+        self, context: Float[np.ndarray, "neuron context"], horizon: int
+    ) -> Float[np.ndarray, "neuron horizon"]:
         """Read the mean trial off; beyond the longest training trial its last frame is held."""
-        last = self.mean.shape[1] - 1
-        frames = [
-            np.arange(context.shape[1], context.shape[1] + horizon)
-            for context, horizon in zip(contexts, horizons, strict=True)
-        ]
-        return [self.mean[:, np.minimum(index, last)] for index in frames]
-
-
-def lagged(trace: Float[np.ndarray, "neuron frame"], order: int) -> Float[np.ndarray, "target regressor"]:
-    """Design matrix of an autoregression: the `order` frames before each target, newest first, then a 1."""
-    windows = np.lib.stride_tricks.sliding_window_view(trace[:, :-1], order, axis=1)  # neuron, target, oldest first
-    past = windows[:, :, ::-1].transpose(1, 2, 0).reshape(windows.shape[1], -1)
-    return np.hstack([past, np.ones((len(past), 1))])
-
-
-def normal_equations(
-    traces: Sequence[Float[np.ndarray, "neuron _frame"]], order: int
-) -> tuple[Float[np.ndarray, "regressor regressor"], Float[np.ndarray, "regressor neuron"]]:
-    """Gram matrix and moments, summed over trials: no lag crosses a trial border, and memory does not grow."""
-    neurons = traces[0].shape[0]
-    gram = np.zeros((order * neurons + 1, order * neurons + 1))
-    moments = np.zeros((order * neurons + 1, neurons))
-    for trace in traces:
-        design = lagged(trace.astype(np.float64), order)
-        gram += design.T @ design
-        moments += design.T @ trace[:, order:].T
-    return gram, moments
-
-
-def solve_ridge(
-    gram: Float[np.ndarray, "regressor regressor"], moments: Float[np.ndarray, "regressor neuron"], penalty: float
-) -> Float[np.ndarray, "regressor neuron"]:
-    """Ridge coefficients; as in scikit-learn's `Ridge`, the intercept (last row) is not penalised."""
-    penalised = gram.copy()
-    penalised.flat[: -1 : len(gram) + 1] += penalty
-    return scipy.linalg.solve(penalised, moments, assume_a="pos")
-
-
-def roll_out(
-    coefficients: Float[np.ndarray, "regressor neuron"], past: Float[np.ndarray, "order trial neuron"], horizon: int
-) -> Float[np.ndarray, "horizon trial neuron"]:
-    """Feed an autoregression its own predictions for `horizon` frames."""
-    order, trials, neurons = past.shape
-    frames = np.concatenate([past, np.empty((horizon, trials, neurons))])
-    weights, intercept = coefficients[:-1].reshape(order, neurons, neurons), coefficients[-1]
-    for step in range(horizon):
-        recent = frames[step : step + order][::-1]
-        drive = np.einsum("oti,oij->tj", recent, weights, optimize=True)
-        frames[step + order] = np.clip(drive + intercept, -BOUND, BOUND)
-    return frames[order:]
+        frames = context.shape[1] + np.arange(horizon)
+        return self.mean[:, np.minimum(frames, self.mean.shape[1] - 1)]
 
 
 class RidgeVAR:
@@ -159,12 +118,14 @@ class RidgeVAR:
         order: number of frames it looks back, chosen on the validation trials.
         penalty: ridge penalty, chosen on the validation trials.
         coefficients: rows are (lag, neuron), newest lag first, then the intercept.
+        parameters: how many numbers were fitted.
         validation: rolled-out correlation of every (order, penalty) tried.
     """
 
     order: int
     penalty: float
     coefficients: Float[np.ndarray, "regressor neuron"]
+    parameters: int
     validation: dict[tuple[int, float], float]
 
     def __init__(self, config: VARConfig, forecast: ForecastConfig):
@@ -181,40 +142,38 @@ class RidgeVAR:
                 f"A context of {forecast.context} frames is too short for autoregressions of order {config.orders}."
             )
 
-    @property
-    def parameters(self) -> int:
-        """Numbers that were fitted."""
-        return self.coefficients.size
-
     def fit(self, session: Session) -> "RidgeVAR":
         """Fit every order and penalty on the training trials, keep the best rolled-out validation correlation."""
-        train = [session.traces[trial] for trial in session.trials_of("train")]
-        self.validation, best, kept = {}, -np.inf, ()
+        train, tried = [session.traces[trial] for trial in session.trials_of("train")], {}
         for order in self.orders:
-            gram, moments = normal_equations(train, order)
-            for penalty in self.penalties:
-                self.order, self.penalty, self.coefficients = order, penalty, solve_ridge(gram, moments, penalty)
-                score = validation_correlation(self, session, self.config)
-                self.validation[order, penalty] = score
-                if score > best:
-                    best, kept = score, (order, penalty, self.coefficients)
-        self.order, self.penalty, self.coefficients = kept
+            equations = normal_equations((lagged(trace, order), trace[:, order:].T) for trace in train)
+            tried |= {(order, penalty): solve_ridge(*equations, penalty) for penalty in self.penalties}
+        self.validation = {}
+        for (self.order, self.penalty), self.coefficients in tried.items():
+            self.validation[self.order, self.penalty] = validation_correlation(self, session, self.config)
+        self.order, self.penalty = max(self.validation, key=self.validation.get)
+        self.coefficients = tried[self.order, self.penalty]
+        self.parameters = self.coefficients.size
         return self
 
     def forecast(
         self, contexts: Sequence[Float[np.ndarray, "neuron _context"]], horizons: Sequence[int]
     ) -> list[Float[np.ndarray, "neuron _horizon"]]:
-        """Roll out from the last `order` frames of each context."""
-        return forecast_linear(self.coefficients, self.order, contexts, horizons)
+        """Roll all trials out together to the longest horizon, then cut each to its own."""
+        past = np.stack([context[:, -self.order :].T.astype(np.float64) for context in contexts], axis=1)
+        frames = roll_out(self.coefficients, past, max(horizons))
+        return [frames[:horizon, trial].T for trial, horizon in enumerate(horizons)]
 
 
-def forecast_linear(
-    coefficients: Float[np.ndarray, "regressor neuron"],
-    order: int,
-    contexts: Sequence[Float[np.ndarray, "neuron _context"]],
-    horizons: Sequence[int],
-) -> list[Float[np.ndarray, "neuron _horizon"]]:
-    """Roll all trials out together to the longest horizon, then cut each to its own."""
-    past = np.stack([context[:, -order:].T.astype(np.float64) for context in contexts], axis=1)
-    frames = roll_out(coefficients, past, max(horizons))
-    return [frames[:horizon, trial].T for trial, horizon in enumerate(horizons)]
+def roll_out(
+    coefficients: Float[np.ndarray, "regressor neuron"], past: Float[np.ndarray, "order trial neuron"], horizon: int
+) -> Float[np.ndarray, "horizon trial neuron"]:
+    """Feed an autoregression its own predictions for `horizon` frames."""
+    order, trials, neurons = past.shape
+    frames = np.concatenate([past, np.empty((horizon, trials, neurons))])
+    weights, intercept = coefficients[:-1].reshape(order, neurons, neurons), coefficients[-1]
+    for step in range(horizon):
+        recent = frames[step : step + order][::-1]
+        drive = np.einsum("oti,oij->tj", recent, weights, optimize=True)
+        frames[step + order] = np.clip(drive + intercept, -BOUND, BOUND)
+    return frames[order:]

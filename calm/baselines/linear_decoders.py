@@ -5,11 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from calm.baselines.linear import lagged, solve_ridge
+from calm.baselines.ridge import lagged, normal_equations, solve_ridge
 from calm.baselines.validation import validation_error
 from calm.config import RidgeDecoderConfig
 from calm.data.session import Session, shared_behaviours
 from calm.errors import CalmError
+
+Gram = Float[np.ndarray, "regressor regressor"]
+Coefficients = Float[np.ndarray, "regressor behaviour"]
 
 
 def lagged_design(
@@ -20,33 +23,25 @@ def lagged_design(
     Frames before and behind the trial are zeros, the mean of every neuron: no lag crosses into another trial.
     """
     # `lagged` ends before its target, hence one more frame behind the trial that it never reads.
-    return lagged(np.pad(trace.astype(np.float64), ((0, 0), (lags - 1, ahead + 1))), lags + ahead)
+    return lagged(np.pad(trace, ((0, 0), (lags - 1, ahead + 1))), lags + ahead)
 
 
-def decoding_equations(
-    session: Session, lags: int, ahead: int = 0
-) -> tuple[Float[np.ndarray, "regressor regressor"], Float[np.ndarray, "regressor behaviour"]]:
-    """Gram matrix and moments of the training trials, summed trial by trial so that memory does not grow.
-
-    Frames on which not every channel was recorded take no part.
+def decoding_equations(session: Session, lags: int, ahead: int = 0) -> tuple[Gram, Coefficients]:
+    """Gram matrix and moments of the training trials; frames on which not every channel was recorded take no part.
 
     Raises:
         CalmError: there is no other.
     """
-    regressors = (lags + ahead) * len(session.neurons) + 1
-    gram, moments = np.zeros((regressors, regressors)), np.zeros((regressors, len(session.behaviour_names)))
-    for trial in session.trials_of("train"):
-        behaviour = session.behaviour[trial].astype(np.float64)
-        known = np.isfinite(behaviour).all(axis=1)
-        design = lagged_design(session.traces[trial], lags, ahead)[known]
-        gram += design.T @ design
-        moments += design.T @ behaviour[known]
-    if not gram[-1, -1]:
+    known = {trial: np.isfinite(session.behaviour[trial]).all(axis=1) for trial in session.trials_of("train")}
+    if not any(frames.any() for frames in known.values()):
         raise CalmError(
             f"Session {session.name}: no training frame has all of {', '.join(session.behaviour_names)}: decode them"
             " one by one."
         )
-    return gram, moments
+    return normal_equations(
+        (lagged_design(session.traces[trial], lags, ahead)[frames], session.behaviour[trial][frames])
+        for trial, frames in known.items()
+    )
 
 
 class GLM:
@@ -61,7 +56,7 @@ class GLM:
 
     penalty: float
     rank: int
-    coefficients: Float[np.ndarray, "regressor behaviour"]
+    coefficients: Coefficients
     validation: dict[tuple[int, float], float]
 
     def __init__(self, config: RidgeDecoderConfig):
@@ -73,12 +68,7 @@ class GLM:
         regressors, behaviours = self.coefficients.shape
         return self.rank * (regressors - 1 + behaviours - self.rank) + behaviours
 
-    def candidates(
-        self,
-        gram: Float[np.ndarray, "regressor regressor"],
-        moments: Float[np.ndarray, "regressor behaviour"],
-        penalty: float,
-    ) -> dict[int, Float[np.ndarray, "regressor behaviour"]]:
+    def candidates(self, gram: Gram, moments: Coefficients, penalty: float) -> dict[int, Coefficients]:
         """Coefficients by their rank."""
         return {moments.shape[1]: solve_ridge(gram, moments, penalty)}
 
@@ -90,15 +80,16 @@ class GLM:
         """
         shared_behaviours([session])
         gram, moments = decoding_equations(session, self.config.lags, self.config.ahead)
-        self.validation, best, kept = {}, np.inf, ()
-        for penalty in self.config.penalties:
-            for rank, coefficients in self.candidates(gram, moments, penalty).items():
-                self.coefficients = coefficients
-                error = validation_error(self, session)
-                self.validation[rank, penalty] = error
-                if error < best:
-                    best, kept = error, (rank, penalty, coefficients)
-        self.rank, self.penalty, self.coefficients = kept
+        tried = {
+            (rank, penalty): coefficients
+            for penalty in self.config.penalties
+            for rank, coefficients in self.candidates(gram, moments, penalty).items()
+        }
+        self.validation = {}
+        for key, self.coefficients in tried.items():
+            self.validation[key] = validation_error(self, session)
+        self.rank, self.penalty = min(self.validation, key=self.validation.get)
+        self.coefficients = tried[self.rank, self.penalty]
         return self
 
     def decode(
@@ -118,12 +109,7 @@ class RRR(GLM):
         rank: chosen on the validation trials together with the penalty.
     """
 
-    def candidates(
-        self,
-        gram: Float[np.ndarray, "regressor regressor"],
-        moments: Float[np.ndarray, "regressor behaviour"],
-        penalty: float,
-    ) -> dict[int, Float[np.ndarray, "regressor behaviour"]]:
+    def candidates(self, gram: Gram, moments: Coefficients, penalty: float) -> dict[int, Coefficients]:
         """Coefficients of every rank, 1 to the number of channels."""
         full, mean = solve_ridge(gram, moments, penalty), moments[-1] / gram[-1, -1]
         directions = explained_directions(gram, moments, full)
@@ -136,9 +122,7 @@ class RRR(GLM):
 
 
 def explained_directions(
-    gram: Float[np.ndarray, "regressor regressor"],
-    moments: Float[np.ndarray, "regressor behaviour"],
-    coefficients: Float[np.ndarray, "regressor behaviour"],
+    gram: Gram, moments: Coefficients, coefficients: Coefficients
 ) -> Float[np.ndarray, "behaviour rank"]:
     """Orthonormal directions of behaviour, the one of which the ridge coefficients explain most first."""
     centred = moments[:-1] - np.outer(gram[:-1, -1], moments[-1] / gram[-1, -1])

@@ -1,11 +1,11 @@
-"""Temporal convolutional network: dilated causal convolutions over time, all neurons as channels (App. B).
+"""Temporal convolutional networks that forecast or decode: dilated causal convolutions, neurons as channels (App. B).
 
 This is the plain network after Bai et al. 2018 (arXiv 1803.01271), not the ModernTCN that POCO's paper calls TCN. Two
 departures from Bai et al.: one convolution a layer in place of two, as App. B counts them, and no weight normalisation.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from calm.config import TCNConfig, TCNDecoderConfig
 from calm.errors import CalmError
-from calm.models.interfaces import BOUND, Network, WindowBatch
+from calm.models.interfaces import BOUND, DecoderNetwork, Network, WindowBatch
 
 
 @dataclasses.dataclass
@@ -46,6 +46,32 @@ class CausalLayer(nn.Module):
         return self.shortcut(x) + self.drop(F.relu(self.convolution(past.extend(x, self.reach))))
 
 
+def causal_layers(channels: int, config: TCNConfig | TCNDecoderConfig) -> nn.ModuleList:
+    """Layers whose dilation doubles from one to the next."""
+    inputs = [channels, *[config.width] * (config.layers - 1)]
+    return nn.ModuleList(CausalLayer(width, config, 2**depth) for depth, width in enumerate(inputs))
+
+
+def through(
+    layers: nn.ModuleList, x: Float[Tensor, "batch channel frame"], pasts: Sequence[Past] | None = None
+) -> Float[Tensor, "batch width frame"]:
+    """What the layers make of whole trials or, with pasts (one a layer), of the newest frames only."""
+    for layer, past in zip(layers, pasts or [Past() for _ in layers], strict=True):
+        x = layer(x, past)
+    return x
+
+
+def only_session(sessions: Mapping[str, int]) -> int:
+    """Number of neurons of the one session.
+
+    Raises:
+        CalmError: there are several.
+    """
+    if len(sessions) > 1:
+        raise CalmError(f"The TCN is a single-session network: train one for each of {', '.join(sessions)}.")
+    return next(iter(sessions.values()))
+
+
 class TCN(Network):
     """Predicts the next frame of all neurons from the frames so far; trained on whole trials of one session.
 
@@ -59,27 +85,16 @@ class TCN(Network):
     """
 
     def __init__(self, config: TCNConfig, context: int, neurons: Mapping[str, int]):
-        if len(neurons) > 1:
-            raise CalmError(f"TCN is a single-session network: train one for each of {', '.join(neurons)}.")
         super().__init__(config, context, window=None)
-        (channels,) = neurons.values()
-        widths = [channels, *[config.width] * (config.layers - 1)]
-        self.layers = nn.ModuleList(CausalLayer(width, config, 2**depth) for depth, width in enumerate(widths))
+        channels = only_session(neurons)
+        self.layers = causal_layers(channels, config)
         self.head = nn.Conv1d(config.width, channels, 1)
-
-    @property
-    def receptive_field(self) -> int:
-        """Number of frames, the last one included, that a prediction depends on."""
-        return 1 + sum(layer.reach for layer in self.layers)
 
     def forward(
         self, traces: Float[Tensor, "batch neuron frame"], pasts: list[Past] | None = None
     ) -> Float[Tensor, "batch neuron frame"]:
         """The frame after each frame; with pasts (one a layer), `traces` holds the newest frames only."""
-        x = traces
-        for layer, past in zip(self.layers, pasts or [Past() for _ in self.layers], strict=True):
-            x = layer(x, past)
-        return self.head(x)
+        return self.head(through(self.layers, traces, pasts))
 
     def training_loss(self, batch: WindowBatch) -> dict[str, Float[Tensor, ""]]:
         """Mean squared error of each frame, predicted from the true frames before it; the first has none."""
@@ -88,12 +103,37 @@ class TCN(Network):
     def forecast(
         self, session: str, contexts: Float[Tensor, "batch neuron context"], horizon: int
     ) -> Float[Tensor, "batch neuron horizon"]:
-        """Frame by frame, each prediction fed back; in z-scores, and kept finite where a rollout diverges.
-
-        `session` is the one that it was made for.
-        """
+        """Frame by frame, each prediction fed back; in z-scores, and kept finite where a rollout diverges."""
         newest, pasts, frames = contexts[..., -self.context :], [Past() for _ in self.layers], []
         for _ in range(horizon):
             newest = self(newest, pasts)[..., -1:].clamp(-BOUND, BOUND)
             frames.append(newest)
         return torch.cat(frames, dim=-1)
+
+
+class TCNDecoder(DecoderNetwork):
+    """Behaviour on a frame from the traces up to it; trained on whole trials of one session.
+
+    The paper searches over the weight decay (0, 1e-5, 1e-4); here it is fixed, in `tcn_decoder_fit`, and every network
+    is searched over the learning rate (`learning_rates`) instead, so that all have the same number of tries.
+
+    Args:
+        config: sizes and dropout.
+        sessions: number of neurons of the session.
+        behaviours: number of behavioural channels.
+        rate: frames per second; the network counts frames only.
+
+    Raises:
+        CalmError: more than one session.
+    """
+
+    def __init__(self, config: TCNDecoderConfig, sessions: Mapping[str, int], behaviours: int, rate: float):
+        super().__init__(config, window=None)
+        self.layers = causal_layers(only_session(sessions), config)
+        self.head = nn.Conv1d(config.width, behaviours, 1)
+
+    def decode(
+        self, session: str, traces: Float[Tensor, "batch neuron frame"]
+    ) -> Float[Tensor, "batch frame behaviour"]:
+        """Behaviour on every frame, in z-scores; before the trial there are zeros, the mean of every neuron."""
+        return self.head(through(self.layers, traces)).transpose(1, 2)

@@ -8,7 +8,8 @@ import pytest
 from sklearn.linear_model import Ridge
 from statsmodels.tsa.api import VAR
 
-from calm.baselines.linear import Decay, MeanTrial, Persistence, RidgeVAR, lagged
+from calm.baselines.linear import Decay, MeanTrial, Persistence, RidgeVAR
+from calm.baselines.ridge import lagged
 from calm.config import ForecastConfig, VARConfig
 from calm.data.session import Session, prepare
 from calm.errors import CalmError

@@ -5,7 +5,7 @@ import pytest
 import torch
 from decoding_cases import decodable_session
 
-from calm.baselines.tcn_decoder import TCNDecoder
+from calm.baselines.tcn import TCNDecoder
 from calm.config import FitConfig, TCNDecoderConfig
 from calm.errors import CalmError
 from calm.metrics import channel_scores
@@ -52,12 +52,12 @@ def test_receptive_field_is_exactly_what_reaches_a_frame(layers, kernel, field, 
         torch.nn.init.uniform_(parameter, 0.1, 1.0)
     traces = traces.abs().requires_grad_()
     model.decode("only", traces)[:, -1].sum().backward()
-    assert model.receptive_field == field
     assert traces.grad.any(dim=1).all(dim=0).tolist() == [False] * (FRAMES - field) + [True] * field
 
 
 def test_published_size_looks_back_61_frames():
-    assert TCNDecoder(TCNDecoderConfig(), {"only": 4}, 3, 6.0).receptive_field == 61
+    layers = TCNDecoder(TCNDecoderConfig(), {"only": 4}, 3, 6.0).layers
+    assert 1 + sum(layer.reach for layer in layers) == 61
 
 
 def test_loss_is_the_squared_error_over_the_recorded_frames(traces):
@@ -74,7 +74,7 @@ def test_loss_is_the_squared_error_over_the_recorded_frames(traces):
 
 
 def test_several_sessions_are_refused():
-    with pytest.raises(CalmError, match="single session: train one for each of first, second"):
+    with pytest.raises(CalmError, match="single-session network: train one for each of first, second"):
         TCNDecoder(SMALL, {"first": 3, "second": 4}, 2, 6.0)
 
 

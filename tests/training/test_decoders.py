@@ -8,7 +8,7 @@ import torch
 from decoding_cases import decodable_session
 from fit_cases import first_pass
 
-from calm.baselines.tcn_decoder import TCNDecoder
+from calm.baselines.tcn import TCNDecoder
 from calm.baselines.validation import validation_error
 from calm.config import FitConfig, TCNDecoderConfig
 from calm.data.session import shared_behaviours

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from calm.baselines.linear_decoders import GLM, RRR
 from calm.baselines.poyo import POYO
-from calm.baselines.tcn_decoder import TCNDecoder
+from calm.baselines.tcn import TCNDecoder
 from calm.config import FitConfig, RidgeDecoderConfig
 from calm.data.session import Session
 from calm.metrics import channel_scores
