@@ -76,23 +76,11 @@ def load_recordings(dataset: str, profile: Profile, *, seed: int, runs: Path = R
     if dataset == COHORT:
         horizon = profile.forecast.horizon or COHORT_HORIZON
         profile = profile.changed(forecast=profile.forecast.changed(horizon=horizon))
-        return read_recordings(load_dataset(cohort_folder(profile) / DESCRIPTION), profile, seed, runs)
+        return read_recordings(load_dataset(make_cohort(profile.cohort, DATA) / DESCRIPTION), profile, seed, runs)
     description = load_dataset(dataset)
     if description.name in (SIMULATION, COHORT):
         raise CalmError(f"{dataset}: `name` {description.name} is taken by calm's own data: choose another.")
     return read_recordings(description, profile, seed, runs)
-
-
-def cohort_folder(profile: Profile) -> Path:
-    """Where the files of this profile's synthetic cohort are, which are made unless they are there.
-
-    Raises:
-        CalmError: they cannot be written.
-    """
-    config = profile.cohort
-    folder = DATA / stage_key(COHORT, [config], [], config.seed, VERSION)
-    make_cohort(config, folder)
-    return folder
 
 
 def simulate_recordings(profile: Profile, seed: int) -> Recordings:

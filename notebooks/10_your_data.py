@@ -39,17 +39,18 @@ import pandas as pd
 import calm
 from calm.baselines.linear import Decay, MeanTrial
 from calm.metrics import trial_correlation
-from calm.paths import RUNS
+from calm.paths import DATA, RUNS
 from calm.paper.plots import PAGE, example_traces, loss_curves, use_style
 from calm.profile import load_profile
-from calm.recordings import cohort_folder
 from calm.data.session import cut_trials
+from calm.synthetic.cohort import make_cohort
 
 use_style()
 settings = load_profile(profile)
 settings = settings.changed(forecast=settings.forecast.changed(context=context))
 if not files:
-    files, layout, smoothing = str(cohort_folder(settings) / "sub-[34]" / "*.nwb"), "dandi_000579", 0.15
+    cohort = make_cohort(settings.cohort, DATA)
+    files, layout, smoothing = str(cohort / "sub-[34]" / "*" / "*.nwb"), "dandi_000579", 0.15
 
 # %% [markdown]
 # ## Reading and preparing

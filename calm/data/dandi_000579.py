@@ -5,14 +5,14 @@ number and behaviour are known for every image; row i of the traces of a plane i
 of the Session is one image of each plane.
 """
 
-import dataclasses
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Int
 from pynwb import NWBFile, TimeSeries
 from pynwb.ophys import RoiResponseSeries
 
@@ -44,22 +44,7 @@ CHANNELS = {
 BEHAVIOUR = ("pitch", "roll", "yaw")
 CONDITIONS = ("is_cueB", "is_choL", "is_ruleA", "is_correct", "is_switch")
 
-Trials = dict[float, Int[np.ndarray, "plane _frame"]]  # by number of the trial: the rows, or images, of its frames
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Images:
-    """The images of a recording.
-
-    Attributes:
-        times: in s.
-        trials: number of the trial that an image belongs to, NaN for none.
-        planes: 0..3, and 4 for the fly-back.
-    """
-
-    times: Float[np.ndarray, " image"]
-    trials: Num[np.ndarray, " image"]
-    planes: Num[np.ndarray, " image"]
+Trials = dict[float, Int[np.ndarray, "plane _frame"]]  # by number of the trial: the images that its frames are
 
 
 def read_dandi_session(
@@ -92,51 +77,62 @@ def read_dandi_session(
     """
     path = Path(path)
     with open_nwb(path) as nwb:
-        images, planes = read_images(nwb), find_traces(nwb, PLANES)
-        of_planes = [images_of_plane(images, index, plane) for index, plane in enumerate(planes)]
-        rows = rows_of_trials([images.trials[of_plane] for of_plane in of_planes], min_frames, max_frames)
-        trials = {
-            number: np.stack([of_plane[row] for of_plane, row in zip(of_planes, of_trial, strict=True)])
-            for number, of_trial in rows.items()
-        }
+        planes = find_traces(nwb, PLANES)
+        images = read_images(nwb, planes)
+        trials = images_of_trials(images, min_frames, max_frames)
         return Session(
             name=nwb.session_id or path.stem,
             subject=(nwb.subject and nwb.subject.subject_id) or "unknown",
-            rate=float(1 / np.median(np.diff(images.times[of_planes[0]]))),
-            traces=read_traces(planes, rows),
-            behaviour=read_channels(nwb, behaviour, trials, len(images.times)),
+            rate=float(1 / images["time"][images["plane"] == 0].diff().median()),
+            traces=read_traces(planes, {number: images["row"].to_numpy()[each] for number, each in trials.items()}),
+            behaviour=read_channels(nwb, behaviour, trials, len(images)),
             behaviour_names=behaviour,
-            trials=describe_trials(nwb, conditions, trials, images.times),
+            trials=describe_trials(nwb, conditions, trials, images["time"].to_numpy()),
             neurons=all_neurons(planes, nwb.session_id or "", path.name),
         )
 
 
-def read_images(nwb: NWBFile) -> Images:
-    """Time, trial and plane of the images of a recording.
+def read_images(nwb: NWBFile, planes: Sequence[RoiResponseSeries]) -> pd.DataFrame:
+    """The images of a recording: `time` in s, number of the `trial`, `plane`, and `row` in the traces of that plane.
+
+    The trial is NaN between trials; the plane is NaN for an image that the traces lack, as they do the fly-back.
 
     Raises:
         CalmError: not this layout, a single-plane recording, or trial numbers that go backwards.
     """
     there = behaviour_series(nwb)
     numbers = find_series(there, TRIAL_NUMBER, "behaviour")
-    times, trials = sample_times(numbers), np.asarray(numbers.data[:])
+    images = pd.DataFrame({"time": sample_times(numbers), "trial": numbers.data[:]})
     if PLANE_INDEX not in [series.name for series in there]:
         raise CalmError(
             f"this is a single-plane recording: it has no {PLANE_INDEX}, and the clock of its traces counts samples of"
             " 2000 Hz instead of seconds; the paper uses the multi-plane ones only, leave it out of `files`."
         )
-    if np.any(np.diff(trials[np.isfinite(trials)]) < 0):
+    if not images["trial"].dropna().is_monotonic_increasing:
         raise CalmError(f"the numbers of {TRIAL_NUMBER} go backwards: leave the file out of `files`.")
-    planes = checked_rows(find_series(there, PLANE_INDEX, "behaviour"), len(times))
-    return Images(times, trials, np.asarray(planes.data[:]))
+    images["plane"] = checked_rows(find_series(there, PLANE_INDEX, "behaviour"), len(images)).data[:]
+    images["row"] = images.groupby("plane").cumcount()
+    rows = [traced_images(images, index, plane) for index, plane in enumerate(planes)]
+    return images.assign(plane=images["plane"].where(images["row"] < images["plane"].map(dict(enumerate(rows)))))
+
+
+def traced_images(images: pd.DataFrame, plane: int, series: RoiResponseSeries) -> int:
+    """Number of rows in the traces of a plane; the last volume may lack its row or its image.
+
+    Raises:
+        CalmError: more than that is missing.
+    """
+    rows, count = len(series.data), int((images["plane"] == plane).sum())
+    if abs(count - rows) > 1:
+        raise CalmError(
+            f"{full_name(series)} has {rows} rows, but {PLANE_INDEX} counts {count} images of plane {plane}: download"
+            " the file again, or leave it out of `files`."
+        )
+    return rows
 
 
 def checked_rows(series: TimeSeries, count: int) -> TimeSeries:
-    """The series, which must have a row for each of `count` images.
-
-    Raises:
-        CalmError: it has not.
-    """
+    """The series; a CalmError unless it has a row for each of `count` images."""
     if len(series.data) != count:
         raise CalmError(
             f"{full_name(series)} has {len(series.data)} rows for the {count} images of {TRIAL_NUMBER}: download the"
@@ -145,36 +141,18 @@ def checked_rows(series: TimeSeries, count: int) -> TimeSeries:
     return series
 
 
-def images_of_plane(images: Images, plane: int, series: RoiResponseSeries) -> Int[np.ndarray, " row"]:
-    """The image that each row of a plane's traces is; the last volume may lack its row or its image.
-
-    Raises:
-        CalmError: more than that is missing.
-    """
-    of_plane = np.flatnonzero(images.planes == plane)
-    if abs(len(of_plane) - len(series.data)) > 1:
-        raise CalmError(
-            f"{full_name(series)} has {len(series.data)} rows, but {PLANE_INDEX} counts {len(of_plane)} images of plane"
-            f" {plane}: download the file again, or leave it out of `files`."
-        )
-    return of_plane[: len(series.data)]
-
-
-def rows_of_trials(
-    numbers: Sequence[Num[np.ndarray, " _row"]], min_frames: int | None, max_frames: int | None
-) -> Trials:
-    """Rows of each trial in every plane, from the trial numbers of the planes' rows, cut to the shortest plane.
+def images_of_trials(images: pd.DataFrame, min_frames: int | None, max_frames: int | None) -> Trials:
+    """The images of each trial in every plane, cut to the shortest plane.
 
     Raises:
         CalmError: no trial has a number of frames within the limits in every plane.
     """
     shortest, longest, trials = min_frames or 1, max_frames or np.inf, {}
-    everywhere = np.unique(np.concatenate(numbers))
-    for number in everywhere[np.isfinite(everywhere)]:
-        rows = [np.flatnonzero(plane == number) for plane in numbers]
-        counts = [len(row) for row in rows]
+    for number, of_trial in images.groupby("trial"):
+        frames = [np.array(of_trial.index[of_trial["plane"] == plane]) for plane in range(len(PLANES))]
+        counts = [len(plane) for plane in frames]
         if shortest <= min(counts) and max(counts) <= longest:
-            trials[float(number)] = np.stack([row[: min(counts)] for row in rows])
+            trials[float(number)] = np.stack([plane[: min(counts)] for plane in frames])
     if not trials:
         raise CalmError(
             f"no trial has between {shortest} and {longest} frames in every plane: change `min_frames` or `max_frames`."
@@ -183,7 +161,10 @@ def rows_of_trials(
 
 
 def read_traces(planes: Sequence[RoiResponseSeries], rows: Trials) -> tuple[Float[np.ndarray, "neuron _frame"], ...]:
-    """Traces of each trial, the neurons of all planes one after the other; one trial of a plane is read at a time."""
+    """Traces of each trial, the neurons of all planes one after the other; one trial of a plane is read at a time.
+
+    `rows` are those of the planes' traces in each trial.
+    """
     borders = np.cumsum([0, *(len(plane.rois) for plane in planes)])
     traces = tuple(np.empty((borders[-1], of_trial.shape[1]), np.float32) for of_trial in rows.values())
     for index, plane in enumerate(planes):
@@ -197,7 +178,7 @@ def read_traces(planes: Sequence[RoiResponseSeries], rows: Trials) -> tuple[Floa
 def read_channels(
     nwb: NWBFile, names: tuple[str, ...], trials: Trials, count: int
 ) -> tuple[Float[np.ndarray, "_frame behaviour"], ...]:
-    """Behaviour in each trial, from the images of its frames, of a recording with `count` images.
+    """Mean behaviour over the planes that have a value, NaN where none has; of a recording with `count` images.
 
     Raises:
         CalmError: an unknown channel, or a series that is missing or has not one row an image.
@@ -209,28 +190,15 @@ def read_channels(
     for index, (series, column) in enumerate(CHANNELS[name] for name in names):
         rows = checked_rows(find_series(behaviour_series(nwb), series, "behaviour"), count)
         values[:, index] = in_units(rows, slice(None))[:, column]
-    return tuple(mean_of_planes(values[images]) for images in trials.values())
-
-
-def mean_of_planes(values: Float[np.ndarray, "plane frame behaviour"]) -> Float[np.ndarray, "frame behaviour"]:
-    """Mean over the planes that have a value, NaN where none has."""
-    known = np.isfinite(values)
-    total = np.where(known, values, 0).sum(axis=0)
-    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is meant
-        return (total / known.sum(axis=0)).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of frames without a value
+        return tuple(np.nanmean(values[images], axis=0) for images in trials.values())
 
 
 def describe_trials(
-    nwb: NWBFile,
-    conditions: tuple[str, ...],
-    trials: Trials,
-    times: Float[np.ndarray, " image"],
+    nwb: NWBFile, conditions: tuple[str, ...], trials: Trials, times: Float[np.ndarray, " image"]
 ) -> pd.DataFrame:
-    """Row i of the file's trial table for the trial with number i, and where it goes from the stem into the arm.
-
-    Raises:
-        CalmError: a trial has no row, or its row is about another time; or a column is missing.
-    """
+    """Row i of the file's trial table for the trial with number i, and where it goes from the stem into the arm."""
     frames = [times[images].mean(axis=0) for images in trials.values()]  # as behaviour: the mean over the planes
     table = trial_table(nwb, (*CONDITIONS, *conditions))
     rows = matching_rows(list(trials), np.array([np.median(of_trial) for of_trial in frames]), table["start_time"])
@@ -269,9 +237,6 @@ def maze_times(nwb: NWBFile, numbers: Int[np.ndarray, " trial"]) -> Float[np.nda
     """Start of the stem, start of the arm and end of the arm, in s; -inf for what the file does not say.
 
     An arm that was never entered begins and ends with the end of the stem.
-
-    Raises:
-        CalmError: there is no table of epochs.
     """
     if nwb.epochs is None:
         raise CalmError("there is no table of epochs, which says where stem and arm are: download the file again.")

@@ -43,13 +43,9 @@ class Dataset(Config):
     folder: Path = pydantic.Field(Path(), exclude=True)  # where the description lies; no key of it
 
     @pydantic.model_validator(mode="after")
-    def _frames_in_order(self) -> "Dataset":
+    def _consistent(self) -> "Dataset":
         if self.min_frames and self.max_frames and self.min_frames > self.max_frames:
             raise ValueError(f"`min_frames` {self.min_frames} is more than `max_frames` {self.max_frames}")
-        return self
-
-    @pydantic.model_validator(mode="after")
-    def _keys_of_the_layout(self) -> "Dataset":
         if self.layout != "nwb" and self.traces is not None:
             raise ValueError(f"`traces` has no meaning with `layout` {self.layout}, whose traces are always the same")
         return self
@@ -62,12 +58,10 @@ class Dataset(Config):
         """
         paths = set()
         for pattern in self.files:
-            matches = glob.glob(str(self.folder / expand(pattern)), recursive=True)
-            files = [Path(match) for match in matches if os.path.isfile(match)]
+            where = str(self.folder / expand(pattern))
+            files = [Path(match) for match in glob.glob(where, recursive=True) if os.path.isfile(match)]
             if not files:
-                raise CalmError(
-                    f"No file matches {str(self.folder / expand(pattern))!r}: correct `files` of {self.name}."
-                )
+                raise CalmError(f"No file matches {where!r}: correct `files` of {self.name}.")
             paths.update(files)
         return sorted(paths)
 
@@ -76,18 +70,12 @@ KEYS = tuple(name for name in Dataset.model_fields if name != "folder")
 
 
 def expand(pattern: str) -> str:
-    """The pattern with `$VARIABLE` and a leading `~` filled in.
-
-    Raises:
-        CalmError: the variable is not set.
-    """
+    """The pattern with `$VARIABLE`, which must be set, and a leading `~` filled in."""
     try:
         return os.path.expanduser(string.Template(pattern).substitute(os.environ))
     except KeyError as error:
-        variable = error.args[0]
-        raise CalmError(
-            f"{pattern!r} needs the environment variable {variable}: `export {variable}=/folder`."
-        ) from error
+        name = error.args[0]
+        raise CalmError(f"{pattern!r} needs the environment variable {name}: `export {name}=/folder`.") from error
     except ValueError as error:
         raise CalmError(f"{pattern!r} has a lone `$`: write `$$` for a dollar sign.") from error
 
@@ -101,8 +89,7 @@ def describe(content: dict[str, Any], where: str) -> Dataset:
     try:
         return Dataset.model_validate(content)
     except pydantic.ValidationError as error:
-        mistake = error.errors()[0]
-        raise CalmError(f"{where}: {explain(mistake)}.") from error
+        raise CalmError(f"{where}: {explain(error.errors()[0])}.") from error
 
 
 def explain(mistake: Any) -> str:
@@ -162,8 +149,7 @@ def read_sessions(dataset: Dataset, read: Callable[[Path], Session]) -> list[Ses
             )
         sessions[session.name], sources[session.name] = session, path
     subjects = {session.subject for session in sessions.values()}
-    unknown = [subject for subject in dataset.held_out if subject not in subjects]
-    if unknown:
+    if unknown := [subject for subject in dataset.held_out if subject not in subjects]:
         raise CalmError(
             f"{dataset.name}: no session has the held-out subject {unknown[0]!r}: choose `held_out` among"
             f" {', '.join(sorted(subjects))}."
@@ -208,7 +194,7 @@ def read_checked(path: Path, dataset: Dataset, *, min_frames: int) -> Session:
     """The session of one file as recorded, not smoothed, not z-scored; trials and neurons left out as it says.
 
     Raises:
-        CalmError: the file or session is unusable, see `read_file` and `calm.data.session.validate`.
+        CalmError: the file or session is unusable, see the readers of the layouts and `calm.data.session.validate`.
     """
     session = keep_trials(read_file(path, dataset), dataset.min_frames, dataset.max_frames)
     if dataset.bad_neurons == "drop":
@@ -218,11 +204,7 @@ def read_checked(path: Path, dataset: Dataset, *, min_frames: int) -> Session:
 
 
 def read_file(path: Path, dataset: Dataset) -> Session:
-    """The session of one file, read as the layout of the dataset says.
-
-    Raises:
-        CalmError: see `calm.data.nwb.read_session` and `calm.data.dandi_000579.read_dandi_session`.
-    """
+    """The session of one file, read as the layout of the dataset says."""
     # A description is read without pynwb, which takes seconds to load.
     from calm.data.dandi_000579 import BEHAVIOUR, read_dandi_session
     from calm.data.nwb import read_session
@@ -264,7 +246,6 @@ def without_bad_neurons(session: Session) -> Session:
     """The session without NaN and constant neurons; a warning says which."""
     bad = np.sort(np.concatenate(bad_neurons(session)))
     if len(bad):
-        warnings.warn(
-            f"Session {session.name}: left out {describe_neurons(bad)} with NaN or constant traces.", stacklevel=2
-        )
+        text = f"Session {session.name}: left out {describe_neurons(bad)} with NaN or constant traces."
+        warnings.warn(text, stacklevel=2)
     return drop_neurons(session, bad)

@@ -1,4 +1,4 @@
-"""A Session read from an NWB file, through pynwb."""
+"""A Session read from an NWB file, through pynwb; what a file lacks is a CalmError that says what there is instead."""
 
 import contextlib
 import warnings
@@ -117,11 +117,7 @@ def full_name(series: TimeSeries) -> str:
 
 
 def find_series(candidates: Sequence[TimeSeries], name: str, kind: str) -> TimeSeries:
-    """The one series called `name`: by `container/name`, by its name, or by its container's.
-
-    Raises:
-        CalmError: no such series, or several.
-    """
+    """The one series called `name`: by `container/name`, by its name, or by its container's."""
     for key in (full_name, lambda series: series.name, lambda series: series.parent.name):
         matches = [series for series in candidates if key(series) == name]
         if len(matches) == 1:
@@ -133,21 +129,16 @@ def find_series(candidates: Sequence[TimeSeries], name: str, kind: str) -> TimeS
 
 
 def find_traces(nwb: NWBFile, names: tuple[str, ...] | None) -> list[RoiResponseSeries]:
-    """The series of fluorescence traces, checked, one per plane.
-
-    Raises:
-        CalmError: missing or ambiguous series, or one whose shape does not fit its ROIs.
-    """
+    """The series of fluorescence traces that are named, or the only one; one per plane, with a column per ROI."""
     there = [series for series in nwb.objects.values() if isinstance(series, RoiResponseSeries)]
+    planes = [series for series in there if isinstance(series.parent, DfOverF)] or there
     if names is not None:
         planes = [find_series(there, name, "RoiResponseSeries") for name in names]
-    else:
-        planes = [series for series in there if isinstance(series.parent, DfOverF)] or there
-        if not planes:
-            raise CalmError("there is no RoiResponseSeries: write the fluorescence traces as one.")
-        if len(planes) > 1:
-            choice = ", ".join(sorted(map(full_name, planes)))
-            raise CalmError(f"there are several RoiResponseSeries: choose with `traces` among {choice}.")
+    elif not planes:
+        raise CalmError("there is no RoiResponseSeries: write the fluorescence traces as one.")
+    elif len(planes) > 1:
+        choice = ", ".join(sorted(map(full_name, planes)))
+        raise CalmError(f"there are several RoiResponseSeries: choose with `traces` among {choice}.")
     for plane in planes:
         shape, count = plane.data.shape, len(plane.rois)
         if (shape[1:] or (1,)) != (count,):
@@ -156,11 +147,7 @@ def find_traces(nwb: NWBFile, names: tuple[str, ...] | None) -> list[RoiResponse
 
 
 def sample_times(series: TimeSeries) -> Float[np.ndarray, " sample"]:
-    """Times of a series in s, from its timestamps or its rate, checked against its data.
-
-    Raises:
-        CalmError: data that are not numbers of one or two dimensions, or times that do not fit or go backwards.
-    """
+    """Times of a series in s, from its timestamps or its rate, checked against its data."""
     where, shape, kind = full_name(series), series.data.shape, series.data.dtype
     if len(shape) > 2 or kind.kind not in "biuf":
         raise CalmError(
@@ -177,8 +164,7 @@ def sample_times(series: TimeSeries) -> Float[np.ndarray, " sample"]:
 def frame_times(planes: Sequence[RoiResponseSeries]) -> Float[np.ndarray, " frame"]:
     """Times of the frames in s: those of the first plane, as far as the shortest plane goes.
 
-    Raises:
-        CalmError: planes whose numbers of frames differ by more than the one that the end of a recording can cut off.
+    Planes may differ by the one frame that the end of a recording can cut off.
     """
     times = [sample_times(plane) for plane in planes]
     counts = [len(plane) for plane in times]
@@ -203,11 +189,7 @@ def scalar_column(table: DynamicTable, name: str) -> np.ndarray | None:
 
 
 def trial_table(nwb: NWBFile, conditions: tuple[str, ...]) -> pd.DataFrame:
-    """All trials: `start_time`, `stop_time` and the conditions.
-
-    Raises:
-        CalmError: no trial table, or a condition that is missing or has several values per trial.
-    """
+    """All trials: `start_time`, `stop_time` and the conditions, which must have one value per trial."""
     if nwb.trials is None:
         raise CalmError("there is no trial table: add one with start_time and stop_time, in the seconds of the traces.")
     columns = {}
@@ -228,11 +210,7 @@ def trial_edges(times: Float[np.ndarray, "trial 2"], clock: Float[np.ndarray, " 
 def covered_trials(
     trials: pd.DataFrame, clock: Float[np.ndarray, " frame"], where: str
 ) -> tuple[pd.DataFrame, Int[np.ndarray, "_covered 2"]]:
-    """The trials with frames, and their edges; a warning says how many of the file `where` have none.
-
-    Raises:
-        CalmError: no trial has frames.
-    """
+    """The trials with frames, and their edges; a warning says how many of the file `where` have none."""
     times = trials[["start_time", "stop_time"]].to_numpy(float)
     edges = trial_edges(times, clock)
     covered = edges[:, 0] < edges[:, 1]
@@ -253,14 +231,11 @@ def neuron_table(planes: Sequence[RoiResponseSeries]) -> pd.DataFrame:
     tables = []
     for plane in planes:
         rois = plane.rois.table
-        columns = {name: scalar_column(rois, name) for name in rois.colnames}
-        table = pd.DataFrame(
-            {"id": rois.id[:]} | {name: column for name, column in columns.items() if column is not None}
-        )
-        if len(planes) > 1:
-            table["series"] = plane.name
-        tables.append(table.iloc[plane.rois.data[:]])
-    return pd.concat(tables, ignore_index=True)
+        columns = {"id": rois.id[:]} | {name: scalar_column(rois, name) for name in rois.colnames}
+        table = pd.DataFrame({name: column for name, column in columns.items() if column is not None})
+        tables.append(table.assign(series=plane.name).iloc[plane.rois.data[:]])
+    neurons = pd.concat(tables, ignore_index=True)
+    return neurons if len(planes) > 1 else neurons.drop(columns="series")
 
 
 def behaviour_series(nwb: NWBFile) -> list[TimeSeries]:
@@ -271,15 +246,10 @@ def behaviour_series(nwb: NWBFile) -> list[TimeSeries]:
 def read_behaviour(
     nwb: NWBFile, names: tuple[str, ...], clock: Float[np.ndarray, " frame"], rows: slice
 ) -> tuple[Float[np.ndarray, "row behaviour"], tuple[str, ...]]:
-    """Behavioural channels at some of the frames, and their names: `lick`, or `velocity[0]`, `velocity[1]`, ...
-
-    Raises:
-        CalmError: a series is missing, ambiguous or of a wrong shape.
-    """
-    there = behaviour_series(nwb)
+    """Behavioural channels at some of the frames, and their names: `lick`, or `velocity[0]`, `velocity[1]`, ..."""
     channels, channel_names = [np.empty((rows.stop - rows.start, 0), np.float32)], []
     for name in names:
-        series = find_series(there, name, "behaviour")
+        series = find_series(behaviour_series(nwb), name, "behaviour")
         channels.append(at_frames(series, clock, rows))
         one = len(series.data.shape) == 1
         channel_names += [name] if one else [f"{name}[{channel}]" for channel in range(series.data.shape[1])]

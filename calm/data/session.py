@@ -164,12 +164,12 @@ def validate(session: Session, *, min_frames: int = 1) -> None:
             f"{where}: trial {session.frames.argmin()} has {session.frames.min()} frames, but the context and one"
             f" token need {min_frames}: shorten `context` or set `min_frames` in the dataset description."
         )
-    broken, constant = bad_neurons(session)
-    advice = "leave them out with `bad_neurons: drop` in the dataset description."
-    if len(broken):
-        raise CalmError(f"{where}: NaN or infinite values in {describe_neurons(broken)}: mend them or {advice}")
-    if len(constant):
-        raise CalmError(f"{where}: no change at all in {describe_neurons(constant)}: mend them or {advice}")
+    for neurons, fault in zip(bad_neurons(session), ("NaN or infinite values", "no change at all"), strict=True):
+        if len(neurons):
+            raise CalmError(
+                f"{where}: {fault} in {describe_neurons(neurons)}: mend them or leave them out with `bad_neurons: drop`"
+                " in the dataset description."
+            )
 
 
 def zscore(
@@ -186,11 +186,7 @@ def zscore(
 
 
 def check_training(session: Session, train: Int[np.ndarray, " trial"]) -> None:
-    """Refuse neurons and behaviours whose training trials give no scale.
-
-    Raises:
-        CalmError: a neuron that never changes there, or a behaviour that was never recorded there.
-    """
+    """Refuse neurons that never change, and behaviours never recorded, in the training trials: they have no scale."""
     silent = np.flatnonzero(np.ptp(np.concatenate([session.traces[trial] for trial in train], axis=1), axis=1) == 0)
     if len(silent):
         raise CalmError(

@@ -11,7 +11,7 @@ from calm.data.session import Session
 from calm.synthetic.maze import CYCLE, NOISE, PLANES, colour_noise
 from calm.synthetic.mice import generator
 from calm.synthetic.network import expected_spikes, run_network
-from calm.synthetic.population import SPEED_SD, VARIABLES, drive, network_config
+from calm.synthetic.population import SPEED_SD, VARIABLES
 from calm.synthetic.simulation import NOISE_SEED
 from calm.synthetic.truth import Truth
 
@@ -108,32 +108,31 @@ def _traces(
     truth: Truth, trial: int, context: int, rates: Sequence[Float[np.ndarray, "_neuron horizon"]]
 ) -> Float[np.ndarray, "neuron frame"]:
     """Noise-free traces of a trial that follow the spikes of the context, then the rates of each plane."""
-    memory = int(MEMORY * truth.config.decay / network_config(truth.config).dt)
+    memory = int(MEMORY * truth.config.decay / truth.network.dt)
     planes = []
     for plane, ahead in enumerate(_future(truth, trial, context)):
-        neurons, start = truth.population.plane(plane), int(truth.trial_starts[trial, plane])
+        neurons, start = truth.of_plane(plane), int(truth.trial_starts[trial, plane])
         earliest = max(start - memory, 0)
         spikes = np.concatenate([truth.spikes[neurons, earliest : ahead.start], rates[plane]], axis=1)
-        planes.append(truth.fluorescence(neurons, spikes)[:, start - earliest :])
+        planes.append(truth.fluorescence(plane, spikes)[:, start - earliest :])
     return np.concatenate(planes)
 
 
 def _average_rates(truth: Truth, trial: int, context: int, draws: int) -> list[Float[np.ndarray, "_neuron horizon"]]:
     """Rates of each plane behind the context, averaged over runs from the state in the context's last volume."""
-    population, network = truth.population, network_config(truth.config)
     future = _future(truth, trial, context)
     origin = min(ahead.start for ahead in future) - 1
     steps = max(ahead.stop for ahead in future) - origin
     rng = generator(NOISE_SEED, truth.name, trial)
-    start = np.repeat(population.latents[origin][None].astype(float), draws, axis=0)
-    latents = np.moveaxis(run_network(population.recurrence, start, steps, network, rng), -1, 1)
+    start = np.repeat(truth.latents[origin][None].astype(float), draws, axis=0)
+    latents = np.moveaxis(run_network(truth.recurrence, start, steps, truth.network, rng), -1, 1)
     design = _simulated_design(truth, origin, steps, draws, rng)
     average = []
     for plane, ahead in enumerate(future):
         steps_ahead = slice(ahead.start - origin, ahead.stop - origin)
         of_plane = design[:, plane::CYCLE][:, steps_ahead]
-        state = drive(population, population.plane(plane), of_plane, latents[:, steps_ahead])
-        average.append(expected_spikes(state, network).mean(axis=0).T)
+        state = truth.drive(plane, of_plane, latents[:, steps_ahead])
+        average.append(expected_spikes(state, truth.network).mean(axis=0).T)
     return average
 
 
@@ -141,10 +140,10 @@ def _simulated_design(
     truth: Truth, origin: int, steps: int, draws: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "draw image feature"]:
     """The design of some volumes, with other noise on the speed from the first image of the volume `origin` on."""
-    population, scale = truth.population, NOISE[0] / SPEED_SD
+    scale = NOISE[0] / SPEED_SD
     images = slice(origin * CYCLE, (origin + steps) * CYCLE)
-    now = np.full(draws, population.noise[origin * CYCLE] / scale)
+    now = np.full(draws, truth.noise[origin * CYCLE] / scale)
     later = colour_noise(rng.normal(size=(draws, steps * CYCLE - 1)), now)
-    design = np.repeat(population.design[None, images].astype(float), draws, axis=0)
-    design[:, :, SPEED] += scale * np.column_stack([now, later]) - population.noise[images]
+    design = np.repeat(truth.design[None, images].astype(float), draws, axis=0)
+    design[:, :, SPEED] += scale * np.column_stack([now, later]) - truth.noise[images]
     return design

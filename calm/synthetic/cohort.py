@@ -1,123 +1,68 @@
-"""The synthetic cohort on disk: a folder of NWB files, their truth, a manifest, and a dataset description."""
+"""The synthetic cohort on disk: a folder of NWB files with their truth, and a dataset description."""
 
-import json
-import tempfile
 from pathlib import Path
-from typing import Any
 
-import filelock
 import yaml
 from tqdm import tqdm
 
-from calm.config import CohortConfig
+from calm.config import COHORT, CohortConfig
 from calm.errors import CalmError
-from calm.paths import ensure_writable
-from calm.storage import sha256, stage_key, written_whole
+from calm.storage import is_stored, read_manifest, stage_key, write_manifest, written_whole
 from calm.synthetic.maze import LONGEST, SHORTEST
 from calm.synthetic.mice import HELD_OUT, SessionPlan, plan_cohort
 from calm.synthetic.recording import place_neurons, write_recording
 from calm.synthetic.truth import simulate_session, write_truth
 
-VERSION = 2  # of this stage; raised with any change to what it computes
-MANIFEST, DESCRIPTION, PARTIAL = "manifest.json", "cohort.yaml", ".partial"
+VERSION = 3  # of this stage; raised with any change to what it computes or where it lies
+DESCRIPTION = "cohort.yaml"
 SMOOTHING = 0.15  # weight of the newest frame, as in the authors' code
 
 
-def make_cohort(config: CohortConfig, folder: str | Path) -> list[Path]:
-    """Make the files of a cohort that are not there yet, and describe them in `cohort.yaml`.
+def make_cohort(config: CohortConfig, root: Path) -> Path:
+    """The folder of a cohort in `root`, named by all its numbers; what is not there whole is made.
 
-    A session that is there whole and was made by the same numbers and code is kept, so that a cohort is made once, an
-    interrupted one is gone on with, and a larger share of sessions adds files. Every file appears whole or not at all.
-
-    Args:
-        config: of the cohort.
-        folder: where to; it is made.
-
-    Returns:
-        The NWB files by mouse and date.
+    Every session appears whole or not at all, so that an interrupted cohort is gone on with; runs that make the same
+    one at once do no harm.
 
     Raises:
-        CalmError: something is missing, and the folder cannot be written, or another process is writing to it.
+        CalmError: something is missing or damaged, and the folder cannot be written.
     """
-    folder = Path(folder)
-    plans, description = plan_cohort(config), folder / DESCRIPTION
-    manifest = read_manifest(folder)
-    known = description.exists() and description.read_text() == describe_cohort(plans)
-    if not (known and all(is_made(plan, config, folder, manifest) for plan in plans)):
-        _make_locked(plans, config, ensure_writable(folder))
-    return [folder / plan.path for plan in plans]
+    folder, plans = root / stage_key(COHORT, [config], [], config.seed, VERSION), plan_cohort(config)
+    missing = [plan for plan in plans if not is_whole((folder / plan.path).parent)]
+    for plan in tqdm(missing, desc="Making the cohort", unit="session", disable=not missing):
+        make_session(plan, config, folder)
+    if not (folder / DESCRIPTION).exists():
+        with written_whole(folder / DESCRIPTION) as file:
+            file.write_text(describe_cohort(plans))
+    return folder
 
 
-def _make_locked(plans: list[SessionPlan], config: CohortConfig, folder: Path) -> None:
-    """Make what is missing, unless somebody else is at it."""
+def is_whole(folder: Path) -> bool:
+    """Whether a session is there and matches its checksums."""
     try:
-        with filelock.FileLock(folder / ".lock", timeout=0):
-            _make(plans, config, folder)
-    except filelock.Timeout as error:
-        raise CalmError(f"Another process is making a cohort in {folder}: wait, or choose another folder.") from error
-    except OSError as error:
-        raise CalmError(f"{folder} cannot be written ({error}): make it writable or free space.") from error
+        return bool(read_manifest(folder))
+    except CalmError:
+        return False
 
 
-def _make(plans: list[SessionPlan], config: CohortConfig, folder: Path) -> None:
-    """Make what is missing, one session after the other."""
-    manifest = read_manifest(folder)
-    for plan in tqdm(plans, desc="Making the cohort", unit="session"):
-        if not is_made(plan, config, folder, manifest):
-            manifest[plan.path] = {"key": session_key(plan, config), "files": make_session(plan, config, folder)}
-            with written_whole(folder / MANIFEST) as file:
-                file.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-    with written_whole(folder / DESCRIPTION) as file:
-        file.write_text(describe_cohort(plans))
-
-
-def is_made(plan: SessionPlan, config: CohortConfig, folder: Path, manifest: dict[str, Any]) -> bool:
-    """Whether a session's files are there whole, and made by the same numbers and code."""
-    entry = manifest.get(plan.path, {})
-    return entry.get("key") == session_key(plan, config) and is_whole(folder, entry["files"])
-
-
-def session_key(plan: SessionPlan, config: CohortConfig) -> str:
-    """Hash of all that one session's files depend on; how many others there are is no part of it."""
-    of_any_session = config.changed(session_share=1.0, min_sessions=1)
-    return stage_key("session", [of_any_session], [plan.name, str(plan.neurons)], config.seed, VERSION)
-
-
-def make_session(plan: SessionPlan, config: CohortConfig, folder: Path) -> dict[str, str]:
-    """Write the files of one session to a folder of their own, then move them into place; return their checksums."""
-    target = (folder / plan.path).parent
+def make_session(plan: SessionPlan, config: CohortConfig, folder: Path) -> None:
+    """Write the files of one session of a cohort, in place of damaged ones."""
     behaviour, truth = simulate_session(plan, config)
-    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder) as partial:
-        file = Path(partial) / Path(plan.path).name
-        write_recording(plan, behaviour, truth, file)
-        write_truth(truth, file, place_neurons(plan, truth).drop(columns=["x", "y"]))
-        sums = {path: sha256(path) for path in file.parent.iterdir()}
-        for path in sorted(sums, reverse=True):  # the NWB file last, so that none is without its truth
-            with written_whole(target / path.name) as unfinished:
-                path.rename(unfinished)
-    return {f"{target.name}/{path.name}": checksum for path, checksum in sums.items()}
-
-
-def is_whole(folder: Path, files: dict[str, str]) -> bool:
-    """Whether all files are there with their checksums."""
-    return all((folder / name).is_file() and sha256(folder / name) == checksum for name, checksum in files.items())
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Key and checksums of each session that was finished; of none where the manifest is missing or damaged."""
-    try:
-        return json.loads((folder / MANIFEST).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
+    path = folder / plan.path
+    with written_whole(path.parent, replace=is_stored(path.parent)) as unfinished:
+        unfinished.mkdir()
+        write_recording(plan, behaviour, truth, unfinished / path.name)
+        write_truth(truth, unfinished / path.name, place_neurons(plan, truth).drop(columns=["x", "y"]))
+        write_manifest(unfinished, {"session": plan.name})
 
 
 def describe_cohort(plans: list[SessionPlan]) -> str:
-    """The dataset description: the files of this cohort, whatever others there are, to be prepared as by the authors.
+    """The dataset description: the files of this cohort, to be prepared as by the authors.
 
     Context and horizon are not in it: the profile says them.
     """
     content = {
-        "name": "cohort",
+        "name": COHORT,
         "layout": "dandi_000579",
         "files": [plan.path for plan in plans],
         "held_out": list(HELD_OUT),
@@ -125,4 +70,4 @@ def describe_cohort(plans: list[SessionPlan]) -> str:
         "min_frames": SHORTEST,
         "max_frames": LONGEST,
     }
-    return yaml.safe_dump(content, sort_keys=False, width=200)
+    return yaml.safe_dump(content, sort_keys=False, width=400)

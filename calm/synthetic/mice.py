@@ -44,8 +44,9 @@ class SessionPlan:
 
     @property
     def path(self) -> str:
-        """Its file, relative to the folder of the cohort, called like the real one."""
-        return f"sub-{self.mouse}/sub-{self.mouse}_ses-{self.name.replace('_', '-')}_behavior+ophys.nwb"
+        """Its file, relative to the folder of the cohort, called like the real one, in a folder of its own."""
+        session = f"ses-{self.name.replace('_', '-')}"
+        return f"sub-{self.mouse}/{session}/sub-{self.mouse}_{session}_behavior+ophys.nwb"
 
     @property
     def trial_frames(self) -> float:

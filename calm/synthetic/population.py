@@ -1,6 +1,6 @@
-"""The synthetic neurons: tuning to the task, a shared recurrent network, and the rates that follow from both."""
+"""The synthetic neurons: tuning to the task, a shared recurrent network, and what their rates depend on."""
 
-import dataclasses
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,33 +38,8 @@ AMPLITUDE, AMPLITUDE_SPREAD = 0.4, 0.3  # dF/F of a spike: median, sd of the log
 LOWEST, HIGHEST = 0.02, 0.3  # dF/F at rest, over neurons
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Population:
-    """What sets the rates of a session.
-
-    Attributes:
-        neurons: one row a neuron, plane by plane; see `draw_neurons`.
-        recurrence: coupling of the recurrent network, the same in all sessions of a cohort.
-        loadings: of each neuron on each unit.
-        latents: state r of each unit in each volume.
-        design: cue, choice, speed and bumps at each image.
-        noise: the part of the speed column that is chance.
-    """
-
-    neurons: pd.DataFrame
-    recurrence: Float[np.ndarray, "latent latent"]
-    loadings: Float[np.ndarray, "latent neuron"]
-    latents: Float[np.ndarray, "volume latent"]
-    design: Float[np.ndarray, "image feature"]
-    noise: Float[np.ndarray, " image"]
-
-    def plane(self, plane: int) -> np.ndarray:
-        """Indices of the neurons of a plane."""
-        return np.flatnonzero(self.neurons["plane"] == plane)
-
-
-def draw_population(plan: SessionPlan, behaviour: Behaviour, config: CohortConfig) -> Population:
-    """Neurons and latent states of a session whose behaviour is known; float32, as the truth is kept."""
+def draw_population(plan: SessionPlan, behaviour: Behaviour, config: CohortConfig) -> dict[str, Any]:
+    """What sets the rates of a session whose behaviour is known, in the fields of `calm.synthetic.truth.Truth`."""
     gains = draw_gains(plan, config)
     network = network_config(config)
     shape = (config.latents, config.latents)
@@ -74,9 +49,10 @@ def draw_population(plan: SessionPlan, behaviour: Behaviour, config: CohortConfi
     latents = run_network(recurrence, start, behaviour.images // CYCLE, network, rng)[0].T
     sd = gains["latent"] / np.sqrt(config.latents)
     loadings = generator(config.seed, plan.name, "loadings").normal(0, sd, (config.latents, plan.neurons))
-    design = design_matrix(behaviour)
-    arrays = (recurrence, loadings, latents, design, behaviour.noise / SPEED_SD)
-    return Population(draw_neurons(plan, gains, config), *(array.astype(np.float32) for array in arrays))
+    arrays = {"recurrence": recurrence, "loadings": loadings, "latents": latents}
+    arrays |= {"design": design_matrix(behaviour), "noise": behaviour.noise / SPEED_SD}
+    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}  # as they are kept
+    return {"neurons": draw_neurons(plan, gains, config), **arrays}
 
 
 def network_config(config: CohortConfig) -> SimulationConfig:
@@ -146,16 +122,3 @@ def tuning_matrix(neurons: pd.DataFrame) -> Float[np.ndarray, "feature neuron"]:
     bumps = np.zeros((len(PLACES), len(neurons)))
     bumps[neurons["place"], np.arange(len(neurons))] = neurons["position"]
     return np.concatenate([neurons[list(VARIABLES)].to_numpy().T, bumps])
-
-
-def drive(
-    population: Population,
-    neurons: np.ndarray,
-    design: Float[np.ndarray, "*draw volume feature"],
-    latents: Float[np.ndarray, "*draw volume latent"],
-) -> Float[np.ndarray, "*draw volume neuron"]:
-    """What the rate of some neurons depends on: baseline, tuning and recurrent network."""
-    table = population.neurons.iloc[neurons]
-    tuned = design.astype(float) @ tuning_matrix(table)
-    recurrent = np.tanh(latents.astype(float)) @ population.loadings[:, neurons].astype(float)
-    return table["baseline"].to_numpy() + tuned + recurrent

@@ -126,7 +126,7 @@ def span(trial: dict[str, int], first: str, behind: str) -> dict[str, float]:
 
 def place_neurons(plan: SessionPlan, truth: Truth) -> pd.DataFrame:
     """Where each neuron lies: `plane`, `roi` (its row there), `x`, `y` (pixels), `ml`, `ap`, `depth` (mm), `area`."""
-    rng, planes = generator(truth.config.seed, plan.name, "places"), truth.population.neurons["plane"]
+    rng, planes = generator(truth.config.seed, plan.name, "places"), truth.neurons["plane"]
     x, y = rng.integers(1, FIELD - 1, (2, len(planes)))
     ml, ap = CENTRES[plan.area]
     return pd.DataFrame(

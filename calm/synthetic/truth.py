@@ -6,6 +6,7 @@ the columns of `calm.synthetic.population.draw_neurons`. Time runs in volumes: a
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,16 +16,15 @@ from jaxtyping import Float, Int, UInt8
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from calm.config import CohortConfig
+from calm.config import CohortConfig, SimulationConfig
 from calm.data.session import Session
 from calm.errors import CalmError
 from calm.synthetic.maze import CYCLE, PLANES, Behaviour, run_session
 from calm.synthetic.mice import SessionPlan, generator
 from calm.synthetic.network import convolve, expected_spikes
-from calm.synthetic.population import SOURCES, VARIABLES, Population, draw_population, drive, network_config
+from calm.synthetic.population import SOURCES, VARIABLES, draw_population, network_config, tuning_matrix
 
-ARRAYS = ("recurrence", "loadings", "latents", "design", "noise")  # of a Population
-COLUMN = "neurons."  # in front of the names of the columns of its table
+COLUMN = "neurons."  # in the file, in front of the names of the columns of that table
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,7 +34,12 @@ class Truth:
     Attributes:
         name: the session's `session_id`.
         config: the numbers behind it.
-        population: neurons, latents and what drives them.
+        neurons: one row a neuron, plane by plane; see `calm.synthetic.population.draw_neurons`.
+        recurrence: coupling of the recurrent network, the same in all sessions of a cohort.
+        loadings: of each neuron on each unit.
+        latents: state r of each unit in each volume.
+        design: cue, choice, speed and bumps at each image.
+        noise: the part of the speed column that is chance.
         spikes: their number in every volume.
         trial_starts: each trial's first volume in each plane.
         trial_volumes: how many volumes of each trial all planes have.
@@ -42,42 +47,64 @@ class Truth:
 
     name: str
     config: CohortConfig
-    population: Population
+    neurons: pd.DataFrame
+    recurrence: Float[np.ndarray, "latent latent"]
+    loadings: Float[np.ndarray, "latent neuron"]
+    latents: Float[np.ndarray, "volume latent"]
+    design: Float[np.ndarray, "image feature"]
+    noise: Float[np.ndarray, " image"]
     spikes: UInt8[np.ndarray, "neuron volume"]
     trial_starts: Int[np.ndarray, "trial 4"]
     trial_volumes: Int[np.ndarray, " trial"]
 
+    @functools.cached_property
+    def network(self) -> SimulationConfig:
+        """The numbers of Eq. 1, 17 and 18."""
+        return network_config(self.config)
+
+    def of_plane(self, plane: int) -> Int[np.ndarray, " neuron_of_plane"]:
+        """Indices of the neurons of a plane."""
+        return np.flatnonzero(self.neurons["plane"] == plane)
+
+    def drive(
+        self,
+        plane: int,
+        design: Float[np.ndarray, "*draw some_volume feature"],
+        latents: Float[np.ndarray, "*draw some_volume latent"],
+    ) -> Float[np.ndarray, "*draw some_volume neuron_of_plane"]:
+        """What the rates of a plane's neurons depend on: baseline, tuning and recurrent network."""
+        neurons = self.of_plane(plane)
+        table = self.neurons.iloc[neurons]
+        tuned = design.astype(float) @ tuning_matrix(table)
+        recurrent = np.tanh(latents.astype(float)) @ self.loadings[:, neurons].astype(float)
+        return table["baseline"].to_numpy() + tuned + recurrent
+
     def rates(self, plane: int) -> Float[np.ndarray, "neuron_of_plane volume"]:
         """Noise-free rates of a plane's neurons: expected spikes a volume (Eq. 17)."""
-        population = self.population
-        neurons = population.plane(plane)
-        state = drive(population, neurons, population.design[plane::CYCLE], population.latents)
-        return expected_spikes(state.T, network_config(self.config))
+        return expected_spikes(self.drive(plane, self.design[plane::CYCLE], self.latents).T, self.network)
 
     def traces(self, plane: int) -> Float[np.ndarray, "neuron_of_plane volume"]:
         """dF/F of a plane's neurons that their spikes cause, without imaging noise."""
-        neurons = self.population.plane(plane)
-        return self.fluorescence(neurons, self.spikes[neurons])
+        return self.fluorescence(plane, self.spikes[self.of_plane(plane)])
 
-    def fluorescence(
-        self, neurons: Int[np.ndarray, " some"], spikes: np.ndarray
-    ) -> Float[np.ndarray, "some some_volume"]:
-        """dF/F that spikes, or expected spikes, of some neurons cause (Eq. 18)."""
-        table = self.population.neurons.iloc[neurons]
+    def fluorescence(self, plane: int, spikes: np.ndarray) -> Float[np.ndarray, "neuron_of_plane some_volume"]:
+        """dF/F that spikes, or expected spikes, of a plane's neurons cause (Eq. 18)."""
+        table = self.neurons.iloc[self.of_plane(plane)]
         amplitude, rest = (table[column].to_numpy()[:, None] for column in ("amplitude", "rest"))
-        return rest + amplitude * convolve(spikes.astype(float), network_config(self.config))
+        return rest + amplitude * convolve(spikes.astype(float), self.network)
 
 
 def simulate_session(plan: SessionPlan, config: CohortConfig) -> tuple[Behaviour, Truth]:
     """Behaviour and neurons of one session; they depend on its plan and the configuration, on no other session."""
     behaviour = run_session(config, plan.trial_frames, generator(config.seed, plan.name, "behaviour"))
-    population = draw_population(plan, behaviour, config)
     starts, stops = (first_volumes(behaviour.trials[edge].to_numpy()) for edge in ("start", "stop"))
     spikes = np.zeros((plan.neurons, behaviour.images // CYCLE), np.uint8)
-    truth = Truth(plan.name, config, population, spikes, starts, np.min(stops - starts, axis=1))
+    drawn = draw_population(plan, behaviour, config)
+    timing = {"trial_starts": starts, "trial_volumes": np.min(stops - starts, axis=1)}
+    truth = Truth(plan.name, config, spikes=spikes, **drawn, **timing)
     for plane in range(PLANES):
         rng = generator(config.seed, plan.name, "spikes", plane)
-        spikes[population.plane(plane)] = rng.poisson(truth.rates(plane))
+        spikes[truth.of_plane(plane)] = rng.poisson(truth.rates(plane))
     return behaviour, truth
 
 
@@ -88,13 +115,12 @@ def first_volumes(images: Int[np.ndarray, " trial"]) -> Int[np.ndarray, "trial 4
 
 def write_truth(truth: Truth, file: Path, places: pd.DataFrame) -> None:
     """Write both files that go with the NWB file `file`; `places` are further columns of the tuning table."""
-    neurons = truth.population.neurons
-    arrays = {name: np.ascontiguousarray(getattr(truth.population, name)) for name in ARRAYS}
-    arrays |= {COLUMN + name: values.to_numpy() for name, values in neurons.items()}
-    arrays |= {"spikes": truth.spikes, "trial_starts": truth.trial_starts, "trial_volumes": truth.trial_volumes}
+    fields = {field.name: getattr(truth, field.name) for field in dataclasses.fields(truth)}
+    arrays = {name: np.ascontiguousarray(array) for name, array in fields.items() if isinstance(array, np.ndarray)}
+    arrays |= {COLUMN + name: values.to_numpy() for name, values in truth.neurons.items()}
     about = {"name": truth.name, "config": truth.config.model_dump_json()}
     save_file(arrays, file.with_suffix(".truth.safetensors"), metadata=about)
-    places.join(neurons.drop(columns="plane")).to_csv(file.with_suffix(".tuning.csv"), index=False)
+    places.join(truth.neurons.drop(columns="plane")).to_csv(file.with_suffix(".tuning.csv"), index=False)
 
 
 def read_truth(file: str | Path) -> Truth:
@@ -112,11 +138,9 @@ def read_truth(file: str | Path) -> Truth:
             arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118, it is no dict
     except SafetensorError as error:
         raise CalmError(f"{path} is damaged ({error}): make the cohort again.") from error
-    columns = {name.removeprefix(COLUMN): array for name, array in arrays.items() if name.startswith(COLUMN)}
-    population = Population(pd.DataFrame(columns), **{name: arrays[name] for name in ARRAYS})
-    config = CohortConfig.model_validate_json(about["config"])
-    timing = (arrays[name] for name in ("spikes", "trial_starts", "trial_volumes"))
-    return Truth(about["name"], config, population, *timing)
+    columns = [name for name in arrays if name.startswith(COLUMN)]
+    neurons = pd.DataFrame({name.removeprefix(COLUMN): arrays.pop(name) for name in columns})
+    return Truth(about["name"], CohortConfig.model_validate_json(about["config"]), neurons, **arrays)
 
 
 def volumes_of_frames(
@@ -159,10 +183,10 @@ def drive_sources(truth: Truth, session: Session, neuron: int, trials: Int[np.nd
         A column for the `baseline` and for each of SOURCES; their sum is the drive, and at 0 a neuron fires at half its
         maximal rate (Eq. 17).
     """
-    population, (plane, number) = truth.population, session.neurons.loc[neuron, ["plane", "id"]].astype(int)
-    index, volumes = population.plane(plane)[number], volumes_of_frames(truth, session, plane, trials)
-    weights, design = population.neurons.iloc[index], population.design[plane::CYCLE][volumes].astype(float)
+    plane, number = session.neurons.loc[neuron, ["plane", "id"]].astype(int)
+    index, volumes = truth.of_plane(plane)[number], volumes_of_frames(truth, session, plane, trials)
+    weights, design = truth.neurons.iloc[index], truth.design[plane::CYCLE][volumes].astype(float)
     sources = {name: design[:, column] * weights[name] for column, name in enumerate(VARIABLES)}
     sources["position"] = design[:, len(VARIABLES) + int(weights["place"])] * weights["position"]
-    sources["latent"] = np.tanh(population.latents[volumes].astype(float)) @ population.loadings[:, index].astype(float)
+    sources["latent"] = np.tanh(truth.latents[volumes].astype(float)) @ truth.loadings[:, index].astype(float)
     return pd.DataFrame({"baseline": weights["baseline"], **{name: sources[name] for name in SOURCES}})

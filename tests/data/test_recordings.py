@@ -64,7 +64,7 @@ def cohort(description, monkeypatch):
     """In place of the cohort, a folder with a description like the cohort's: without context and horizon."""
     path = description.with_name("cohort.yaml")
     path.write_text("name: cohort\nfiles: '*.nwb'\nheld_out: [network-2]\n")
-    monkeypatch.setattr(rooms, "cohort_folder", lambda profile: path.parent)
+    monkeypatch.setattr(rooms, "make_cohort", lambda config, root: path.parent)
 
 
 @pytest.mark.parametrize(

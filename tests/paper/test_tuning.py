@@ -123,7 +123,7 @@ def test_the_truth_is_that_of_the_neurons_that_are_left_and_d_prime_is_near_it(t
     left = drop_neurons(session, np.array([0, 7, 33]))
     recordings = Recordings("cohort", [left], [], load_profile("smoke"), files={left.name: path})
     table = tuning_table(recordings, [left, left], [CUE, CHOICE])
-    truth = read_truth(path).population.neurons
+    truth = read_truth(path).neurons
     kept = np.setdiff1d(np.arange(60), [0, 7, 33])
     np.testing.assert_allclose(table["true cue"], np.tile(truth["cue"].iloc[kept], 2), rtol=1e-6)
     for name in ("cue", "choice"):

@@ -22,7 +22,7 @@ def recorded(truth, *, noise=0.0):
     for first, frames in zip(truth.trial_starts, truth.trial_volumes, strict=True):
         clean = np.concatenate([planes[k][:, start : start + frames] for k, start in enumerate(first)])
         traces.append(clean + rng.normal(0, noise, clean.shape))
-    count = len(truth.population.neurons)
+    count = len(truth.neurons)
     return Session(
         name=truth.name,
         subject="5",
@@ -39,7 +39,7 @@ def changed(truth, trial, spikes):
     """The truth with other spikes behind the context of a trial, in every plane."""
     other = truth.spikes.copy()
     for plane in range(PLANES):
-        rows = truth.population.plane(plane)
+        rows = truth.of_plane(plane)
         other[rows, truth.trial_starts[trial, plane] + CONTEXT :] = spikes
     return dataclasses.replace(truth, spikes=other)
 
@@ -66,14 +66,14 @@ def test_ceilings_use_no_spikes_behind_the_context(simulated, ceiling):
 def test_known_rates_filter_the_spikes_of_the_past_and_the_rates_of_the_future(simulated, tiny):
     _, truth = simulated
     trial, plane = 6, 1
-    neurons, start = truth.population.plane(plane), truth.trial_starts[trial, plane]
+    neurons, start = truth.of_plane(plane), truth.trial_starts[trial, plane]
     frames = truth.trial_volumes[trial]
     events = truth.spikes[neurons, : start + frames].astype(float)
     events[:, start + CONTEXT :] = truth.rates(plane)[:, start + CONTEXT : start + frames]
     times = np.arange(start + frames) * CYCLE / IMAGE_RATE
     kernel = np.exp(-times / tiny.decay) - np.exp(-times / tiny.rise)
     calcium = np.array([np.convolve(row, kernel)[: start + frames] for row in events])
-    table = truth.population.neurons.iloc[neurons]
+    table = truth.neurons.iloc[neurons]
     expected = table["rest"].to_numpy()[:, None] + table["amplitude"].to_numpy()[:, None] * calcium
     forecast = known_rates(truth, np.array([trial]), CONTEXT)[0][neurons]
     np.testing.assert_allclose(forecast, expected[:, start:], atol=1e-5)

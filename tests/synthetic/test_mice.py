@@ -40,7 +40,7 @@ def assert_same(one, other):
     np.testing.assert_array_equal(one[1].spikes, other[1].spikes)
     np.testing.assert_array_equal(one[1].rates(2), other[1].rates(2))
     pd.testing.assert_frame_equal(one[0].trials, other[0].trials)
-    pd.testing.assert_frame_equal(one[1].population.neurons, other[1].population.neurons)
+    pd.testing.assert_frame_equal(one[1].neurons, other[1].neurons)
 
 
 def test_cohort_has_the_sessions_and_neurons_of_tables_1_and_2():
@@ -70,10 +70,10 @@ def test_more_sessions_leave_the_others_as_they_are(plan, simulated, tiny):
 def test_session_follows_from_seed_and_name(plan, simulated, tiny):
     behaviour, truth = simulate_session(plan, tiny.changed(seed=1))
     assert not np.array_equal(behaviour.trial_number, simulated[0].trial_number)
-    assert not np.array_equal(truth.population.recurrence, simulated[1].population.recurrence)
+    assert not np.array_equal(truth.recurrence, simulated[1].recurrence)
     other = simulate_session(dataclasses.replace(plan, date="2017-01-01"), tiny)[1]
-    assert not np.array_equal(other.population.neurons["cue"], simulated[1].population.neurons["cue"])
-    np.testing.assert_array_equal(other.population.recurrence, simulated[1].population.recurrence)
+    assert not np.array_equal(other.neurons["cue"], simulated[1].neurons["cue"])
+    np.testing.assert_array_equal(other.recurrence, simulated[1].recurrence)
 
 
 def test_rule_switches_after_blocks_of_the_given_lengths():
@@ -142,22 +142,22 @@ def test_speed_is_the_change_of_position_and_noise():
 def test_design_has_cue_on_the_stem_and_choice_up_to_the_arm(simulated):
     behaviour, truth = simulated
     for trial in behaviour.trials.itertuples():
-        cue, choice = truth.population.design[:, :2].T
+        cue, choice = truth.design[:, :2].T
         assert np.all(cue[trial.start : trial.arm] == (1 if trial.black else -1))
         assert not cue[trial.arm : trial.stop].any()
         side = 1 if trial.left else -1
         assert np.all(side * choice[trial.arm : trial.choice] == 1)
         assert np.all(np.diff(side * choice[trial.start : trial.arm]) >= 0)
         assert 0 <= side * choice[trial.stop - 1] < 0.05
-    assert not truth.population.design[: behaviour.trials["start"][0], :2].any()
+    assert not truth.design[: behaviour.trials["start"][0], :2].any()
 
 
 @pytest.mark.parametrize("variable", ["cue", "choice", "speed"])
 def test_tuning_can_be_recovered_from_the_rates(plan, tiny, variable):
     truth = simulate_session(plan, tiny.changed(trials=40, min_neurons=40))[1]
-    known = np.column_stack([truth.population.design[::CYCLE], np.tanh(truth.population.latents)])
+    known = np.column_stack([truth.design[::CYCLE], np.tanh(truth.latents)])
     drive = np.arctanh(2 * truth.rates(0) / (tiny.max_rate * CYCLE / IMAGE_RATE) - 1)
-    weights = truth.population.neurons[variable].iloc[truth.population.plane(0)]
+    weights = truth.neurons[variable].iloc[truth.of_plane(0)]
     regression = LinearRegression().fit(known, drive.T)
     np.testing.assert_allclose(regression.coef_[:, population.VARIABLES.index(variable)], weights, atol=1e-3)
 
@@ -170,7 +170,7 @@ def test_strengths_and_gains_set_the_tuning(plan, tiny):
     )
     assert gains["cue"] == pytest.approx(expected) and gains["choice"] == 0
     truth = simulate_session(plan, config)[1]
-    assert not truth.population.neurons["choice"].any() and not truth.population.loadings.any()
+    assert not truth.neurons["choice"].any() and not truth.loadings.any()
     alike = tiny.changed(session_spread=0.0)
     mice = [population.draw_gains(dataclasses.replace(plan, mouse=mouse), alike)["cue"] for mouse in (3, 4)]
     assert mice[0] != mice[1]

@@ -130,7 +130,7 @@ def test_traces_are_the_noise_free_ones_and_imaging_noise(truth, session, tiny):
         for by in (0, 1)
     )
     assert same > 0.9 > 0.7 > others
-    assert truth.spikes[truth.population.plane(1)].mean() == pytest.approx(truth.rates(1).mean(), rel=0.2)
+    assert truth.spikes[truth.of_plane(1)].mean() == pytest.approx(truth.rates(1).mean(), rel=0.2)
 
 
 def test_truth_is_read_as_it_was_written(truth, simulated, tiny):
@@ -175,6 +175,6 @@ def test_sources_of_the_drive_add_up_to_the_rate(truth, session, tiny, neuron):
 def test_the_cue_drives_on_the_stem_only(truth, session):
     trial = session.trials.iloc[1]
     cue = drive_sources(truth, session, 5, np.array([1]))["cue"].to_numpy()
-    weight = truth.population.neurons["cue"].iloc[5] * (1 if trial["is_cueB"] else -1)
+    weight = truth.neurons["cue"].iloc[5] * (1 if trial["is_cueB"] else -1)
     np.testing.assert_allclose(cue[1 : trial["arm_frame"] - 1], weight, rtol=1e-6)
     assert (cue[trial["arm_frame"] + 1 : trial["maze_frames"]] == 0).all()
