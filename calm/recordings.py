@@ -47,11 +47,7 @@ class Recordings:
         return {name: sessions for name, sessions in groups.items() if sessions}
 
     def truth(self, session: Session) -> Truth | None:
-        """What is behind a synthetic session, or None if it was recorded.
-
-        Raises:
-            CalmError: the truth beside the file is damaged.
-        """
+        """What is behind a synthetic session, or None if it was recorded."""
         return read_truth(self.files[session.name]) if self.name == COHORT else None
 
     @property
@@ -94,11 +90,7 @@ def simulate_recordings(profile: Profile, seed: int) -> Recordings:
 
 
 def read_recordings(dataset: Dataset, profile: Profile, seed: int, runs: Path) -> Recordings:
-    """Read, check and prepare the sessions of a description.
-
-    Raises:
-        CalmError: a context that ends within a token, or nothing to train on.
-    """
+    """Read, check and prepare the sessions of a description."""
     context, window = dataset.context or profile.forecast.context, profile.quantizer.window
     if context % window:
         raise CalmError(f"{dataset.name}: a `context` of {context} ends within a token: use a multiple of {window}.")
@@ -118,11 +110,7 @@ def read_recordings(dataset: Dataset, profile: Profile, seed: int, runs: Path) -
 
 
 def prepare_once(file: Path, dataset: Dataset, min_frames: int, seed: int, runs: Path) -> Session:
-    """One prepared session of a description, its trials on the disk; what was prepared before is loaded.
-
-    Raises:
-        CalmError: see `calm.data.descriptions.read_checked` and `calm.data.session.prepare`.
-    """
+    """One prepared session of a description, its trials on the disk; what was prepared before is loaded."""
     identity = f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns} {min_frames}"
     # What changes nothing about a session must not make it be read again.
     relevant = dataset.changed(name="", files=(file.name,), held_out=(), context=None, horizon=None)

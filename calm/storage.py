@@ -153,11 +153,7 @@ def _verify(path: Path, checksum: bytes) -> None:
 
 
 def save_checkpoint(folder: Path, tensors: Mapping[str, "torch.Tensor"], manifest: Mapping[str, Any]) -> None:
-    """Write weights and manifest, replacing an earlier checkpoint.
-
-    Raises:
-        CalmError: see `written_whole`.
-    """
+    """Write weights and manifest, replacing an earlier checkpoint; see `written_whole` for what can go wrong."""
     from safetensors.torch import save_file
 
     with written_whole(folder) as unfinished:
@@ -218,11 +214,7 @@ def shapes_of(trials: Sequence[np.ndarray]) -> list[tuple[int, int]]:
 
 
 def save_trials(folder: Path, files: Mapping[str, Iterable[np.ndarray]], manifest: Mapping[str, Any]) -> None:
-    """Write trials, a file for each name, one trial in memory at a time; a folder stored meanwhile is as good.
-
-    Raises:
-        CalmError: see `written_whole`.
-    """
+    """Write trials, a file for each name, one trial in memory at a time; a folder stored meanwhile is as good."""
     with written_whole(folder, replace=False) as unfinished:
         unfinished.mkdir()
         trials = {name: _write_trials(unfinished / f"{name}.bin", arrays) for name, arrays in files.items()}

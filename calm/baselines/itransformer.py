@@ -21,10 +21,7 @@ def encoder_layer(config: ITransformerConfig) -> nn.TransformerEncoderLayer:
 class ITransformer(BlockNetwork):
     """Linear embedding of each neuron's normalised context, an encoder over neurons, and a linear map to the horizon.
 
-    Args:
-        config: sizes.
-        context: frames given.
-        neurons: number of neurons of each session; tokens have no order and no identity, so none is needed.
+    Tokens have no order and no identity, so the numbers of neurons of the sessions are not needed.
     """
 
     def __init__(self, config: ITransformerConfig, context: int, neurons: Mapping[str, int]):

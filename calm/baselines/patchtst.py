@@ -77,10 +77,7 @@ class PatchLayer(nn.Module):
 class PatchTST(BlockNetwork):
     """Patches of a normalised context as tokens, an encoder, and one linear map from all tokens to the horizon.
 
-    Args:
-        config: sizes.
-        context: frames given.
-        neurons: number of neurons of each session; every neuron is forecast alike and by itself, so none is needed.
+    Every neuron is forecast alike and by itself, so the numbers of neurons of the sessions are not needed.
 
     Raises:
         CalmError: the context is shorter than a patch.

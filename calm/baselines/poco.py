@@ -1,33 +1,34 @@
 """POCO, the population-conditioned forecaster (Duan et al. 2025, arXiv 2506.14957; App. B).
 
 A map from the context of one neuron to its future is conditioned on what a small Perceiver (POYO, Azabou et al. 2023)
-reads from all neurons of the trial. Parameters bear the names of the authors' code, so that its weights load here.
+reads from all neurons of the trial; its layers are the official ones of torch_brain. Parameters bear the names of the
+authors' code, so that its weights load here.
 
 Two departures in training: the authors use AdamW with AMSGrad at 3e-4 and have every session in every step; here it is
 the loop that all networks share, with one session a step.
 """
 
 import math
-from collections import OrderedDict
 from collections.abc import Mapping
 from itertools import accumulate
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch_brain.nn import FeedForward, RotaryCrossAttention, RotarySelfAttention
 
 from calm.config import POCOConfig
 from calm.errors import CalmError
 from calm.models.interfaces import BlockNetwork
-from calm.models.layers import attend
 
 EMBEDDING_SD = 0.02
 PERIODS = 1000  # the longest period of the rotary positions over the shortest
 
 
 class RotaryTime(nn.Module):
-    """Angles by which a moment turns each pair of channels; the later half of the pairs does not turn.
+    """How a moment turns each pair of channels; the later half of the pairs does not turn.
+
+    The official `RotaryTimeEmbedding` has other periods: its last is the longest one.
 
     Args:
         width: channels of a head.
@@ -40,90 +41,27 @@ class RotaryTime(nn.Module):
         period = longest / PERIODS * PERIODS ** (torch.arange(0, pairs, 2) / pairs)
         self.register_buffer("inv_freq", torch.cat([2 * math.pi / period, torch.zeros(pairs - len(period))]))
 
-    def forward(self, moments: Float[Tensor, " token"]) -> Float[Tensor, "token pair"]:
-        """In radians, of moments in frames since the start of the context."""
-        return moments[:, None] * self.inv_freq
+    def forward(self, moments: Float[Tensor, " token"]) -> Float[Tensor, "1 token turn"]:
+        """Cosines, then sines, of moments in frames since the start of the context."""
+        angles = (moments[:, None] * self.inv_freq).repeat_interleave(2, dim=-1)
+        return torch.cat([angles.cos(), angles.sin()], dim=-1)[None]
 
 
-def turn(
-    x: Float[Tensor, "*batch token width"], angle: Float[Tensor, "token pair"]
-) -> Float[Tensor, "*batch token width"]:
-    """Rotate neighbouring channels, two by two."""
-    first, second = x[..., 0::2], x[..., 1::2]
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-    return torch.stack([first * cos - second * sin, second * cos + first * sin], dim=-1).flatten(-2)
-
-
-def attend_in_time(
-    q: Float[Tensor, "*batch query width"],
-    k: Float[Tensor, "*batch key width"],
-    v: Float[Tensor, "*batch key width"],
-    query_angle: Float[Tensor, "query pair"],
-    key_angle: Float[Tensor, "key pair"],
-) -> Float[Tensor, "*batch query width"]:
-    """Attention whose scores and values both depend on the time between query and key."""
-    mixed = attend(turn(q, query_angle), turn(k, key_angle), turn(v, key_angle))
-    return turn(mixed, -query_angle)
-
-
-class CrossAttention(nn.Module):
+def cross_attention(config: POCOConfig, *, rotate_value: bool) -> RotaryCrossAttention:
     """Attention with one head from one set of moments to another, each normalised before."""
-
-    def __init__(self, config: POCOConfig, *, turn_values: bool):
-        super().__init__()
-        self.turn_values = turn_values
-        self.norm, self.norm_context = nn.LayerNorm(config.width), nn.LayerNorm(config.width)
-        self.to_q = nn.Linear(config.width, config.head_width, bias=False)
-        self.to_kv = nn.Linear(config.width, 2 * config.head_width, bias=False)
-        self.to_out = nn.Linear(config.head_width, config.width)
-
-    def forward(
-        self,
-        x: Float[Tensor, "#batch query channel"],
-        context: Float[Tensor, "batch key channel"],
-        angle: Float[Tensor, "query pair"],
-        context_angle: Float[Tensor, "key pair"],
-    ) -> Float[Tensor, "batch query channel"]:
-        """What each element of `x` reads from `context`; `x` may be one for all trials."""
-        q = self.to_q(self.norm(x)).expand(len(context), -1, -1)
-        k, v = self.to_kv(self.norm_context(context)).chunk(2, dim=-1)
-        if self.turn_values:
-            return self.to_out(attend_in_time(q, k, v, angle, context_angle))
-        return self.to_out(attend(turn(q, angle), turn(k, context_angle), v))
+    sizes = {"dim": config.width, "heads": 1, "dim_head": config.head_width}
+    return RotaryCrossAttention(**sizes, rotate_value=rotate_value, use_xformers=False)
 
 
-class SelfAttention(nn.Module):
+def self_attention(config: POCOConfig) -> RotarySelfAttention:
     """Attention with several heads among moments, normalised before."""
-
-    def __init__(self, config: POCOConfig):
-        super().__init__()
-        self.heads, inner = config.heads, config.heads * config.head_width
-        self.norm = nn.LayerNorm(config.width)
-        self.to_qkv = nn.Linear(config.width, 3 * inner, bias=False)
-        self.to_out = nn.Linear(inner, config.width)
-
-    def forward(
-        self, x: Float[Tensor, "batch token channel"], angle: Float[Tensor, "token pair"]
-    ) -> Float[Tensor, "batch token channel"]:
-        """What each token reads from all."""
-        q, k, v = self.to_qkv(self.norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.to_out(attend_in_time(q, k, v, angle, angle).transpose(1, 2).flatten(-2))
-
-
-class GEGLU(nn.Module):
-    """The first half of the channels times the GELU of the second."""
-
-    def forward(self, x: Float[Tensor, "*shape both"]) -> Float[Tensor, "*shape half"]:
-        """Halves the number of channels."""
-        values, gates = x.chunk(2, dim=-1)
-        return values * F.gelu(gates)
+    sizes = {"dim": config.width, "heads": config.heads, "dim_head": config.head_width}
+    return RotarySelfAttention(**sizes, rotate_value=True, use_xformers=False)
 
 
 def feed_forward(config: POCOConfig) -> nn.Sequential:
-    """Two linear maps with a gate between them, normalised before; nested as in the authors' code."""
-    expand, out = nn.Linear(config.width, 8 * config.width), nn.Linear(4 * config.width, config.width)
-    net = nn.Sequential(expand, GEGLU(), nn.Dropout(config.ffn_dropout), out)
-    return nn.Sequential(nn.LayerNorm(config.width), nn.Sequential(OrderedDict(net=net)))
+    """Two linear maps with a gate between them, normalised before."""
+    return nn.Sequential(nn.LayerNorm(config.width), FeedForward(config.width, dropout=config.ffn_dropout))
 
 
 class Perceiver(nn.Module):
@@ -132,27 +70,28 @@ class Perceiver(nn.Module):
     def __init__(self, config: POCOConfig):
         super().__init__()
         self.rotary_emb = RotaryTime(config.head_width, config.longest_period)
-        self.enc_atn, self.enc_ffn = CrossAttention(config, turn_values=True), feed_forward(config)
-        layers = [[SelfAttention(config), feed_forward(config)] for _ in range(config.layers)]
+        self.enc_atn, self.enc_ffn = cross_attention(config, rotate_value=True), feed_forward(config)
+        layers = [[self_attention(config), feed_forward(config)] for _ in range(config.layers)]
         self.proc_layers = nn.ModuleList(nn.ModuleList(layer) for layer in layers)
-        self.dec_atn, self.dec_ffn = CrossAttention(config, turn_values=False), feed_forward(config)
+        self.dec_atn, self.dec_ffn = cross_attention(config, rotate_value=False), feed_forward(config)
         self.drop = nn.Dropout(config.dropout)
 
     def forward(
         self,
         tokens: Float[Tensor, "batch token channel"],
-        latents: Float[Tensor, "#batch latent channel"],
-        queries: Float[Tensor, "#batch query channel"],
+        latents: Float[Tensor, "latent channel"],
+        queries: Float[Tensor, "query channel"],
         moments: tuple[Float[Tensor, " token"], Float[Tensor, " latent"], Float[Tensor, " query"]],
     ) -> Float[Tensor, "batch query channel"]:
         """The queries and what they read, added; `moments` are those of tokens, latents and queries, in frames."""
-        token_angle, latent_angle, query_angle = (self.rotary_emb(each) for each in moments)
-        latents = latents + self.enc_atn(latents, tokens, latent_angle, token_angle)
+        token_turn, latent_turn, query_turn = (self.rotary_emb(each) for each in moments)
+        latents, queries = (each.expand(len(tokens), -1, -1) for each in (latents, queries))
+        latents = latents + self.enc_atn(latents, tokens, latent_turn, token_turn)
         latents = latents + self.enc_ffn(latents)
         for attention, ffn in self.proc_layers:
-            latents = latents + self.drop(attention(latents, latent_angle))
+            latents = latents + self.drop(attention(latents, latent_turn))
             latents = latents + self.drop(ffn(latents))
-        queries = queries + self.dec_atn(queries, latents, query_angle, latent_angle)
+        queries = queries + self.dec_atn(queries, latents, query_turn, latent_turn)
         return queries + self.dec_ffn(queries)
 
 
@@ -178,7 +117,7 @@ class PopulationDecoder(nn.Module):
         # Slices of the tables, unlike indices into them, have a gradient that is the same in every run.
         who = self.unit_emb.weight[units] + self.session_emb.weight[session] + self.dataset_emb.weight[0]
         tokens = self.input_proj(contexts.unflatten(-1, (-1, self.compression))) + who[:, None]
-        return self.perceiver_io(tokens.flatten(1, 2), self.latent_emb.weight[None], who[None], self.moments(contexts))
+        return self.perceiver_io(tokens.flatten(1, 2), self.latent_emb.weight, who, self.moments(contexts))
 
     def moments(self, contexts: Float[Tensor, "batch neuron context"]) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens stand at their first frame, latents spread over the context, queries right after it."""
@@ -191,11 +130,6 @@ class PopulationDecoder(nn.Module):
 
 class POCO(BlockNetwork):
     """Forecasts a fixed number of frames of every neuron at once, for any of the sessions that it was made for.
-
-    Args:
-        config: sizes, dropout, and the horizon.
-        context: frames that it is given.
-        neurons: number of neurons of each session.
 
     Raises:
         CalmError: the context is not a whole number of tokens.
@@ -224,11 +158,7 @@ class POCO(BlockNetwork):
     def forward(
         self, session: str, contexts: Float[Tensor, "batch neuron context"]
     ) -> Float[Tensor, "batch neuron horizon"]:
-        """All `config.horizon` frames after the context, in z-scores.
-
-        Raises:
-            CalmError: a session that it was not made for.
-        """
+        """All `config.horizon` frames after the context, in z-scores, of a session that it was made for."""
         if session not in self.units:
             known = ", ".join(self.units)
             raise CalmError(f"POCO was not trained on session {session!r}, only on {known}: train it on all of them.")
@@ -236,20 +166,12 @@ class POCO(BlockNetwork):
         scale, shift = self.conditioning_alpha(population), self.conditioning_beta(population)
         return self.out_proj(self.in_proj(contexts) * scale + shift)
 
-    def block(
-        self, session: str, contexts: Float[Tensor, "batch neuron context"]
-    ) -> Float[Tensor, "batch neuron horizon"]:
-        """What it forecasts for a session that it was made for."""
-        return self(session, contexts)
+    block = forward
 
     def forecast(
         self, session: str, contexts: Float[Tensor, "batch neuron context"], horizon: int
     ) -> Float[Tensor, "batch neuron horizon"]:
-        """The first `horizon` of the frames that it forecasts, in z-scores.
-
-        Raises:
-            CalmError: a session that it was not made for, or a longer horizon than it was made for.
-        """
+        """The first `horizon` of the frames that it forecasts, in z-scores; a CalmError if it was made for fewer."""
         if horizon > self.config.horizon:
             raise CalmError(
                 f"POCO forecasts {self.config.horizon} frames, not {horizon}: train it with a larger `horizon`."

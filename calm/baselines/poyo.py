@@ -115,12 +115,6 @@ def window_starts(frames: int, window: int) -> list[int]:
 class POYO(DecoderNetwork):
     """Reads behaviour window by window from the traces of any of the sessions that it was made for.
 
-    Args:
-        config: sizes, dropout and the window in seconds.
-        sessions: number of neurons of each.
-        behaviours: number of behavioural channels.
-        rate: frames per second.
-
     Raises:
         CalmError: see `check_sizes`.
     """
@@ -146,9 +140,6 @@ class POYO(DecoderNetwork):
 
         Windows overlap by half, and a frame gets the mean of its windows, as in the authors' evaluation. A stretch
         that is shorter than a window is the beginning of one.
-
-        Raises:
-            CalmError: a session that it was not made for.
         """
         batch, _, frames = traces.shape
         stretches = [slice(start, start + self.window) for start in window_starts(frames, self.window)]

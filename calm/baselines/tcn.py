@@ -62,11 +62,7 @@ def through(
 
 
 def only_session(sessions: Mapping[str, int]) -> int:
-    """Number of neurons of the one session.
-
-    Raises:
-        CalmError: there are several.
-    """
+    """Number of neurons of the session, which must be the only one."""
     if len(sessions) > 1:
         raise CalmError(f"The TCN is a single-session network: train one for each of {', '.join(sessions)}.")
     return next(iter(sessions.values()))
@@ -74,11 +70,6 @@ def only_session(sessions: Mapping[str, int]) -> int:
 
 class TCN(Network):
     """Predicts the next frame of all neurons from the frames so far; trained on whole trials of one session.
-
-    Args:
-        config: sizes and dropout.
-        context: frames that a forecast is given.
-        neurons: number of neurons of the session.
 
     Raises:
         CalmError: more than one session.
@@ -116,12 +107,6 @@ class TCNDecoder(DecoderNetwork):
 
     The paper searches over the weight decay (0, 1e-5, 1e-4); here it is fixed, in `tcn_decoder_fit`, and every network
     is searched over the learning rate (`learning_rates`) instead, so that all have the same number of tries.
-
-    Args:
-        config: sizes and dropout.
-        sessions: number of neurons of the session.
-        behaviours: number of behavioural channels.
-        rate: frames per second; the network counts frames only.
 
     Raises:
         CalmError: more than one session.

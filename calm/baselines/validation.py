@@ -11,11 +11,7 @@ from calm.models.interfaces import Decoder, Forecaster
 
 
 def compared_trials(session: Session, split: str, config: ForecastConfig) -> Int[np.ndarray, " part"]:
-    """The trials of a split on which forecasts are compared: those that reach the end of the horizon.
-
-    Raises:
-        CalmError: there is none.
-    """
+    """The trials of a split on which forecasts are compared: those, one at least, that reach the end of the horizon."""
     trials, frames = session.trials_of(split), config.context + (config.horizon or 1)
     if not (session.frames[trials] >= frames).any():
         raise CalmError(
@@ -33,13 +29,7 @@ def validation_correlation(forecaster: Forecaster, session: Session, config: For
 
 
 def validation_error(decoder: Decoder, session: Session) -> float:
-    """Mean squared error over the recorded values of the validation trials, in squared z-scores.
-
-    What every decoder is chosen by, as in the paper (App. B).
-
-    Raises:
-        CalmError: nothing was recorded there.
-    """
+    """Mean squared error over the recorded values of the validation trials, in squared z-scores (App. B)."""
     trials = session.trials_of("val")
     true = np.concatenate([session.behaviour[trial] for trial in trials])
     if not np.isfinite(true).any():

@@ -77,8 +77,8 @@ def read_dandi_session(
     """
     path = Path(path)
     with open_nwb(path) as nwb:
-        planes = find_traces(nwb, PLANES)
-        images = read_images(nwb, planes)
+        images, planes = read_images(nwb), find_traces(nwb, PLANES)
+        images = add_rows(images, planes)
         trials = images_of_trials(images, min_frames, max_frames)
         return Session(
             name=nwb.session_id or path.stem,
@@ -92,10 +92,8 @@ def read_dandi_session(
         )
 
 
-def read_images(nwb: NWBFile, planes: Sequence[RoiResponseSeries]) -> pd.DataFrame:
-    """The images of a recording: `time` in s, number of the `trial`, `plane`, and `row` in the traces of that plane.
-
-    The trial is NaN between trials; the plane is NaN for an image that the traces lack, as they do the fly-back.
+def read_images(nwb: NWBFile) -> pd.DataFrame:
+    """The images of a recording: `time` in s, number of the `trial` or NaN for none, and `plane`, 4 for the fly-back.
 
     Raises:
         CalmError: not this layout, a single-plane recording, or trial numbers that go backwards.
@@ -110,25 +108,28 @@ def read_images(nwb: NWBFile, planes: Sequence[RoiResponseSeries]) -> pd.DataFra
         )
     if not images["trial"].dropna().is_monotonic_increasing:
         raise CalmError(f"the numbers of {TRIAL_NUMBER} go backwards: leave the file out of `files`.")
-    images["plane"] = checked_rows(find_series(there, PLANE_INDEX, "behaviour"), len(images)).data[:]
-    images["row"] = images.groupby("plane").cumcount()
-    rows = [traced_images(images, index, plane) for index, plane in enumerate(planes)]
-    return images.assign(plane=images["plane"].where(images["row"] < images["plane"].map(dict(enumerate(rows)))))
+    planes = checked_rows(find_series(there, PLANE_INDEX, "behaviour"), len(images))
+    return images.assign(plane=planes.data[:])
 
 
-def traced_images(images: pd.DataFrame, plane: int, series: RoiResponseSeries) -> int:
-    """Number of rows in the traces of a plane; the last volume may lack its row or its image.
+def add_rows(images: pd.DataFrame, planes: Sequence[RoiResponseSeries]) -> pd.DataFrame:
+    """The images with their `row` in the traces of their plane; that of one without traces is NaN.
+
+    The last volume may lack its row or its image.
 
     Raises:
         CalmError: more than that is missing.
     """
-    rows, count = len(series.data), int((images["plane"] == plane).sum())
-    if abs(count - rows) > 1:
-        raise CalmError(
-            f"{full_name(series)} has {rows} rows, but {PLANE_INDEX} counts {count} images of plane {plane}: download"
-            " the file again, or leave it out of `files`."
-        )
-    return rows
+    images = images.assign(row=images.groupby("plane").cumcount())
+    rows = {plane: len(series.data) for plane, series in enumerate(planes)}
+    for plane, series in enumerate(planes):
+        count = int((images["plane"] == plane).sum())
+        if abs(count - rows[plane]) > 1:
+            raise CalmError(
+                f"{full_name(series)} has {rows[plane]} rows, but {PLANE_INDEX} counts {count} images of plane {plane}:"
+                " download the file again, or leave it out of `files`."
+            )
+    return images.assign(plane=images["plane"].where(images["row"] < images["plane"].map(rows)))
 
 
 def checked_rows(series: TimeSeries, count: int) -> TimeSeries:

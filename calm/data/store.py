@@ -13,11 +13,7 @@ TABLES = ("trials", "neurons")
 
 
 def store_session(folder: Path, session: Session) -> None:
-    """Write a prepared session: traces and behaviour as float32, the tables in the manifest.
-
-    Raises:
-        CalmError: the folder cannot be written.
-    """
+    """Write a prepared session: traces and behaviour as float32, the tables in the manifest."""
     manifest = {field: getattr(session, field) for field in FIELDS}
     manifest["tables"] = {table: getattr(session, table).to_dict("list") for table in TABLES}
     arrays = {"traces": session.traces, "behaviour": session.behaviour}
@@ -25,11 +21,7 @@ def store_session(folder: Path, session: Session) -> None:
 
 
 def load_session(folder: Path) -> Session:
-    """A stored session, whose traces and behaviour stay on the disk until they are asked for.
-
-    Raises:
-        CalmError: see `calm.storage.read_manifest`.
-    """
+    """A stored session, checked; its traces and behaviour stay on the disk until they are asked for."""
     files, manifest = load_trials(folder)
     manifest["behaviour_names"] = tuple(manifest["behaviour_names"])
     return Session(

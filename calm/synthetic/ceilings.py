@@ -24,15 +24,9 @@ def known_rates(
 ) -> list[Float[np.ndarray, "neuron _frame"]]:
     """Ceiling 1: the spikes of the context and the rates behind it are known, nothing else.
 
-    Args:
-        truth: of the session.
-        trials: their numbers in the file.
-        context: frames.
-
-    Returns:
-        Each trial's noise-free trace in dF/F, the planes side by side and as long as the shortest: the context as its
-        spikes made it, then what the rates lead one to expect. A context as long as the trial, or longer, gives the
-        noise-free trace of the spikes, a context of 0 that of the rates.
+    Each trial, by its number in the file, gives its noise-free trace in dF/F, the planes side by side and as long as
+    the shortest: the context as its spikes made it, then what the rates lead one to expect. A context as long as the
+    trial, or longer, gives the noise-free trace of the spikes, a context of 0 that of the rates.
     """
     rates = [truth.rates(plane) for plane in range(PLANES)]
     return [
@@ -56,15 +50,7 @@ def known_state(
 def cohort_ceilings(
     truth: Truth, session: Session, trials: Int[np.ndarray, " trial"], config: ForecastConfig, smoothing: float
 ) -> dict[tuple[str, str], list[Float[np.ndarray, "neuron _horizon"]]]:
-    """Both ceilings beside the forecasts of the methods, by method and variant.
-
-    Args:
-        truth: of the session.
-        session: prepared.
-        trials: indices of its trials.
-        config: context and horizon.
-        smoothing: what the session was prepared with.
-    """
+    """Both ceilings of a session prepared with `smoothing`, by method and variant, like forecasts."""
     numbers = session.trials["trial_number"].to_numpy(int)[trials]
     forecasts = {}
     for name, ceiling in {"known rates": known_rates, "known state": known_state}.items():
@@ -82,12 +68,7 @@ def as_forecasts(
 ) -> list[Float[np.ndarray, "neuron _horizon"]]:
     """Ceilings as forecasts of a prepared session: they go on from its context, smoothed and z-scored like it.
 
-    Args:
-        expected: noise-free traces in dF/F, one for each of `trials`.
-        session: prepared.
-        trials: indices of its trials.
-        context: frames.
-        smoothing: what the session was prepared with.
+    `expected` are noise-free traces in dF/F, one for each of `trials`.
     """
     mean, sd = (session.neurons[column].to_numpy()[:, None] for column in ("mean", "sd"))
     forecasts = []

@@ -59,13 +59,7 @@ class Behaviour:
 
 
 def run_session(config: CohortConfig, mean_length: float, rng: np.random.Generator) -> Behaviour:
-    """One session in the maze.
-
-    Args:
-        config: number of trials, blocks, accuracy.
-        mean_length: of a trial, volumes.
-        rng: of this session.
-    """
+    """One session in the maze, whose trials have `mean_length` volumes on average."""
     trials = draw_task(config, rng)
     trials = trials.join(draw_times(trials["correct"].to_numpy(), mean_length, rng))
     paths = [run_trial(trial.choice - trial.start, trial.left, rng) for trial in trials.itertuples()]

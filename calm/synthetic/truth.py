@@ -162,12 +162,7 @@ def under_trials(
 ) -> Float[np.ndarray, "some frame"]:
     """What the truth says of some neurons in some trials of a session, one trial after the other.
 
-    Args:
-        truth: of the session.
-        session: read from the file that the truth goes with.
-        neurons: indices in the session.
-        trials: indices in the session.
-        of_plane: what is wanted of all neurons of a plane in every volume: `truth.rates` or `truth.traces`.
+    `of_plane` is what is wanted of all neurons of a plane in every volume: `truth.rates` or `truth.traces`.
     """
     table = session.neurons.iloc[neurons]
     planes = {
@@ -177,11 +172,9 @@ def under_trials(
 
 
 def drive_sources(truth: Truth, session: Session, neuron: int, trials: Int[np.ndarray, " trial"]) -> pd.DataFrame:
-    """What drives a neuron in each frame of some trials, one trial after the other.
+    """What drives a neuron in each frame of some trials, one trial after the other: `baseline`, and each of SOURCES.
 
-    Returns:
-        A column for the `baseline` and for each of SOURCES; their sum is the drive, and at 0 a neuron fires at half its
-        maximal rate (Eq. 17).
+    Their sum is the drive; at 0 a neuron fires at half its maximal rate (Eq. 17).
     """
     plane, number = session.neurons.loc[neuron, ["plane", "id"]].astype(int)
     index, volumes = truth.of_plane(plane)[number], volumes_of_frames(truth, session, plane, trials)
