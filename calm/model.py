@@ -23,7 +23,7 @@ from calm.training.forecasting import CalMForecaster
 from calm.training.stages import Trained, train
 from calm.training.tasks import QuantizerTask, TransformerTask
 
-PARTS = ("quantizer", "transformer")
+STAGES = ("quantizer", "transformer")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,8 +57,7 @@ class CalM:
         """
         profile = load_profile(profile) if isinstance(profile, str) else profile
         check_prepared(sessions, profile)
-        task = QuantizerTask(sessions, profile.quantizer)
-        quantizer = train(task, profile.quantizer_fit, seed=seed, runs=runs)
+        quantizer = train_quantizer(sessions, profile, seed=seed, runs=runs)
         task = TransformerTask(quantizer, sessions, profile.dat, profile.forecast)
         return cls(profile, quantizer, train(task, profile.dat_fit, seed=seed, runs=runs))
 
@@ -136,10 +135,11 @@ class CalM:
         """
         tensors: dict[str, Tensor] = {}
         manifest: dict[str, Any] = {"profile": self.profile.model_dump(mode="json"), "sessions": self.sessions}
-        for part in PARTS:
-            trained: Trained[Any] = getattr(self, part)
-            tensors |= {f"{part}.{name}": value.detach().clone() for name, value in trained.model.state_dict().items()}
-            manifest[part] = {"key": trained.key, "history": trained.history.to_dict("list")}
+        for stage in STAGES:
+            trained: Trained[Any] = getattr(self, stage)
+            weights = trained.model.state_dict()
+            tensors |= {f"{stage}.{name}": value.detach().clone() for name, value in weights.items()}
+            manifest[stage] = {"key": trained.key, "history": trained.history.to_dict("list")}
         save_checkpoint(Path(folder), tensors, manifest)
 
     @classmethod
@@ -151,21 +151,22 @@ class CalM:
         """
         tensors, manifest = load_checkpoint(Path(folder))
         profile = Profile.model_validate(manifest["profile"])
-        states = {part: weights_of(tensors, part) for part in PARTS}
         quantizer = NeuralQuantizer(profile.quantizer)
         transformer = DualAxisTransformer(profile.dat, quantizer.codebook.vectors.detach(), manifest["sessions"])
-        trained = {}
-        for part, model in zip(PARTS, (quantizer, transformer), strict=True):
-            model.load_state_dict(states[part])
-            found = manifest[part]
-            trained[part] = Trained(model.to(best_device()).eval(), pd.DataFrame(found["history"]), found["key"])
-        return cls(profile, **trained)
+        stages = {}
+        for stage, model in zip(STAGES, (quantizer, transformer), strict=True):
+            prefix, about = f"{stage}.", manifest[stage]
+            weights = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            model.load_state_dict(weights)
+            stages[stage] = Trained(model.to(best_device()).eval(), pd.DataFrame(about["history"]), about["key"])
+        return cls(profile, **stages)
 
 
-def weights_of(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
-    """The weights of one of the models, under their own names."""
-    start = f"{part}."
-    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+def train_quantizer(
+    sessions: Sequence[Session], profile: Profile, *, seed: int, runs: Path
+) -> Trained[NeuralQuantizer]:
+    """Stage 1 on the training trials of sessions (Sec. 3.1); found again if it was done before."""
+    return train(QuantizerTask(sessions, profile.quantizer), profile.quantizer_fit, seed=seed, runs=runs)
 
 
 def check_prepared(sessions: Sequence[Session], profile: Profile) -> None:

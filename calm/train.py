@@ -9,14 +9,14 @@ from pathlib import Path
 from calm.config import COHORT
 from calm.errors import CalmError
 from calm.paper.experiments.ablations import SAMPLING_OFF, run_ablations
-from calm.paper.experiments.forecasting import train_transformers
+from calm.paper.experiments.forecasting import search_transformer, train_calm
 from calm.paper.results import Results
 from calm.paths import RUNS
 from calm.profile import load_profile
 from calm.recordings import Recordings, load_recordings
 from calm.run import parse
-from calm.training.stages import search, train
-from calm.training.tasks import QuantizerTask, TransformerTask
+from calm.training.stages import train
+from calm.training.tasks import TransformerTask
 
 DEFAULTS = {"profile": "quick", "dataset": COHORT, "seed": 0}
 
@@ -30,10 +30,8 @@ def train_stages(recordings: Recordings, *, seed: int, runs: Path) -> None:
     profile = recordings.profile
     if profile.quantizer_fit.devices != profile.dat_fit.devices:
         raise CalmError("`quantizer_fit` and `dat_fit` have different `devices`: a run trains both on the same ones.")
-    quantizer = train(QuantizerTask(recordings.held_in, profile.quantizer), profile.quantizer_fit, seed=seed, runs=runs)
-    train_transformers(quantizer, recordings.groups, profile, seed=seed, runs=runs)
-    task = TransformerTask(quantizer, recordings.held_in, profile.dat, profile.forecast)
-    tries = search(task, profile.dat_fit, profile.learning_rates, seed=seed, runs=runs)  # found again
+    quantizer, _ = train_calm(recordings, seed=seed, runs=runs)
+    tries = search_transformer(quantizer, recordings.held_in, profile, seed=seed, runs=runs)  # found again
     best = profile.dat_fit.changed(learning_rate=tries.learning_rate)
     bare = TransformerTask(quantizer, recordings.held_in, profile.dat.changed(**SAMPLING_OFF), profile.forecast)
     train(bare, best, seed=seed, runs=runs)

@@ -36,9 +36,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from calm.data.session import cut_trials, prepare
+from calm.model import train_quantizer
 from calm.paper.claims.comparisons import chosen_variant
 from calm.paper.claims.table import verdicts
-from calm.paper.experiments.forecasting import forecast_trials, score_fading, score_forecasts, train_on_one
+from calm.paper.experiments.forecasting import (
+    forecast_trials,
+    score_fading,
+    score_forecasts,
+    search_transformer,
+    train_on_one,
+)
 from calm.paper.experiments.methods import add_costs
 from calm.paper.plots import COLUMN, PAGE, bars, example_traces, fading, loss_curves, use_style
 from calm.paper.provenance import provenance
@@ -49,8 +56,6 @@ from calm.profile import load_profile
 from calm.synthetic.simulation import forecast_known_rates, forecast_known_state, simulate
 from calm.training.forecasting import CalMForecaster
 from calm.training.reconstruction import reconstruct, reconstruction_correlations
-from calm.training.stages import search, train
-from calm.training.tasks import QuantizerTask, TransformerTask
 
 started = time.time()
 use_style()
@@ -99,8 +104,7 @@ plt.show()
 # %%
 quantizers = {}
 for each in sessions:
-    task = QuantizerTask([each], settings.quantizer)
-    quantizers[each.name] = train(task, settings.quantizer_fit, seed=seed, runs=RUNS)
+    quantizers[each.name] = train_quantizer([each], settings, seed=seed, runs=RUNS)
     model, trials = quantizers[each.name].model, each.trials_of("test")
     used = len(np.unique(np.concatenate(reconstruct(model, each, trials)[1], axis=1)))
     correlation = reconstruction_correlations(model, each, trials).mean()
@@ -116,8 +120,7 @@ for each in sessions:
 # %%
 transformers = {}
 for each in sessions:
-    task = TransformerTask(quantizers[each.name], [each], settings.dat, settings.forecast)
-    transformers[each.name] = search(task, settings.dat_fit, settings.learning_rates, seed=seed, runs=RUNS)
+    transformers[each.name] = search_transformer(quantizers[each.name], [each], settings, seed=seed, runs=RUNS)
 figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2))
 loss_curves(axes[0], quantizers[session.name].history, "reconstruction, validation (r)")
 loss_curves(axes[1], transformers[session.name].chosen.history, "forecast, validation (r)")

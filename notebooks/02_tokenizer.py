@@ -33,6 +33,7 @@ import numpy as np
 
 from calm.data.session import SPLITS
 from calm.metrics import pearson
+from calm.model import train_quantizer
 from calm.paper.claims.table import verdicts
 from calm.paper.experiments.reconstruction import score_reconstruction
 from calm.paper.plots import COLUMN, PAGE, codebook_usage, example_traces, loss_curves, use_style
@@ -44,8 +45,6 @@ from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 from calm.training.reconstruction import reconstruct
-from calm.training.stages import train
-from calm.training.tasks import QuantizerTask
 
 started = time.time()
 use_style()
@@ -65,7 +64,7 @@ for group, sessions in recordings.groups.items():
 
 # %%
 settings = recordings.profile
-quantizer = train(QuantizerTask(recordings.held_in, settings.quantizer), settings.quantizer_fit, seed=seed, runs=RUNS)
+quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
 figure, axes = plt.subplots(figsize=(COLUMN, 2))
 loss_curves(axes, quantizer.history, "reconstruction, validation (r)")
 plt.show()

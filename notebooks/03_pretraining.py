@@ -36,8 +36,9 @@ from IPython.display import display
 
 from calm.baselines.linear import Decay, MeanTrial
 from calm.devices import best_device
+from calm.model import train_quantizer
 from calm.paper.experiments.ablations import SAMPLING_OFF
-from calm.paper.experiments.forecasting import compare_forecasters
+from calm.paper.experiments.forecasting import compare_forecasters, search_transformer
 from calm.paper.experiments.methods import MethodSet
 from calm.paper.experiments.sampling_gap import LOSSES, score_gap
 from calm.paper.plots import COLUMN, PAGE, bars, loss_curves, use_style
@@ -49,15 +50,15 @@ from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 from calm.training.forecasting import CalMForecaster
-from calm.training.stages import initial_model, search, train
-from calm.training.tasks import QuantizerTask, TransformerTask
+from calm.training.stages import initial_model, train
+from calm.training.tasks import TransformerTask
 
 started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures = recordings.profile, figures_folder(profile, recordings.name)
 results = Results(recordings.name, seed)
-quantizer = train(QuantizerTask(recordings.held_in, settings.quantizer), settings.quantizer_fit, seed=seed, runs=RUNS)
+quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
 
 # %% [markdown]
 # ## Pretraining
@@ -68,8 +69,7 @@ quantizer = train(QuantizerTask(recordings.held_in, settings.quantizer), setting
 # in a block of the input, and neighbourhood replacement (Eq. 13) swaps tokens for similar ones. A few learning rates are tried.
 
 # %%
-task = TransformerTask(quantizer, recordings.held_in, settings.dat, settings.forecast)
-tries = search(task, settings.dat_fit, settings.learning_rates, seed=seed, runs=RUNS)
+tries = search_transformer(quantizer, recordings.held_in, settings, seed=seed, runs=RUNS)
 print({f"learning rate {rate:.2g}": round(tried.score, 3) for rate, tried in tries.tries.items()})
 transformer = tries.chosen
 figure, axes = plt.subplots(figsize=(COLUMN, 2))

@@ -43,9 +43,9 @@ from calm.paper.claims.comparisons import chosen_variant
 from calm.paper.claims.table import verdicts
 from calm.paper.experiments.forecasting import (
     compare_forecasters,
+    train_calm,
     train_on_one,
     train_pocos,
-    train_transformers,
     trained_on_many,
 )
 from calm.paper.experiments.methods import add_costs
@@ -56,8 +56,6 @@ from calm.paths import RUNS
 from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
-from calm.training.stages import train
-from calm.training.tasks import QuantizerTask
 
 started = time.time()
 use_style()
@@ -106,9 +104,8 @@ verdicts(figures, claims=[3])
 # ## Many sessions
 
 # %%
-quantizer = train(QuantizerTask(recordings.held_in, settings.quantizer), settings.quantizer_fit, seed=seed, runs=RUNS)
-transformers = train_transformers(quantizer, recordings.groups, settings, seed=seed, runs=RUNS)
-pocos = train_pocos(recordings.groups, settings, seed=seed, runs=RUNS)
+quantizer, transformers = train_calm(recordings, seed=seed, runs=RUNS)
+pocos = train_pocos(recordings, seed=seed, runs=RUNS)
 forecasts = {}
 for group, sessions in recordings.groups.items():
     for session in sessions:

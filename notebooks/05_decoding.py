@@ -52,7 +52,7 @@ from calm.paper.experiments.decoding import (
     train_on_one,
     train_with_share,
 )
-from calm.paper.experiments.forecasting import train_transformers
+from calm.paper.experiments.forecasting import train_calm
 from calm.paper.experiments.methods import add_costs
 from calm.paper.plots import COLUMN, PAGE, example_traces, use_style
 from calm.paper.plots.decoding import channel_bars, share_curve
@@ -63,8 +63,6 @@ from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 from calm.training.features import BackboneFeatures
-from calm.training.stages import train
-from calm.training.tasks import QuantizerTask
 
 started = time.time()
 use_style()
@@ -85,9 +83,7 @@ print(f"decoded: {', '.join(channels)}; smoothing of the traces: {recordings.smo
 # frame. That would be an unfair lead, so a second GLM gets the same three frames.
 
 # %%
-task = QuantizerTask(recordings.held_in, settings.quantizer)
-quantizer = train(task, settings.quantizer_fit, seed=seed, runs=RUNS)
-transformers = train_transformers(quantizer, recordings.groups, settings, seed=seed, runs=RUNS)
+quantizer, transformers = train_calm(recordings, seed=seed, runs=RUNS)
 backbones = {group: BackboneFeatures(quantizer, transformer) for group, transformer in transformers.items()}
 group, chosen_sessions = list(recordings.groups.items())[-1]  # held-out ones where there are any
 chosen_sessions = chosen_sessions[:singles]

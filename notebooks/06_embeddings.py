@@ -49,7 +49,7 @@ from calm.paper.experiments.classification import (
     classify_embeddings,
     draw_neurons,
 )
-from calm.paper.experiments.forecasting import train_transformers
+from calm.paper.experiments.forecasting import train_calm
 from calm.paper.plots import COLUMN, PAGE, use_style
 from calm.paper.plots.embeddings import confusion, gradient_plane, preference_plane, read_outs, shuffle_histogram
 from calm.paper.provenance import provenance
@@ -58,16 +58,13 @@ from calm.paths import RUNS
 from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
-from calm.training.stages import train
-from calm.training.tasks import QuantizerTask
 
 started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures, groups = recordings.profile, figures_folder(profile, recordings.name), recordings.groups
-results, task = Results(recordings.name, seed), QuantizerTask(recordings.held_in, settings.quantizer)
-quantizer = train(task, settings.quantizer_fit, seed=seed, runs=RUNS)
-transformers = train_transformers(quantizer, groups, settings, seed=seed, runs=RUNS)  # those of notebook 04
+results = Results(recordings.name, seed)
+_, transformers = train_calm(recordings, seed=seed, runs=RUNS)  # those of notebook 04
 
 # %% [markdown]
 # ## Tuning

@@ -45,8 +45,8 @@ from calm.paper.embeddings.dynamics import COMPONENT_CORR, ForecastSession, add_
 from calm.paper.experiments.forecasting import (
     forecast_trials,
     score_forecasts,
+    train_calm,
     train_pocos,
-    train_transformers,
     trained_on_many,
 )
 from calm.paper.experiments.methods import MethodSet
@@ -58,17 +58,14 @@ from calm.paths import RUNS
 from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
-from calm.training.stages import train
-from calm.training.tasks import QuantizerTask
 
 started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures, groups = recordings.profile, figures_folder(profile, recordings.name), recordings.groups
-config, task = settings.forecast, QuantizerTask(recordings.held_in, settings.quantizer)
-quantizer = train(task, settings.quantizer_fit, seed=seed, runs=RUNS)
-transformers = train_transformers(quantizer, groups, settings, seed=seed, runs=RUNS)  # those of notebook 04
-pocos = train_pocos(groups, settings, seed=seed, runs=RUNS)
+config = settings.forecast
+quantizer, transformers = train_calm(recordings, seed=seed, runs=RUNS)  # those of notebook 04
+pocos = train_pocos(recordings, seed=seed, runs=RUNS)
 
 # %% [markdown]
 # ## Forecasts

@@ -37,9 +37,11 @@ import time
 
 import matplotlib.pyplot as plt
 
+from calm.model import train_quantizer
 from calm.paper.embeddings.scale import CHANCE, FORECAST, train_scales
 from calm.paper.embeddings.study import READ_OUT_CORR
 from calm.paper.embeddings.tuning import find_contrasts
+from calm.paper.experiments.forecasting import search_transformer
 from calm.paper.plots import PAGE, use_style
 from calm.paper.plots.embeddings import scale_lines
 from calm.paper.provenance import provenance
@@ -48,17 +50,13 @@ from calm.paths import RUNS
 from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
-from calm.training.stages import search, train
-from calm.training.tasks import QuantizerTask, TransformerTask
 
 started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures = recordings.profile, figures_folder(profile, recordings.name)
-task = QuantizerTask(recordings.held_in, settings.quantizer)
-quantizer = train(task, settings.quantizer_fit, seed=seed, runs=RUNS)
-task = TransformerTask(quantizer, recordings.held_in, settings.dat, settings.forecast)
-tries = search(task, settings.dat_fit, settings.learning_rates, seed=seed, runs=RUNS)  # those of notebook 03
+quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
+tries = search_transformer(quantizer, recordings.held_in, settings, seed=seed, runs=RUNS)  # those of notebook 03
 chosen = settings.changed(dat_fit=settings.dat_fit.changed(learning_rate=tries.learning_rate))
 
 # %% [markdown]

@@ -1,7 +1,7 @@
 """What every method is chosen by on validation trials: correlation of forecasts, squared error of behaviour."""
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from calm.config import ForecastConfig
 from calm.data.session import Session, cut_trials
@@ -20,12 +20,18 @@ def compared_trials(session: Session, split: str, config: ForecastConfig) -> Int
     return trials[session.frames[trials] >= frames]
 
 
+def forecast_futures(
+    forecaster: Forecaster, session: Session, trials: Int[np.ndarray, " part"], config: ForecastConfig
+) -> tuple[list[Float[np.ndarray, "neuron _horizon"]], list[Float[np.ndarray, "neuron _horizon"]]]:
+    """What happened after the context of some trials, and what was forecast: z-scores, a trial each."""
+    contexts, futures = cut_trials(session, trials, config.context, config.horizon)
+    return futures, forecaster.forecast(contexts, [future.shape[1] for future in futures])
+
+
 def validation_correlation(forecaster: Forecaster, session: Session, config: ForecastConfig) -> float:
     """Mean forecast correlation on validation trials of a session: what every trained method is chosen by."""
     trials = compared_trials(session, "val", config)[: config.validation_trials]
-    contexts, futures = cut_trials(session, trials, config.context, config.horizon)
-    forecasts = forecaster.forecast(contexts, [future.shape[1] for future in futures])
-    return float(np.mean([trial_correlation(*pair) for pair in zip(futures, forecasts, strict=True)]))
+    return float(np.mean(list(map(trial_correlation, *forecast_futures(forecaster, session, trials, config)))))
 
 
 def validation_error(decoder: Decoder, session: Session) -> float:

@@ -21,7 +21,6 @@ from calm.paper.experiments.decoding import (
     head_features,
     linear_decoders,
     score_decoding,
-    score_trials,
     search_on_many,
     train_on_one,
     train_with_share,
@@ -141,8 +140,8 @@ def guesses(session, trials, noise=0.3, seed=0):
 def scored(session, trials, decoded):
     """Values of the session and of its trials, and how many trials each is of."""
     results = Results("cohort", 0)
-    score_decoding(results, decoded, session, trials, WINDOW, item="fig4b", group="held-in")
-    score_trials(results, decoded, session, trials, WINDOW, item="fig4b_trials", group="held-in")
+    where = {"item": "fig4b", "trial_item": "fig4b_trials", "group": "held-in"}
+    score_decoding(results, decoded, session, trials, WINDOW, **where)
     return results.table("fig4b"), results.table("fig4b_trials")
 
 

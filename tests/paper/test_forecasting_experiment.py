@@ -6,6 +6,7 @@ import pytest
 from calm.config import ForecastConfig
 from calm.data.session import cut_trials, prepare
 from calm.metrics import correlation_over_time
+from calm.model import train_quantizer
 from calm.paper.claims.table import CLAIMS
 from calm.paper.experiments.forecasting import (
     forecast_trials,
@@ -19,8 +20,6 @@ from calm.paper.experiments.methods import add_costs
 from calm.paper.results import Results
 from calm.profile import load_profile
 from calm.synthetic.simulation import simulate
-from calm.training.stages import train
-from calm.training.tasks import QuantizerTask
 
 CONTEXT = 40
 FORECASTERS = CLAIMS[1].tests[0]["rivals"]
@@ -75,16 +74,16 @@ def test_every_network_gets_the_same_number_of_tries(trained):
 
 def test_costs_count_what_was_trained(trained, session, smoke, runs):
     costs, neurons = trained.costs, len(session.neurons)
-    assert costs["persistence", ""].parameters == 0
-    assert costs["decay", ""].parameters == 2 * neurons
+    assert costs["persistence", ""]["parameters"] == 0
+    assert costs["decay", ""]["parameters"] == 2 * neurons
     order = trained.methods["ridge VAR", ""].order
-    assert costs["ridge VAR", ""].parameters == order * neurons**2 + neurons
-    quantizer = train(QuantizerTask([session], smoke.quantizer), smoke.quantizer_fit, seed=0, runs=runs)
+    assert costs["ridge VAR", ""]["parameters"] == order * neurons**2 + neurons
+    quantizer = train_quantizer([session], smoke, seed=0, runs=runs)
     transformers = trained.searches["CalM", ""]
-    assert costs["CalM", ""].parameters == quantizer.parameters + transformers.chosen.parameters
-    assert costs["CalM", ""].seconds == quantizer.seconds + transformers.chosen.seconds
-    assert costs["CalM", ""].search == quantizer.seconds + transformers.seconds
-    assert costs["POCO", ""].search == trained.searches["POCO", ""].seconds
+    assert costs["CalM", ""]["parameters"] == quantizer.parameters + transformers.chosen.parameters
+    assert costs["CalM", ""]["training (s)"] == quantizer.seconds + transformers.chosen.seconds
+    assert costs["CalM", ""]["search (s)"] == quantizer.seconds + transformers.seconds
+    assert costs["POCO", ""]["search (s)"] == trained.searches["POCO", ""].seconds
 
 
 def test_cost_rows_name_the_trials_and_the_tries(trained, session):
@@ -93,7 +92,7 @@ def test_cost_rows_name_the_trials_and_the_tries(trained, session):
     add_costs(results, trained, session, item="fig3b", task="forecast", trials=4)
     rows = results.table("fig3b_cost").set_index(["method", "variant", "metric"])
     assert rows.loc[("CalM", "greedy", "forecast of a trial (ms)"), ["value", "n"]].tolist() == [250, 4]
-    assert rows["value"]["TCN", "", "parameters"] == trained.costs["TCN", ""].parameters
+    assert rows["value"]["TCN", "", "parameters"] == trained.costs["TCN", ""]["parameters"]
     for rate, tried in trained.searches["TCN", ""].tries.items():
         assert rows["value"]["TCN", f"learning rate {rate:.2g}", "validation corr of a try"] == tried.score
 

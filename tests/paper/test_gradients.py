@@ -18,7 +18,6 @@ from calm.paper.embeddings.gradients import (
     NeuronFeatures,
     angle_between,
     bootstrap_angles,
-    check_preferences,
     discriminant_plane,
     fit_axes,
     orders_within,
@@ -175,7 +174,7 @@ def test_too_few_neurons_or_preferences_are_refused():
     embeddings, tuning, sessions = noise(neurons=30)
     tuning[:, 1] = np.abs(tuning[:, 1])
     with pytest.raises(CalmError, match="of one preference"):
-        check_preferences(tuning)
+        Gradients.fit(NeuronFeatures.prepare(embeddings, sessions, seed=0), tuning, discriminant_plane)
 
 
 # --- Shuffles

@@ -10,13 +10,11 @@ import pytest
 
 from calm.errors import CalmError
 from calm.paper.experiments import ablations
-from calm.paper.experiments.forecasting import train_transformers
+from calm.paper.experiments.forecasting import train_calm
 from calm.paper.results import Results
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 from calm.train import main, train_stages
-from calm.training.stages import train
-from calm.training.tasks import QuantizerTask
 
 PROJECT, VARIANTS = Path(__file__).parents[2], ablations.VARIANTS
 
@@ -43,18 +41,11 @@ def small_recordings(devices):
     return load_recordings("simulation", profile, seed=0)
 
 
-def train_quantizer(recordings, runs):
-    """As the notebooks do."""
-    task = QuantizerTask(recordings.held_in, recordings.profile.quantizer)
-    return train(task, recordings.profile.quantizer_fit, seed=0, runs=runs)
-
-
 def check_that_a_notebook_finds_all(recordings, runs):
     """Ask for the stages as notebooks do: a training would fail."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("calm.training.fit.Run", lambda *_: pytest.fail("trained again"))
-        quantizer = train_quantizer(recordings, runs)
-        transformers = train_transformers(quantizer, recordings.groups, recordings.profile, seed=0, runs=runs)
+        _, transformers = train_calm(recordings, seed=0, runs=runs)
         assert {group: list(each.model.index) for group, each in transformers.items()} == {
             "held-in": ["simulation-0"],
             "held-out": ["simulation-1"],
@@ -91,7 +82,7 @@ def test_two_devices_train_from_a_script_and_notebooks_find_what_they_left(tmp_p
 def test_a_notebook_is_told_to_train_on_several_devices_from_a_shell(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__IPYTHON__", True, raising=False)
     with pytest.raises(CalmError, match=r"quantizer-\w+ trains on 2 devices.*: run `python -m calm.train profile"):
-        train_quantizer(small_recordings(devices=2), tmp_path)
+        train_calm(small_recordings(devices=2), seed=0, runs=tmp_path)
 
 
 def test_the_two_stages_must_run_on_the_same_devices(tmp_path):

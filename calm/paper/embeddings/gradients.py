@@ -147,7 +147,14 @@ class Gradients:
 
     @classmethod
     def fit(cls, features: NeuronFeatures, tuning: Tuning, find_plane: PlaneFinder) -> "Gradients":
-        """Axes of all neurons, as the authors do, and of the training neurons of each fold."""
+        """Axes of all neurons, as the authors do, and of the training neurons of each fold.
+
+        Raises:
+            CalmError: fewer than FEWEST_OF_A_KIND neurons of a preference.
+        """
+        rarer = np.minimum((tuning > 0).sum(axis=0), (tuning <= 0).sum(axis=0)).min()
+        if rarer < FEWEST_OF_A_KIND:
+            raise CalmError(f"{rarer} tuned neurons of one preference are too few: use more neurons or sessions.")
         plane, axes = fit_axes(features.whole, tuning, find_plane)
         left_out = np.empty(tuning.shape)
         for train, out, of_fold in features.folds:
@@ -169,17 +176,6 @@ class Gradients:
     def statistics(self) -> dict[str, Float[np.ndarray, "*variable"]]:
         """What is compared with shuffles: the correlations with the tuning, and the angle between the axes."""
         return {**self.correlations(self.tuning), ANGLE: np.array(angle_between(self.axes))}
-
-
-def check_preferences(tuning: Tuning) -> None:
-    """Refuse tuning of which one preference hardly occurs.
-
-    Raises:
-        CalmError: fewer than FEWEST_OF_A_KIND neurons on a side.
-    """
-    rarer = np.minimum((tuning > 0).sum(axis=0), (tuning <= 0).sum(axis=0)).min()
-    if rarer < FEWEST_OF_A_KIND:
-        raise CalmError(f"{rarer} tuned neurons of one preference are too few: use more neurons or sessions.")
 
 
 def orders_within(

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from torch import nn
 
 from calm.data.session import Session
 from calm.errors import CalmError
@@ -22,7 +22,6 @@ from calm.paper.embeddings.gradients import (
     NeuronFeatures,
     PlaneFinder,
     bootstrap_angles,
-    check_preferences,
     discriminant_plane,
     principal_plane,
     shuffle_tuning,
@@ -55,23 +54,20 @@ ITEMS = {
 }
 
 
-def as_array(parameters: Sequence[nn.Parameter]) -> Float[np.ndarray, "row channel"]:
-    """Parameters as one array, a row for each embedding."""
-    return np.concatenate([np.atleast_2d(parameter.detach().float().cpu().numpy()) for parameter in parameters])
-
-
 def neuron_embeddings(
     transformer: DualAxisTransformer, sessions: Sequence[Session]
 ) -> Float[np.ndarray, "neuron channel"]:
     """The embeddings of all neurons of some sessions, one session after the other."""
-    return as_array([transformer.neuron_embeddings[transformer.index[session.name]] for session in sessions])
+    rows = [transformer.neuron_embeddings[transformer.index[session.name]] for session in sessions]
+    return torch.cat(rows).detach().float().cpu().numpy()
 
 
 def session_embeddings(
     transformer: DualAxisTransformer, sessions: Sequence[Session]
 ) -> Float[np.ndarray, "session channel"]:
     """The embedding of each session."""
-    return as_array([transformer.session_embeddings[transformer.index[session.name]] for session in sessions])
+    rows = [transformer.session_embeddings[transformer.index[session.name]] for session in sessions]
+    return torch.stack(rows).detach().float().cpu().numpy()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -112,21 +108,13 @@ class TuningStudy:
         return self.neurons[is_tuned(self.neurons[variables].to_numpy())]
 
     def add_principal(self, variable: str) -> None:
-        """PCA of the neurons that are tuned to a variable: do preferences separate (Fig. 5A, 8A)?
-
-        Raises:
-            CalmError: see `add_plane`.
-        """
+        """PCA of the neurons that are tuned to a variable: do preferences separate (Fig. 5A, 8A)?"""
         tuned, item = self.tuned([variable]), ITEMS[self.group].principal
         preferred = np.sign(tuned[[variable]])
         self.add_plane(item, tuned, preferred, principal_plane, [f"{item}_null"], variant=variable)
 
     def add_discriminant(self) -> None:
-        """LDA of the neurons tuned to either variable, the axis of each, angle and shuffles (Fig. 5B, 7, 8B, 8C).
-
-        Raises:
-            CalmError: see `add_plane`.
-        """
+        """LDA of the neurons tuned to either variable, the axis of each, angle and shuffles (Fig. 5B, 7, 8B, 8C)."""
         items, names, tuned = ITEMS[self.group], self.variables, self.tuned(self.variables)
         item, where = items.discriminant, {**ALL, "item": items.discriminant, "n": len(tuned)}
         gradients, angles = self.add_plane(item, tuned, tuned[names], discriminant_plane, items.shuffles)
@@ -141,11 +129,7 @@ class TuningStudy:
         self.add_angles(f"{item}_angles", gradients, angles)
 
     def add_read_outs(self) -> None:
-        """What can be read out of the embeddings of all neurons: d', and where it is known the truth.
-
-        Raises:
-            CalmError: see `NeuronFeatures.prepare`.
-        """
+        """What can be read out of the embeddings of all neurons: d', and where it is known the truth."""
         case = (self.embeddings, self.neurons, self.variables)
         read_outs, count = shuffled_read_outs(*case, draws=self.refits, seed=self.results.seed)
         for name, values in read_outs.items():
@@ -163,12 +147,11 @@ class TuningStudy:
         """Axes of the tuning of some neurons, and with shuffled tuning; returns the former, and the angles of all.
 
         Raises:
-            CalmError: see `NeuronFeatures.prepare` and `check_preferences`.
+            CalmError: see `NeuronFeatures.prepare` and `Gradients.fit`.
         """
         seed, values = self.results.seed, tuning.to_numpy()
         sessions = pd.factorize(neurons["session"])[0]
         features = NeuronFeatures.prepare(self.embeddings[neurons.index], sessions, seed)
-        check_preferences(values)
         gradients = Gradients.fit(features, values, find_plane)
         self.add_correlations(TUNING_CORR, item, neurons, gradients, tuning)
         self.add_neurons(f"{item}_neurons", neurons, gradients, list(tuning), variant)

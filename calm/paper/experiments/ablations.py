@@ -9,10 +9,11 @@ import pandas as pd
 from jaxtyping import Float
 from tqdm import tqdm
 
-from calm.baselines.validation import compared_trials
+from calm.baselines.validation import compared_trials, forecast_futures
 from calm.config import ForecastConfig
-from calm.data.session import Session, cut_trials
+from calm.data.session import Session
 from calm.metrics import trial_correlation
+from calm.model import train_quantizer
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.rollout import Choice
 from calm.models.transformer import DualAxisTransformer
@@ -22,7 +23,7 @@ from calm.recordings import Recordings
 from calm.training.forecasting import CalMForecaster
 from calm.training.reconstruction import reconstruction_correlations
 from calm.training.stages import train
-from calm.training.tasks import QuantizerTask, TransformerTask
+from calm.training.tasks import TransformerTask
 
 BASELINE, NO_SAMPLING, NO_REPLACEMENT = "baseline", "without scheduled sampling", "without neighbourhood replacement"
 # A strategy is a probability where the input is corrupted, and a weight where it has a loss of its own (Eq. 14).
@@ -75,7 +76,7 @@ def run_ablations(results: Results, recordings: Recordings, *, seed: int, runs: 
         runs: where the stages are kept.
 
     Returns:
-        The stages, a (variant, seed) each: under which key each is kept, and how long it was trained, in s.
+        A row a (variant, seed): the keys of its stages, and how long they were trained, in s.
 
     Raises:
         CalmError: no test trial of a session is long enough to be forecast.
@@ -85,13 +86,11 @@ def run_ablations(results: Results, recordings: Recordings, *, seed: int, runs: 
     pairs = list(itertools.product(profile.ablation.seeds, VARIANTS))
     for trained_with, variant in tqdm(pairs, desc="Ablations", unit="variant"):
         changed = ablate(profile, variant)
-        tokens = QuantizerTask(sessions, changed.quantizer)
-        quantizer = train(tokens, changed.quantizer_fit, seed=trained_with, runs=runs)
-        forecasts = TransformerTask(quantizer, sessions, changed.dat, changed.forecast)
-        transformer = train(forecasts, changed.dat_fit, seed=trained_with, runs=runs)
-        stages.append({"variant": variant, "seed": trained_with})
-        stages[-1] |= {"quantizer": quantizer.key, "quantizer (s)": quantizer.seconds}
-        stages[-1] |= {"transformer": transformer.key, "transformer (s)": transformer.seconds}
+        quantizer = train_quantizer(sessions, changed, seed=trained_with, runs=runs)
+        task = TransformerTask(quantizer, sessions, changed.dat, changed.forecast)
+        transformer = train(task, changed.dat_fit, seed=trained_with, runs=runs)
+        row = {"variant": variant, "seed": trained_with, "quantizer": quantizer.key, "quantizer (s)": quantizer.seconds}
+        stages.append(row | {"transformer": transformer.key, "transformer (s)": transformer.seconds})
         for session in sessions:
             scores = score_variant(transformer.model, quantizer.model, session, profile.forecast)
             add_variant(results, scores, variant, session=session.name, seed=trained_with)
@@ -103,10 +102,9 @@ def score_variant(
 ) -> dict[str, Float[np.ndarray, " _trial"]]:
     """Correlations on test trials of a session, by metric: forecasts with each rollout, and the reconstruction."""
     trials, scores = compared_trials(session, "test", config), {}
-    contexts, futures = cut_trials(session, trials, config.context, config.horizon)
     for choice, metric in ROLLOUTS.items():
         forecaster = CalMForecaster(model, quantizer, session.name, config, choice=choice)
-        forecasts = forecaster.forecast(contexts, [future.shape[1] for future in futures])
+        futures, forecasts = forecast_futures(forecaster, session, trials, config)
         scores[metric] = np.array(list(map(trial_correlation, futures, forecasts)))
     scores[RECONSTRUCTION] = reconstruction_correlations(quantizer, session, session.trials_of("test"))
     return scores

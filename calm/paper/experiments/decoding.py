@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
+from torch import nn
 
 from calm.baselines.linear_decoders import GLM, RRR
 from calm.baselines.poyo import POYO
 from calm.baselines.tcn import TCNDecoder
-from calm.config import FitConfig, RidgeDecoderConfig
+from calm.config import FitConfig, HeadConfig, RidgeDecoderConfig
 from calm.data.session import Session
 from calm.metrics import channel_scores
 from calm.models.heads import BehaviourHead
@@ -41,15 +42,8 @@ from calm.training.tasks import DecoderTask, HeadTask
 Behaviour = Sequence[Float[np.ndarray, "_frame behaviour"]]  # true or decoded, a trial each
 CONTROL = "raw traces"  # the same heads on the traces themselves: does the backbone help at all?
 CEILING = ("ceiling", "known rates, linear")
+Tasks = dict[Method, tuple[Task, FitConfig]]
 GLU, RIVAL = ("CalM", "GLU head"), ("POYO+", "")  # whose difference is the gain of Fig. 4C
-
-
-def network_tasks(session: Session, profile: Profile) -> dict[str, tuple[DecoderTask, FitConfig]]:
-    """The networks that Figure 4B compares CalM with, on one session."""
-    return {
-        "TCN": (DecoderTask(TCNDecoder, profile.tcn_decoder, [session]), profile.tcn_decoder_fit),
-        "POYO+": (DecoderTask(POYO, profile.poyo_single, [session]), profile.poyo_single_fit),
-    }
 
 
 def linear_decoders(session: Session, config: RidgeDecoderConfig, window: int) -> MethodSet[Decoder]:
@@ -67,19 +61,31 @@ def head_features(session: Session, backbone: BackboneFeatures, runs: Path) -> d
     return {method: store_features(extractor, session, runs) for method, extractor in extractors.items()}
 
 
+def head_tasks(method: str, features: Sequence[FeatureSession], config: HeadConfig, fit: FitConfig) -> Tasks:
+    """CalM's heads on the features of some sessions, whose name is `method`."""
+    return {(method, name): (HeadTask(kind, config, features), fit) for name, kind in HEADS.items()}
+
+
+def as_decoder(model: nn.Module, extractor: Extractor | None, session: Session) -> Decoder:
+    """A trained head, on the features of an extractor, or a network on traces as a decoder of a session."""
+    if isinstance(model, BehaviourHead):
+        return HeadDecoder(model, extractor, session.name)
+    return NetworkDecoder(model, session.name)
+
+
 def train_on_one(
     session: Session, features: Mapping[str, FeatureSession], profile: Profile, *, seed: int, runs: Path
 ) -> MethodSet[Decoder]:
     """Every decoder of one session: heads on its `head_features`, and the baselines (Fig. 4B)."""
-    trained = linear_decoders(session, profile.ridge_decoder, profile.quantizer.window)
+    trained, tasks = linear_decoders(session, profile.ridge_decoder, profile.quantizer.window), {}
     for method, each in features.items():
-        for name, kind in HEADS.items():
-            task = HeadTask(kind, profile.head, [each])
-            tries = search(task, profile.head_fit, profile.learning_rates, seed=seed, runs=runs)
-            trained.add((method, name), HeadDecoder(tries.chosen.model, each.extractor, session.name), tries)
-    for name, network_task in network_tasks(session, profile).items():
-        tries = search(*network_task, profile.learning_rates, seed=seed, runs=runs)
-        trained.add((name, ""), NetworkDecoder(tries.chosen.model, session.name), tries)
+        tasks |= head_tasks(method, [each], profile.head, profile.head_fit)
+    tasks["TCN", ""] = DecoderTask(TCNDecoder, profile.tcn_decoder, [session]), profile.tcn_decoder_fit
+    tasks["POYO+", ""] = DecoderTask(POYO, profile.poyo_single, [session]), profile.poyo_single_fit
+    for name, task in tasks.items():
+        tries = search(*task, profile.learning_rates, seed=seed, runs=runs)
+        extractor = features[name[0]].extractor if name[0] in features else None
+        trained.add(name, as_decoder(tries.chosen.model, extractor, session), tries)
     return trained
 
 
@@ -91,9 +97,8 @@ def train_with_share(
     trained = linear_decoders(labelled, profile.ridge_decoder, profile.quantizer.window)
     for method, each in features.items():
         known = dataclasses.replace(each, session=labelled)
-        for name, kind in HEADS.items():
-            head = train(HeadTask(kind, profile.head, [known]), profile.head_fit, seed=seed, runs=runs)
-            trained.methods[method, name] = HeadDecoder(head.model, each.extractor, session.name)
+        for name, task in head_tasks(method, [known], profile.head, profile.head_fit).items():
+            trained.methods[name] = as_decoder(train(*task, seed=seed, runs=runs).model, each.extractor, session)
     return trained
 
 
@@ -112,32 +117,20 @@ def search_on_many(
     neuron bank of a head, and POYO+'s embeddings of units and session.
     """
     features = [store_features(backbone, session, runs) for session in sessions]
-    head_fit = profile.bank_fit if pretrained else profile.head_fit
-    tasks: dict[Method, tuple[Task, FitConfig]] = {
-        ("CalM", name): (HeadTask(kind, profile.head, features), head_fit) for name, kind in HEADS.items()
-    }
-    tasks["POYO+", ""] = (DecoderTask(POYO, profile.poyo, sessions), profile.poyo_fit)
-    return {
-        method: search(
-            *task,
-            profile.learning_rates,
-            seed=seed,
-            runs=runs,
-            pretrained=pretrained[method].chosen if pretrained else None,
-        )
-        for method, task in tasks.items()
-    }
+    tasks = head_tasks("CalM", features, profile.head, profile.bank_fit if pretrained else profile.head_fit)
+    tasks["POYO+", ""] = DecoderTask(POYO, profile.poyo, sessions), profile.poyo_fit
+    searches = {}
+    for method, task in tasks.items():
+        known = pretrained[method].chosen if pretrained else None
+        searches[method] = search(*task, profile.learning_rates, seed=seed, runs=runs, pretrained=known)
+    return searches
 
 
 def decoders_of(searches: Mapping[Method, Search], backbone: BackboneFeatures, session: Session) -> MethodSet[Decoder]:
     """The decoders of many sessions, on one of them."""
     trained = MethodSet[Decoder]()
     for method, tries in searches.items():
-        model = tries.chosen.model
-        if isinstance(model, BehaviourHead):
-            trained.add(method, HeadDecoder(model, backbone, session.name), tries)
-        else:
-            trained.add(method, NetworkDecoder(model, session.name), tries)
+        trained.add(method, as_decoder(tries.chosen.model, backbone, session), tries)
     return trained
 
 
@@ -178,9 +171,8 @@ def compare_decoders(
         decoded = decode_trials(trained, session, trials)
         if known is not None:
             decoded[CEILING] = [known[trial] for trial in trials]
-        scored = (results, decoded, session, trials, profile.quantizer.window)
-        score_decoding(*scored, item=item, group=group)
-        score_trials(*scored, item=f"{item}_trials", group=group)
+        where = {"item": item, "trial_item": f"{item}_trials", "group": group}
+        score_decoding(results, decoded, session, trials, profile.quantizer.window, **where)
     return decoded
 
 
@@ -190,61 +182,49 @@ def score_decoding(
     session: Session,
     trials: Int[np.ndarray, " trial"],
     window: int,
+    *,
+    item: str,
+    trial_item: str = "",
     **where: str | float,
 ) -> None:
     """Add scores of a session: means over trials of one split, and R2 over all their frames.
 
     All methods are scored on whole tokens of `window` frames, which is all that CalM has. Trials on which a score is
-    not defined (see `calm.metrics.channel_scores`) take no part in it: `n` tells how many do. `where` is of all these
-    results: the item, and what else tells them from others.
+    not defined (see `calm.metrics.channel_scores`) take no part in it: `n` tells how many do. Where a `trial_item` is
+    named, it gets the R2 of every trial. `where` is of all these results, and tells them from others.
     """
     where |= {"split": session.trials["split"].iloc[trials[0]], "session": session.name}
     true = on_whole_tokens([session.behaviour[trial] for trial in trials], window)
     for (method, variant), behaviour in decoded.items():
-        predicted = on_whole_tokens(behaviour, window)
-        for metric, (value, n) in session_scores(true, predicted, session.behaviour_names).items():
-            results.add(metric, value, n=n, method=method, variant=variant, **where)
+        where |= {"method": method, "variant": variant}
+        scores, r2 = session_scores(true, on_whole_tokens(behaviour, window), session.behaviour_names)
+        results.add_each(scores["metric"], scores["value"], item=item, n=scores["n"], **where)
+        if trial_item:
+            r2.insert(0, "r2", r2.mean(axis=1))
+            rows = r2.assign(trial=trials).melt("trial", var_name="metric").dropna()
+            results.add_each(rows["metric"], rows["value"], item=trial_item, trial=rows["trial"], **where)
 
 
-def score_trials(
-    results: Results,
-    decoded: Mapping[Method, Behaviour],
-    session: Session,
-    trials: Int[np.ndarray, " trial"],
-    window: int,
-    **where: str,
-) -> None:
-    """Add R2 of each trial, of the channels that have one and of their mean; see `score_decoding`."""
-    where |= {"split": session.trials["split"].iloc[trials[0]], "session": session.name}
-    true = on_whole_tokens([session.behaviour[trial] for trial in trials], window)
-    for (method, variant), behaviour in decoded.items():
-        for trial, *pair in zip(trials, true, on_whole_tokens(behaviour, window), strict=True):
-            scores = pd.DataFrame([channel_scores(*pair)["r2"]], columns=session.behaviour_names)
-            for metric, (value, n) in by_channel("r2", scores).items():
-                if n:
-                    results.add(metric, value, trial=trial, method=method, variant=variant, **where)
+def session_scores(true: Behaviour, predicted: Behaviour, channels: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every `metric` of a session, its `value` and the number `n` of trials that it is the mean of; R2 of each trial.
 
-
-def session_scores(true: Behaviour, predicted: Behaviour, channels: Sequence[str]) -> dict[str, tuple[float, int]]:
-    """Every metric of a session, with the number of trials that it is the mean of."""
-    trials, scores = [channel_scores(*pair) for pair in zip(true, predicted, strict=True)], {}
+    The latter has a row a trial and a column a channel, as `r2 yaw`.
+    """
+    by_trial, tables = [channel_scores(*pair) for pair in zip(true, predicted, strict=True)], []
     for metric in ("r2", "mse", "corr"):
-        scores |= by_channel(metric, pd.DataFrame([trial[metric] for trial in trials], columns=channels))
+        tables.append(by_channel(metric, pd.DataFrame([trial[metric] for trial in by_trial], columns=channels)))
     joined = channel_scores(np.concatenate(true), np.concatenate(predicted))["r2"]
     over_frames = by_channel("r2 over frames", pd.DataFrame([joined], columns=channels))
-    return scores | {metric: (value, n * len(trials)) for metric, (value, n) in over_frames.items()}
+    tables.append(over_frames.assign(n=over_frames["n"] * len(true)))
+    r2 = pd.DataFrame([trial["r2"] for trial in by_trial], columns=[f"r2 {channel}" for channel in channels])
+    return pd.concat(tables), r2
 
 
-def by_channel(metric: str, scores: pd.DataFrame) -> dict[str, tuple[float, int]]:
+def by_channel(metric: str, scores: pd.DataFrame) -> pd.DataFrame:
     """Mean and n of a metric over trials (rows) for each channel (columns), and over channels; NaN without any."""
     means, counts = scores.mean(), scores.count()
-    channels = {f"{metric} {channel}": (float(means[channel]), int(counts[channel])) for channel in scores}
-    return {metric: (float(means.mean()), int(counts.max())), **channels}
-
-
-def is_trial_r2(metric: str) -> bool:
-    """Whether a metric is R2 per trial, of a channel or of all."""
-    return metric == "r2" or (metric.startswith("r2 ") and not metric.startswith("r2 over frames"))
+    names = [metric, *(f"{metric} {channel}" for channel in scores)]
+    return pd.DataFrame({"metric": names, "value": [means.mean(), *means], "n": [counts.max(), *counts]})
 
 
 def add_gains(results: Results, item: str, group: str) -> None:
@@ -253,19 +233,17 @@ def add_gains(results: Results, item: str, group: str) -> None:
     In points of R2, a session each, and relative to POYO+'s mean over sessions (NaN where that is not above 0): the
     paper does not say which of them its gains are.
     """
-    scores = results.table(item)
-    scores = scores[(scores["split"] == "test") & (scores["group"] == group) & scores["metric"].map(is_trial_r2)]
+    scores = results.table(item).query("split == 'test' and group == @group")
+    scores = scores[scores["metric"].str.match(r"r2(?! over frames)")].set_index(["metric", "session"])
     ours, rival = (
-        scores[(scores["method"] == method) & (scores["variant"] == variant)].set_index(["metric", "session"])
-        for method, variant in (GLU, RIVAL)
+        scores[(scores["method"] == name) & (scores["variant"] == variant)] for name, variant in (GLU, RIVAL)
     )
-    both = ours.join(rival["value"].rename("rival"), how="inner")
+    both = ours[["value", "n"]].join(rival["value"].rename("rival"), how="inner").reset_index()
+    both["channel"] = both["metric"].str.removeprefix("r2")
     where = {"item": item, "split": "test", "group": group, "method": GLU[0], "variant": GLU[1]}
-    for (metric, session), row in both.iterrows():
-        channel = metric.removeprefix("r2")
-        points = row["value"] - row["rival"]
-        results.add(f"r2 gain over POYO+{channel}", points, n=row["n"], session=session, **where)
-    for metric, rows in both.groupby(level="metric", sort=False):
-        level, channel = rows["rival"].mean(), metric.removeprefix("r2")
+    points = both["value"] - both["rival"]
+    results.add_each("r2 gain over POYO+" + both["channel"], points, n=both["n"], session=both["session"], **where)
+    for channel, rows in both.groupby("channel", sort=False):
+        level = rows["rival"].mean()
         relative = rows["value"].mean() / level - 1 if level > 0 else np.nan
         results.add(f"relative r2 gain over POYO+{channel}", relative, n=len(rows), session="all", **where)

@@ -15,18 +15,19 @@ from calm.baselines.validation import compared_trials
 from calm.config import Config, FitConfig, ForecastConfig
 from calm.data.session import Session, cut_trials
 from calm.metrics import correlation_over_time, trial_correlation, trial_mse
+from calm.model import train_quantizer
 from calm.models.interfaces import Forecaster, Network
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.rollout import Choice
 from calm.models.transformer import DualAxisTransformer
-from calm.paper.experiments.methods import Cost, Method, MethodSet
+from calm.paper.experiments.methods import Method, MethodSet, costs_of
 from calm.paper.results import Results
 from calm.profile import Profile
 from calm.recordings import Recordings
 from calm.synthetic.ceilings import cohort_ceilings
 from calm.training.forecasting import CalMForecaster, NetworkForecaster
-from calm.training.stages import Model, Task, Trained, search, train
-from calm.training.tasks import ForecasterTask, QuantizerTask, TransformerTask
+from calm.training.stages import Model, Search, Task, Trained, search, train
+from calm.training.tasks import ForecasterTask, TransformerTask
 
 Forecasts = list[Float[np.ndarray, "neuron _horizon"]]  # a trial each
 
@@ -69,16 +70,15 @@ def calm_forecasters(
 
 def train_on_one(session: Session, profile: Profile, *, seed: int, runs: Path) -> MethodSet[Forecaster]:
     """Every method trained on one session from nothing, CalM's quantizer included (Fig. 3B, 3C)."""
-    trained, factors = linear_forecasters(session, profile), profile.learning_rates
-    for name, (task, fit_config) in rival_tasks([session], profile).items():
-        tries = search(task, fit_config, factors, seed=seed, runs=runs)
+    trained = linear_forecasters(session, profile)
+    for name, task in rival_tasks([session], profile).items():
+        tries = search(*task, profile.learning_rates, seed=seed, runs=runs)
         trained.add((name, ""), NetworkForecaster(tries.chosen.model, session.name, profile.forecast), tries)
-    quantizer = train(QuantizerTask([session], profile.quantizer), profile.quantizer_fit, seed=seed, runs=runs)
-    task = TransformerTask(quantizer, [session], profile.dat, profile.forecast)
-    tries = search(task, profile.dat_fit, factors, seed=seed, runs=runs)
+    quantizer = train_quantizer([session], profile, seed=seed, runs=runs)
+    tries = search_transformer(quantizer, [session], profile, seed=seed, runs=runs)
     trained.methods |= calm_forecasters(tries.chosen.model, quantizer.model, session, profile.forecast)
     trained.searches["CalM", ""] = tries
-    trained.costs["CalM", ""] = Cost(  # both stages together; only the second one is searched
+    trained.costs["CalM", ""] = costs_of(  # both stages together; only the second one is searched
         quantizer.parameters + tries.chosen.parameters,
         quantizer.seconds + tries.chosen.seconds,
         quantizer.seconds + tries.seconds,
@@ -86,27 +86,31 @@ def train_on_one(session: Session, profile: Profile, *, seed: int, runs: Path) -
     return trained
 
 
-def train_transformers(
-    quantizer: Trained[NeuralQuantizer],
-    groups: Mapping[str, Sequence[Session]],
-    profile: Profile,
-    *,
-    seed: int,
-    runs: Path,
-) -> dict[str, Trained[DualAxisTransformer]]:
-    """CalM's transformer by group: trained on the held-in sessions, adapted to the held-out ones (Sec. 3.2)."""
+def search_transformer(
+    quantizer: Trained[NeuralQuantizer], sessions: Sequence[Session], profile: Profile, *, seed: int, runs: Path
+) -> Search[DualAxisTransformer]:
+    """CalM's transformer of some sessions with each learning rate of the profile."""
+    task = TransformerTask(quantizer, sessions, profile.dat, profile.forecast)
+    return search(task, profile.dat_fit, profile.learning_rates, seed=seed, runs=runs)
+
+
+def train_calm(
+    recordings: Recordings, *, seed: int, runs: Path
+) -> tuple[Trained[NeuralQuantizer], dict[str, Trained[DualAxisTransformer]]]:
+    """CalM's quantizer of the held-in sessions, and its transformer by group, adapted to held-out ones (Sec. 3.2)."""
+    profile = recordings.profile
+    quantizer = train_quantizer(recordings.held_in, profile, seed=seed, runs=runs)
     tasks = {
         group: (TransformerTask(quantizer, sessions, profile.dat, profile.forecast), profile.dat_fit)
-        for group, sessions in groups.items()
+        for group, sessions in recordings.groups.items()
     }
-    return train_groups(tasks, profile.learning_rates, seed=seed, runs=runs)
+    return quantizer, train_groups(tasks, profile.learning_rates, seed=seed, runs=runs)
 
 
-def train_pocos(
-    groups: Mapping[str, Sequence[Session]], profile: Profile, *, seed: int, runs: Path
-) -> dict[str, Trained[Network]]:
+def train_pocos(recordings: Recordings, *, seed: int, runs: Path) -> dict[str, Trained[Network]]:
     """POCO by group, trained and adapted as CalM's transformer is."""
-    tasks = {group: rival_tasks(sessions, profile)["POCO"] for group, sessions in groups.items()}
+    profile = recordings.profile
+    tasks = {group: rival_tasks(sessions, profile)["POCO"] for group, sessions in recordings.groups.items()}
     return train_groups(tasks, profile.learning_rates, seed=seed, runs=runs)
 
 
@@ -187,8 +191,7 @@ def score_forecasts(
         correlations = list(map(trial_correlation, futures, predicted))
         results.add("corr", np.mean(correlations), item=item, n=len(trials), **where)
         results.add("mse", np.mean(list(map(trial_mse, futures, predicted))), item=item, n=len(trials), **where)
-        for trial, value in zip(trials, correlations, strict=True):
-            results.add("corr", value, item=f"{item}_trials", trial=trial, **where)
+        results.add_each("corr", correlations, item=f"{item}_trials", trial=trials, **where)
 
 
 def score_fading(
@@ -202,10 +205,9 @@ def score_fading(
 ) -> None:
     """Add the correlation over trials of one split at each time since the end of the context (`<item>_fading`)."""
     _, futures = cut_trials(session, trials, config.context, config.horizon)
-    where = {"item": f"{item}_fading", "split": session.trials["split"].iloc[trials[0]], "session": session.name}
+    where = {"split": session.trials["split"].iloc[trials[0]], "session": session.name, "n": len(trials)}
     for (method, variant), predicted in forecasts.items():
-        for lag, value in enumerate(correlation_over_time(futures, predicted), start=1):
-            seconds = lag / session.rate
-            results.add(
-                "corr over trials", value, n=len(trials), **where, method=method, variant=variant, seconds=seconds
-            )
+        where |= {"method": method, "variant": variant}
+        values = correlation_over_time(futures, predicted)
+        seconds = np.arange(1, len(values) + 1) / session.rate
+        results.add_each("corr over trials", values, item=f"{item}_fading", **where, seconds=seconds)

@@ -25,10 +25,8 @@ def describe_sessions(recordings: Recordings) -> pd.DataFrame:
         for each in sessions:
             row = {"session": each.name, "subject": each.subject, "group": group, "neurons": len(each.neurons)}
             row |= {"trials": len(each.traces), "frames": int(each.frames.sum())}
-            if "session_area" in each.neurons:
-                row["area"] = each.neurons["session_area"].iloc[0]
-            rows.append(row)
-    return pd.DataFrame(rows)
+            rows.append(row | {"area": each.neurons.get("session_area", pd.Series([None])).iloc[0]})
+    return pd.DataFrame(rows).dropna(axis=1, how="all")
 
 
 def add_counts(results: Results, recordings: Recordings, *, item: str, by: str) -> None:
@@ -37,12 +35,13 @@ def add_counts(results: Results, recordings: Recordings, *, item: str, by: str) 
     They are sums and means over all sessions of a kind, held-in and held-out ones, and over all their trials; `n` is
     how many sessions, for the frames how many trials.
     """
-    kinds = dict(list(describe_sessions(recordings).groupby(by)))
-    for kind in sorted(kinds, key=lambda name: (int(name) if name.isdigit() else 0, name)):
-        sessions, trials = kinds[kind], kinds[kind]["trials"].sum()
-        values = (len(sessions), sessions["neurons"].sum(), sessions["frames"].sum() / trials)
-        for metric, value, n in zip(COUNTS, values, (len(sessions), len(sessions), trials), strict=True):
-            results.add(metric, value, item=item, n=n, method="recordings", variant=f"{by} {kind}")
+    kinds = describe_sessions(recordings).groupby(by)[["neurons", "trials", "frames"]]
+    table = kinds.sum().assign(sessions=kinds.size()).reset_index()
+    table = table.sort_values(by, key=lambda names: names.str.zfill(9))  # numbers by size
+    where = {"item": item, "method": "recordings", "variant": f"{by} " + table[by]}
+    results.add_each("sessions", table["sessions"], n=table["sessions"], **where)
+    results.add_each("neurons", table["neurons"], n=table["sessions"], **where)
+    results.add_each("mean trial frames", table["frames"] / table["trials"], n=table["trials"], **where)
 
 
 def count_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -63,13 +62,12 @@ def beside_paper(rows: pd.DataFrame) -> pd.DataFrame:
 
 def add_sessions(results: Results, recordings: Recordings, *, item: str) -> None:
     """Add neurons, trials and mean frames of a trial of every session; and, as `<item>_subjects`, whose it is."""
-    for row in describe_sessions(recordings).itertuples():
-        where = {"n": row.trials, "group": row.group, "session": row.session, "method": "recordings"}
-        results.add("trials", row.trials, item=f"{item}_subjects", subject=row.subject, **where)
-        where |= {"item": item, "variant": f"subject {row.subject}"}
-        results.add("neurons", row.neurons, **where)
-        results.add("trials", row.trials, **where)
-        results.add("mean trial frames", row.frames / row.trials, **where)
+    table = describe_sessions(recordings)
+    table["mean trial frames"] = table["frames"] / table["trials"]
+    where = {"n": table["trials"], "group": table["group"], "session": table["session"], "method": "recordings"}
+    results.add_each("trials", table["trials"], item=f"{item}_subjects", subject=table["subject"], **where)
+    for metric in ("neurons", "trials", "mean trial frames"):
+        results.add_each(metric, table[metric], item=item, variant="subject " + table["subject"], **where)
 
 
 def has_task(session: Session) -> bool:
@@ -148,7 +146,6 @@ def add_averages(results: Results, session: Session, neurons: Int[np.ndarray, " 
     """
     kinds = ["neuron", "cue", "choice", "seconds"]
     averages = around_entry(session, neurons).groupby(kinds)["value"].agg(["mean", "sem", "count"]).reset_index()
-    for row in averages.itertuples():
-        where = {"neuron": row.neuron, "cue": row.cue, "choice": row.choice, "seconds": row.seconds, "sem": row.sem}
-        where["variant"] = f"neuron {row.neuron}, {row.cue}, {row.choice}"
-        results.add("z-score", row.mean, item=item, n=row.count, session=session.name, method="recordings", **where)
+    where = {name: averages[name] for name in (*kinds, "sem")} | {"session": session.name, "method": "recordings"}
+    variant = "neuron " + averages["neuron"].astype(str) + ", " + averages["cue"] + ", " + averages["choice"]
+    results.add_each("z-score", averages["mean"], item=item, n=averages["count"], variant=variant, **where)

@@ -16,19 +16,9 @@ Output = TypeVar("Output")
 TRIES = {"forecast": ("validation corr of a try", 1), "decoding": ("validation mse of a try", -1)}
 
 
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """What it took to train a method.
-
-    Attributes:
-        parameters: that were trained.
-        seconds: of the training that was kept.
-        search: seconds of all tries together.
-    """
-
-    parameters: int
-    seconds: float
-    search: float
+def costs_of(parameters: int, seconds: float, search: float) -> dict[str, int | float]:
+    """Trained parameters, seconds of the training that was kept, and of all tries together, by metric."""
+    return {"parameters": parameters, "training (s)": seconds, "search (s)": search}
 
 
 @dataclasses.dataclass(eq=False)
@@ -37,13 +27,13 @@ class MethodSet(Generic[Kind]):
 
     Attributes:
         methods: forecasters or decoders.
-        costs: of their training; one for all variants of a method that are trained together.
+        costs: of their training, by metric; one for all variants of a method that are trained together.
         searches: the tries of those that were searched.
         seconds: per trial, of their last use.
     """
 
     methods: dict[Method, Kind] = dataclasses.field(default_factory=dict)
-    costs: dict[Method, Cost] = dataclasses.field(default_factory=dict)
+    costs: dict[Method, dict[str, int | float]] = dataclasses.field(default_factory=dict)
     searches: dict[Method, Search] = dataclasses.field(default_factory=dict)
     seconds: dict[Method, float] = dataclasses.field(default_factory=dict)
 
@@ -52,12 +42,12 @@ class MethodSet(Generic[Kind]):
         began = time.perf_counter()
         self.methods[name] = method.fit(session)
         seconds = time.perf_counter() - began
-        self.costs[name] = Cost(method.parameters, seconds, seconds)
+        self.costs[name] = costs_of(method.parameters, seconds, seconds)
 
     def add(self, name: Method, method: Kind, search: Search) -> None:
         """Add a method that was searched."""
         self.methods[name], self.searches[name] = method, search
-        self.costs[name] = Cost(search.chosen.parameters, search.chosen.seconds, search.seconds)
+        self.costs[name] = costs_of(search.chosen.parameters, search.chosen.seconds, search.seconds)
 
     def use(self, call: Callable[[Kind], Output], trials: int) -> dict[Method, Output]:
         """What each method makes of so many trials; its seconds for one of them are kept."""
@@ -80,8 +70,8 @@ def add_costs(
 ) -> None:
     """Add to `<item>_cost` what the methods took to train, and per test trial to use, and what their tries scored."""
     where = {"item": f"{item}_cost", "session": session.name}
-    for (method, variant), cost in trained.costs.items():
-        for metric, value in zip(("parameters", "training (s)", "search (s)"), dataclasses.astuple(cost), strict=True):
+    for (method, variant), costs in trained.costs.items():
+        for metric, value in costs.items():
             results.add(metric, value, **where, split="train", method=method, variant=variant)
     for (method, variant), seconds in trained.seconds.items():
         used = f"{task} of a trial (ms)"

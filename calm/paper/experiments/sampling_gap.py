@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from calm.baselines.validation import compared_trials
+from calm.baselines.validation import compared_trials, forecast_futures
 from calm.config import ForecastConfig
 from calm.data.session import SPLITS, Session, cut_trials
 from calm.metrics import correlation_over_time, trial_correlation
@@ -46,14 +46,12 @@ def token_losses(
     """
     known = batch.tokens.shape[-1] - steps
     context = dataclasses.replace(batch, tokens=batch.tokens[..., :known])
-    from_true = model(batch)[known - 1 : -1].log_softmax(-1).permute(1, 2, 0, 3)
-    from_own = roll_out(model, context, steps=steps).predicted[0]
+    after_true = model(batch)[known - 1 : -1].log_softmax(-1).permute(1, 2, 0, 3)
+    probabilities = roll_out(model, context, steps=steps).predicted[0]
+    after_predicted = probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
     targets = batch.tokens[..., known:, None]
-    true, own = (
-        -scores.gather(-1, targets).squeeze(-1).mean(dim=1)
-        for scores in (from_true, from_own.clamp_min(torch.finfo(from_own.dtype).tiny).log())
-    )
-    return true, own
+    true, predicted = (-each.gather(-1, targets)[..., 0].mean(dim=1) for each in (after_true, after_predicted))
+    return true, predicted
 
 
 def session_losses(
@@ -68,14 +66,14 @@ def session_losses(
     _, futures = cut_trials(session, trials, config.context, config.horizon)
     steps = min(future.shape[1] for future in futures) // window
     frames, size = config.context + steps * window, max(1, config.rows // len(session.neurons))
-    parts = []
+    losses = []
     for start in range(0, len(trials), size):
         traces = [torch.from_numpy(session.traces[trial][:, :frames]) for trial in trials[start : start + size]]
         tokens = torch.stack([quantizer.encode_codes(trace.to(device)) for trace in traces])
         batch = TokenBatch(session.name, torch.arange(tokens.shape[1], device=device), tokens)
-        parts.append(token_losses(model, batch, steps))
-    true, own = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
-    return true, own
+        losses.append(token_losses(model, batch, steps))
+    true, predicted = (torch.cat(batches).cpu().numpy() for batches in zip(*losses, strict=True))
+    return true, predicted
 
 
 def score_gap(
@@ -91,24 +89,18 @@ def score_gap(
     They are means over trials and over the horizon; and, in `<item>_horizon`, means over trials at each time since the
     end of the context.
 
-    Args:
-        results: to add to.
-        models: by the variant that their rows get.
-        quantizer: whose tokens they were trained on.
-        recordings: the sessions that they know.
-        item: of the rows.
+    `models` are by the variant that their rows get, all trained on the tokens of one quantizer.
     """
+    config = recordings.profile.forecast
     for session, split in itertools.product(recordings.held_in, SPLITS):
-        trials = gap_trials(session, split, recordings.profile.forecast)
+        trials = gap_trials(session, split, config)
         where = {"n": len(trials), "split": split, "session": session.name, "method": "CalM"}
         for variant, model in models.items():
-            scores = split_scores(model, quantizer, session, trials, recordings.profile.forecast)
-            for metric, (mean, course, spacing) in scores.items():
+            for metric, (mean, course, spacing) in split_scores(model, quantizer, session, trials, config).items():
                 results.add(metric, mean, item=item, variant=variant, **where)
-                for lag, value in enumerate(course, start=1):
-                    # The clocks of sessions differ by less than can be seen, but would never meet at one time.
-                    seconds = round(lag * spacing, 3)
-                    results.add(metric, value, item=f"{item}_horizon", variant=variant, seconds=seconds, **where)
+                # The clocks of sessions differ by less than can be seen, but would never meet at one time.
+                seconds = (spacing * np.arange(1, len(course) + 1)).round(3)
+                results.add_each(metric, course, item=f"{item}_horizon", variant=variant, seconds=seconds, **where)
 
 
 def split_scores(
@@ -125,10 +117,9 @@ def split_scores(
     scores, window = {}, quantizer.config.window
     for metric, losses in zip(LOSSES, session_losses(model, quantizer, session, trials, config), strict=True):
         scores[metric] = float(losses.mean()), losses.mean(axis=0), window / session.rate
-    contexts, futures = cut_trials(session, trials, config.context, config.horizon)
     for choice in CHOICES:
         forecaster = CalMForecaster(model, quantizer, session.name, config, choice=choice)
-        forecasts = forecaster.forecast(contexts, [future.shape[1] for future in futures])
-        mean = np.mean(list(map(trial_correlation, futures, forecasts)))
-        scores[f"corr, {choice}"] = float(mean), correlation_over_time(futures, forecasts), 1 / session.rate
+        traces = forecast_futures(forecaster, session, trials, config)
+        correlation = float(np.mean(list(map(trial_correlation, *traces))))
+        scores[f"corr, {choice}"] = correlation, correlation_over_time(*traces), 1 / session.rate
     return scores
