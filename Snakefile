@@ -43,7 +43,7 @@ PARAMETERS = f"{EXECUTED}/parameters.json"
 STATES = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in FILES]
 RECORDED = hashlib.sha256(json.dumps(STATES).encode()).hexdigest()
 SETUP = f"profile={PROFILE} seed={SEED}"
-LIBRARY = [str(path) for path in sorted(Path("calm").rglob("*")) if path.suffix in {".py", ".yaml", ".css", ".csv"}]
+LIBRARY = [str(path) for path in sorted(Path("calm").rglob("*")) if path.suffix in {".py", ".yaml", ".css", ".csv", ".md"}]
 
 
 onstart:

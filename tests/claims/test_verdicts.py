@@ -5,7 +5,7 @@ import pytest
 
 from calm.paper.claims.comparisons import FAILS, HOLDS, HOLDS_FOR_MICE, HOLDS_FOR_SESSIONS, UNTESTED
 from calm.paper.claims.table import BY_CONSTRUCTION, CLAIMS, COLUMNS, IN_PART, judge, verdict_of
-from calm.paper.report.claim_sections import claims_section, missing, tally, verdict_table
+from calm.paper.report.claims import claim_sections, missing, tally, verdict_table
 from calm.paper.report.items import ITEMS
 
 
@@ -62,7 +62,7 @@ def test_the_page_tells_every_claim_and_what_is_missing(tmp_path):
     assert "notebooks/01_simulation" in missing(CLAIMS[1], tmp_path)
     (tmp_path / "fig3b.csv").touch()
     assert "not all that a test needs" in missing(CLAIMS[1], tmp_path)
-    text = "\n".join(claims_section(claim_tests(2, [HOLDS, FAILS], [True, False]), tmp_path))
+    text = "\n".join(claim_sections(claim_tests(2, [HOLDS, FAILS], [True, False]), tmp_path))
     assert "### Claim 2" in text and "| CalM over POCO " in text and "| (CalM over POCO) " in text
     needy = claim_tests(17, [UNTESTED]).assign(needs="5 sessions of each mouse", ours=float("nan"))
-    assert "needs 5 sessions of each mouse." in "\n".join(claims_section(needy, tmp_path))
+    assert "needs 5 sessions of each mouse." in "\n".join(claim_sections(needy, tmp_path))

@@ -7,10 +7,9 @@ import pandas as pd
 
 from calm.errors import CalmError
 from calm.paper.claims.table import CLAIMS, verdict_of
-from calm.paper.report.claim_sections import tally
+from calm.paper.report.claims import tally
 from calm.paper.report.items import ITEMS
-from calm.paper.report.page import write_report
-from calm.paper.report.sections import Contents
+from calm.paper.report.page import Contents, write_report
 from calm.paper.report.tables import PAPER_DATASET, dataset_name, dataset_names, method_names, value_text
 
 MAIN = "corr"  # metric worth a line even where the paper gives no number
@@ -28,14 +27,13 @@ def main_scores(comparison: pd.DataFrame) -> pd.DataFrame:
 def print_summary(contents: Contents) -> None:
     """Print the main scores and the verdicts, in no more than 100 columns, and where the rest is."""
     rows = main_scores(contents.comparison)
-    shown = {
-        "item": rows["item"],
-        "method": [name[:LONGEST] for name in method_names(rows)],
-        "metric": rows["metric"],
-        "paper": [value_text(value) or "-" for value in rows["paper"]],
-        "ours": [value_text(*each) or "-" for each in zip(rows["ours"], rows["sem"], strict=True)],
-    }
-    print(pd.DataFrame(shown).to_string(index=False) if len(rows) else "Nothing was computed yet.")
+    shown = rows[["item"]].assign(
+        method=[name[:LONGEST] for name in method_names(rows)],
+        metric=rows["metric"],
+        paper=[value_text(value) or "-" for value in rows["paper"]],
+        ours=[value_text(*each) or "-" for each in zip(rows["ours"], rows["sem"], strict=True)],
+    )
+    print(shown.to_string(index=False) if len(rows) else "Nothing was computed yet.")
     datasets = dataset_names(contents.comparison["dataset"].dropna())
     print(f"\npaper: {dataset_name(PAPER_DATASET)}; ours: {datasets or 'nothing yet'}\n")
     for claim in CLAIMS:

@@ -1,75 +1,140 @@
-"""The page as a whole, and the files of the report."""
+"""The page (`page.md` filled in): a section for each figure and table of the paper, and our own results among them."""
 
+import dataclasses
+from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from calm.errors import CalmError
 from calm.paper.claims.table import judge
-from calm.paper.report.claim_sections import claims_section, verdict_table
+from calm.paper.report.claims import claim_sections, verdict_table
 from calm.paper.report.comparison import compare, summarise_results
-from calm.paper.report.items import ITEMS
-from calm.paper.report.sections import Contents, beyond_section, item_section, overview, recordings_section
-from calm.paper.report.settings import made_with
-from calm.paper.report.tables import escape
-from calm.paper.report.web import web_page
-from calm.paper.results import read_provenance, read_published, read_results
+from calm.paper.report.items import ITEMS, Item, extras_of, title_and_caption
+from calm.paper.report.settings import made_with, settings_tables
+from calm.paper.report.tables import PAPER_DATASET, dataset_names, escape, item_tables, markdown
+from calm.paper.report.web import slug, web_page
+from calm.paper.results import read_item, read_provenance, read_published, read_results
 from calm.profile import profile_names
 from calm.storage import written_whole
 
-INTRODUCTION = (
-    "Every figure and table of *Self-Supervised Foundation Model for Calcium-imaging Population Dynamics* (CalM,"
-    " [arXiv 2604.04958](https://arxiv.org/abs/2604.04958)) in its order, with what one run of calm got; and the"
-    " paper's claims, each with a verdict.",
-    "**Two columns, two kinds of data.** The paper's numbers are of its recordings, DANDI:000579. Ours are of the"
-    " dataset that is named beside them. Numbers of synthetic data (simulation, synthetic cohort) are no measurement of"
-    " the paper's recordings: if the columns differ, nothing is refuted, and if they agree, nothing is confirmed.",
-    "**Numbers.** Ours: mean ± standard error over n sessions; no n where a number is of all sessions together. Paper:"
-    " with the spread that it gives, where it gives one. corr is Pearson's correlation, mse the mean squared error of"
-    " z-scores, r2 the share of variance explained.",
-)
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What the report is made of.
+
+    Attributes:
+        folder: with the png, pdf and csv of each item.
+        profile: that they were made with.
+        comparison: ours and the published values, see `calm.paper.report.comparison.compare`.
+        tests: of the claims, see `calm.paper.claims.table.judge`.
+        provenance: by item.
+    """
+
+    folder: Path
+    profile: str
+    comparison: pd.DataFrame
+    tests: pd.DataFrame
+    provenance: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def names(self) -> set[str]:
+        """Of all items with a figure or a table, details such as `fig3b_trials` included."""
+        return {path.stem for kind in ("*.png", "*.csv") for path in self.folder.glob(kind)} - {"report"}
+
+    def body(self, name: str, title: str) -> list[str]:
+        """Figure and tables of an item, whatever there is of them."""
+        rows = self.comparison[self.comparison["item"] == name]
+        figure = [f"![{title}]({name}.png)"] if (self.folder / f"{name}.png").exists() else []
+        return [*figure, *(item_tables(rows) if len(rows) else [])]
+
+    def datasets(self, name: str) -> str:
+        """What the numbers of an item are of."""
+        path = self.folder / f"{name}.csv"
+        return dataset_names(read_item(path)["dataset"].unique()) if path.exists() else ""
+
+    def files(self, names: Sequence[str]) -> list[str]:
+        """One line that links to the files of some items; the png stands in the page."""
+        files = [f"{name}{kind}" for name in names for kind in (".csv", ".pdf")]
+        links = [f"[{file}]({file})" for file in files if (self.folder / file).exists()]
+        return [f"Files: {', '.join(links)}"] if links else []
 
 
-def profile_of(folder: Path) -> str:
-    """The profile that a folder `figures/<profile>` or `figures/<profile>/<dataset>` belongs to.
+def read_contents(folder: Path) -> Contents:
+    """Everything that the report says, from the results tables in figures/<profile> or figures/<profile>/<dataset>.
 
     Raises:
         CalmError: it is no such folder.
     """
-    for name in (folder.resolve().name, folder.resolve().parent.name):
-        if name in profile_names():
-            return name
-    raise CalmError(f"{folder} is no folder of results: give figures/<profile> or figures/<profile>/<dataset>.")
-
-
-def read_contents(folder: Path) -> Contents:
-    """Everything that the report says, from the results tables in a folder."""
-    profile = profile_of(folder)
+    profiles = [name for name in (folder.resolve().name, folder.resolve().parent.name) if name in profile_names()]
+    if not profiles:
+        raise CalmError(f"{folder} is no folder of results: give figures/<profile> or figures/<profile>/<dataset>.")
     comparison = compare(summarise_results(read_results(folder)), read_published())
-    provenance = read_provenance(folder / "provenance.json")
-    return Contents(folder, profile, comparison, judge(folder), provenance)
+    return Contents(folder, profiles[0], comparison, judge(folder), read_provenance(folder / "provenance.json"))
+
+
+def item_section(item: Item, contents: Contents) -> list[str]:
+    """Heading, caption, figure, numbers and files of one item of the paper, and our own results that belong to it."""
+    parts = [f"## {item.heading}", item.caption]
+    if item.settings:
+        return [*parts, *settings_tables(contents.profile, item.settings)]
+    if item.name not in contents.names:
+        parts.append(f"Not computed in this profile: `notebooks/{item.notebook}` makes it.")
+    return [*parts, *contents.body(item.name, item.label), *extra_sections(item.name, f" ({item.label})", contents)]
+
+
+def extra_sections(item: str, of: str, contents: Contents) -> list[str]:
+    """Our own results that belong to an item (none beyond the paper), each under a smaller heading; then all files.
+
+    Details without a figure and with columns of their own, as `fig3b_trials`, are nothing but a file.
+    """
+    extras, parts = extras_of(item, contents.names), []
+    for name in extras:
+        title, caption = title_and_caption(name)
+        if body := contents.body(name, title):
+            parts += [f"### {title}{of}", *([caption] if caption else []), *body]
+    return [*parts, *contents.files([item, *extras])]
+
+
+def overview(contents: Contents) -> str:
+    """All items of the paper with what ours are of and which notebook makes them, as a table in Markdown."""
+    rows = [
+        {
+            "item": f"[{item.label}](#{slug(item.heading)})",
+            "shows": item.title,
+            "ours is of": "settings of the profile" if item.settings else contents.datasets(item.name),
+            "notebook": item.notebook.replace("_", " "),
+        }
+        for item in ITEMS
+    ]
+    return markdown(pd.DataFrame(rows), markup=["item"])
 
 
 def page(contents: Contents) -> str:
     """The report as Markdown."""
-    dataset = contents.folder.resolve().name
-    entries = list(contents.provenance.values())
-    parts = [
-        f"# The paper and ours: profile {contents.profile}"
-        + ("" if dataset == contents.profile else f", dataset {escape(dataset)}"),
-        *INTRODUCTION,
-        "## Verdicts",
-        verdict_table(contents.tests),
-        "## Made with",
-        *(made_with(contents.profile, entries) if entries else ["Nothing was computed in this profile yet."]),
-        "## Figures and tables",
-        overview(contents),
-        *(part for item in ITEMS for part in item_section(item, contents)),
-        *beyond_section(contents),
-        *claims_section(contents.tests, contents.folder),
-        *recordings_section(contents),
-    ]
-    return "\n\n".join(parts) + "\n"
+    dataset, entries = contents.folder.resolve().name, list(contents.provenance.values())
+    sections = [part for item in ITEMS for part in item_section(item, contents)]
+    if beyond := extra_sections("", "", contents):
+        sections += ["## Beyond the paper", *beyond]
+    published = contents.comparison[contents.comparison["paper"].notna()]
+    computed, recorded = published["ours"].count(), (published["dataset"] == PAPER_DATASET).sum()
+    made = made_with(contents.profile, entries) if entries else ["Nothing was computed in this profile yet."]
+    template = (resources.files("calm.paper.report") / "page.md").read_text(encoding="utf-8")
+    return template.format(
+        profile=contents.profile,
+        dataset="" if dataset == contents.profile else f", dataset {escape(dataset)}",
+        verdicts=verdict_table(contents.tests),
+        made_with="\n\n".join(made),
+        overview=overview(contents),
+        sections="\n\n".join(sections),
+        claims="\n\n".join(claim_sections(contents.tests, contents.folder)),
+        published=len(published),
+        recorded=recorded,
+        others=computed - recorded,
+        missing=len(published) - computed,
+    )
 
 
 def write_report(folder: Path) -> Contents:
@@ -83,10 +148,8 @@ def write_report(folder: Path) -> Contents:
     contents = read_contents(folder)
     text = page(contents)
     rows = pd.concat([contents.comparison, contents.tests], ignore_index=True)
-    with written_whole(folder / "report.csv") as file:
-        rows.to_csv(file, index=False)
-    with written_whole(folder / "report.md") as file:
-        file.write_text(text, encoding="utf-8")
-    with written_whole(folder / "report.html") as file:
-        file.write_text(web_page(text, folder), encoding="utf-8")
+    files = {"report.csv": rows.to_csv(index=False), "report.md": text, "report.html": web_page(text, folder)}
+    for name, content in files.items():
+        with written_whole(folder / name) as file:
+            file.write_text(content, encoding="utf-8")
     return contents
