@@ -229,7 +229,7 @@ example_traces(
     {name: forecasts[session.name][method][0][neurons] for name, method in drawn.items()},
     [f"neuron {neuron}" for neuron in neurons],
     context=config.context,
-    spread=tuple(np.quantile(rollouts[:, neurons], share, axis=0) for share in (0.1, 0.9)),
+    band=tuple(np.quantile(rollouts[:, neurons], share, axis=0) for share in (0.1, 0.9)),
 )
 examples = trials.query("session == @session.name and trial == @trial").drop(columns="trial")
 results.add_rows(examples, item="fig3e")

@@ -50,8 +50,8 @@ from calm.paper.experiments.forecasting import (
     trained_on_many,
 )
 from calm.paper.experiments.methods import MethodSet
-from calm.paper.plots import PAGE, bars, use_style
-from calm.paper.plots.dynamics import by_component, component_example, components_and_neurons, shuffle_boxes
+from calm.paper.plots import PAGE, bars, example_traces, use_style
+from calm.paper.plots.dynamics import by_component, components_and_neurons, shuffle_boxes
 from calm.paper.provenance import provenance
 from calm.paper.results import Results, summarise
 from calm.paths import RUNS
@@ -136,9 +136,11 @@ means.pivot(index=["group", "method", "variant"], columns="metric", values="mean
 session = max(recordings.held_in, key=lambda each: len(each.neurons))
 shown_session, first = forecast[session.name], forecast[session.name].trials[0]
 paths = {name[0]: shown_session.project(shown_session.forecasts[name][:1])[0] for name in shown[1:]}
-figure, axes = plt.subplots(1, 3, figsize=(PAGE, 1.9))
+figure, axes = plt.subplots(3, 1, figsize=(PAGE, 3.2))
 true = shown_session.project(shown_session.futures[:1])[0]
-component_example(list(axes), np.arange(1, true.shape[1] + 1) / session.rate, true, paths)
+names = [f"component {number}" for number in (1, 2, 3)]
+example_traces(list(axes), np.arange(1, true.shape[1] + 1) / session.rate, true, paths, names, unit="a.u.")
+axes[-1].set_xlabel("time since end of context (s)")
 results.add_rows(results.table("fig5c_trials").query("session == @session.name and trial == @first"), item="fig5c_example")
 results.save(figures, "fig5c_example", figure, made_with)
 plt.show()

@@ -58,7 +58,7 @@ def test_forecasts_lie_behind_the_context():
     figure, axes = plt.subplots(2, 1)
     time, true = np.arange(10) * 0.2, np.random.default_rng(0).normal(size=(2, 10))
     band = (true[:, 6:] - 1, true[:, 6:] + 1)
-    plots.example_traces(list(axes), time, true, {"CalM": true[:, 6:]}, ["a", "b"], context=6, spread=band)
+    plots.example_traces(list(axes), time, true, {"CalM": true[:, 6:]}, ["a", "b"], context=6, band=band)
     drawn = {line.get_label(): line for line in axes[1].lines}
     np.testing.assert_array_equal(drawn["CalM"].get_xdata(), time[6:])
     np.testing.assert_array_equal(drawn["CalM"].get_ydata(), true[1, 6:])

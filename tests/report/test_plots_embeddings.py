@@ -9,7 +9,7 @@ import pytest
 from calm.paper.embeddings.dynamics import COMPONENT_CORR, NEURON_CORR
 from calm.paper.embeddings.study import COORDINATES
 from calm.paper.plots import use_style
-from calm.paper.plots.dynamics import by_component, component_example, components_and_neurons, shuffle_boxes
+from calm.paper.plots.dynamics import by_component, components_and_neurons, shuffle_boxes
 from calm.paper.plots.embeddings import (
     confusion,
     gradient_plane,
@@ -81,7 +81,7 @@ def test_read_outs_have_a_dot_and_the_middle_of_the_shuffles(axes):
     read_outs(axes, draws)
     bar = axes.patches[1]
     assert (bar.get_x(), bar.get_x() + bar.get_width()) == pytest.approx((0.4 + 0.003475, 0.4 + 0.097525))
-    assert [line.get_xdata()[0] for line in axes.lines[:2]] == pytest.approx([0.1, 0.4])
+    assert axes.lines[0].get_xdata().tolist() == pytest.approx([0.1, 0.4])
 
 
 def test_boxes_hold_the_middle_of_the_shuffled_trials(axes):
@@ -113,15 +113,6 @@ def test_a_line_joins_neurons_and_components_of_each_session_and_of_the_mean(axe
     components_and_neurons(axes, rows, ["CalM"])
     drawn = [line.get_ydata().tolist() for line in axes.lines]
     np.testing.assert_allclose(drawn, [[0.1, 0.3], [0.3, 0.7], [0.2, 0.5]])
-
-
-def test_an_example_has_the_truth_and_every_forecast_along_each_component(axes):
-    true, forecast = np.random.default_rng(0).normal(size=(2, 3, 8))
-    panels = axes.figure.subplots(1, 3)
-    component_example(list(panels), np.arange(8) / 6, true, {"CalM": forecast})
-    for number, panel in enumerate(panels):
-        np.testing.assert_array_equal(panel.lines[0].get_ydata(), true[number])
-        np.testing.assert_array_equal(panel.lines[1].get_ydata(), forecast[number])
 
 
 def test_lines_of_scales_go_from_small_to_large_with_chance_below(axes):

@@ -7,6 +7,7 @@ import pandas as pd
 import seaborn as sns
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
+from scipy.stats import sem
 
 from calm.errors import CalmError
 from calm.paper.results import summarise
@@ -72,11 +73,7 @@ def join_legends(axes: Sequence[Axes]) -> None:
 def bars(axes: Axes, table: pd.DataFrame, order: Sequence[str], label: str) -> None:
     """Mean and standard error over sessions, a dot for each session, and ceilings as horizontal lines (Fig. 3B).
 
-    Args:
-        axes: to draw on.
-        table: results of one metric; every variant of a method gets a bar of its own.
-        order: methods, from left to right.
-        label: of the value, with its unit if it has one.
+    Of one metric, the methods of `order` from left to right; every variant of a method gets a bar of its own.
 
     Raises:
         CalmError: the table lacks one of `order`.
@@ -105,12 +102,22 @@ def draw_bar(axes: Axes, position: int, rows: pd.DataFrame, colour: str) -> Floa
     Returns the values of the sessions, seeds averaged.
     """
     values = rows.groupby("session", sort=False)["value"].mean().to_numpy(dtype=float)
-    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
+    error = sem(values) if len(values) > 1 else None
     whiskers = {"lw": 0.8, "capsize": 2}
     axes.bar(position, values.mean(), width=0.7, color=colour, alpha=0.75, yerr=error, error_kw=whiskers)
-    spread = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else np.zeros(1)
-    axes.plot(position + spread, values, "o", ms=2.2, mfc="white", mec="0.2", mew=0.5, zorder=3)
+    axes.plot(position + spread(len(values), 0.2), values, "o", ms=2.2, mfc="white", mec="0.2", mew=0.5, zorder=3)
     return values
+
+
+def spread(count: int, width: float) -> Float[np.ndarray, " dot"]:
+    """Places of dots around their middle, so that none hides another."""
+    return np.linspace(-width, width, count) if count > 1 else np.zeros(count)
+
+
+def shuffle_range(draws: pd.DataFrame, by: str) -> tuple[pd.Series, pd.Series]:
+    """Bounds of the central 95 % of the shuffles (all draws but 0) of each method or variant."""
+    shuffled = draws[draws["draw"] > 0].groupby(by, sort=False)["value"]
+    return shuffled.quantile(0.025), shuffled.quantile(0.975)
 
 
 def sessions_text(counts: pd.Series) -> str:
@@ -137,31 +144,33 @@ def example_traces(
     predicted: Mapping[str, Float[np.ndarray, "series _frame"]],
     names: Sequence[str],
     *,
+    unit: str = "z-score",
     context: int = 0,
-    spread: tuple[Float[np.ndarray, "series horizon"], Float[np.ndarray, "series horizon"]] | None = None,
+    band: tuple[Float[np.ndarray, "series horizon"], Float[np.ndarray, "series horizon"]] | None = None,
 ) -> None:
-    """Series of one trial, one per Axes: the true one, and what each method makes of it (Fig. 1C, 3E, 3F).
+    """Series of one trial, one per Axes: the true one, and what each method makes of it (Fig. 1C, 3E, 3F, 4D, 5C).
 
     Args:
         axes: one for each series, top to bottom.
-        time: of every frame of the trial, in s.
-        true: in z-scores.
+        time: of every frame, in s.
+        true: in this unit.
         predicted: by method, as `CalM, greedy`; of the frames behind the context.
         names: of the series.
+        unit: of the series.
         context: frames that the methods were given, which are shaded.
-        spread: bounds of the central 80 % of CalM's sampled rollouts, drawn as a band.
+        band: bounds of the central 80 % of CalM's sampled rollouts, drawn as a band.
     """
     for place, panel in enumerate(axes):
         if context:
             panel.axvspan(time[0], time[context - 1], color="0.92", lw=0, label="context")
         panel.plot(time, true[place], color="black", lw=0.8, label="true")
-        if spread is not None:
-            band = {"color": COLOURS["CalM"], "alpha": 0.2, "lw": 0, "label": "80 % of samples"}
-            panel.fill_between(time[context:], spread[0][place], spread[1][place], **band)
+        if band is not None:
+            look = {"color": COLOURS["CalM"], "alpha": 0.2, "lw": 0, "label": "80 % of samples"}
+            panel.fill_between(time[context:], band[0][place], band[1][place], **look)
         for name, series in predicted.items():
             frames = time[context : context + series.shape[1]]
             panel.plot(frames, series[place], color=colour(name), linestyle=dashes(name), label=name)
-        panel.set_ylabel(f"{names[place]}\n(z-score)")
+        panel.set_ylabel(f"{names[place]}\n({unit})")
         panel.margins(x=0)
         panel.tick_params(labelbottom=panel is axes[-1])
     axes[-1].set_xlabel("time in trial (s)")
@@ -192,12 +201,7 @@ def codebook_usage(axes: Axes, counts: Int[np.ndarray, " code"]) -> None:
 
 
 def fading(axes: Axes, table: pd.DataFrame) -> None:
-    """Mean correlation over sessions at each time since the end of the context, a line for each method and variant.
-
-    Args:
-        axes: to draw on.
-        table: rows of one split, with the column `seconds`.
-    """
+    """Mean correlation over sessions at each time since the end of the context, a line for each method and variant."""
     ceilings = iter(CEILING_DASHES)
     for (method, variant), rows in table.groupby(["method", "variant"], sort=False):
         style = {"color": colour(method), "linestyle": next(ceilings) if method == "ceiling" else "-"}

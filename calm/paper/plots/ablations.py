@@ -8,7 +8,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from calm.paper.plots import GREY
+from calm.paper.plots import GREY, spread
 
 OFFSET = 0.34  # between the metrics of a variant, in rows
 
@@ -29,20 +29,15 @@ def name_rows(axes: Axes, variants: Sequence[str], label: str) -> None:
     axes.set_xlabel(label)
 
 
-def dots(axes: Axes, values: Sequence[float], row: float, colour: str) -> None:
+def dots(axes: Axes, values: pd.Series, row: float, colour: str) -> None:
     """Small open dots, spread a little across the row."""
-    spread = np.linspace(-0.05, 0.05, len(values)) if len(values) > 1 else np.zeros(1)
-    axes.plot(values, row + spread, "o", ms=2.4, mfc="white", mec=colour, mew=0.6, zorder=3)
+    axes.plot(values, row + spread(len(values), 0.05), "o", ms=2.4, mfc="white", mec=colour, mew=0.6, zorder=3)
 
 
 def variant_scores(axes: Axes, rows: pd.DataFrame, metrics: Mapping[str, str], label: str) -> None:
     """Every training (mean over sessions) as a dot, their mean as a line, for each variant and metric.
 
-    Args:
-        axes: to draw on.
-        rows: of one table, as of `calm.paper.experiments.ablations.run_ablations`.
-        metrics: those that are shown, with their names in the legend.
-        label: of the values.
+    `metrics` are those that are shown, with their names in the legend.
     """
     variants = list(dict.fromkeys(rows["variant"]))
     for number, (metric, place) in enumerate(zip(metrics, places(len(metrics)), strict=True)):
@@ -50,7 +45,7 @@ def variant_scores(axes: Axes, rows: pd.DataFrame, metrics: Mapping[str, str], l
         trainings = shown.groupby(["variant", "seed"])["value"].mean()
         means = trainings.groupby("variant").mean()[variants]
         for row, variant in enumerate(variants):
-            dots(axes, trainings[variant].to_list(), row + place, f"C{number}")
+            dots(axes, trainings[variant], row + place, f"C{number}")
         ends = np.arange(len(variants)) + place + np.array([[-0.15], [0.15]])
         axes.vlines(means, *ends, color=f"C{number}", lw=1.6, label=metrics[metric])
     dot = f"dots: trainings (n = {rows['seed'].nunique()}), means over sessions (n = {rows['session'].nunique()})"
@@ -62,12 +57,7 @@ def variant_effects(
 ) -> None:
     """Baseline minus variant: each pair of the same session and seed as a dot, their mean with its 95 % interval.
 
-    Args:
-        axes: to draw on.
-        rows: of one table, as of `calm.paper.experiments.ablations.run_ablations`; the first variant is the baseline.
-        effects: means and intervals, as of `calm.paper.claims.ablations.ablation_effects`.
-        metrics: those that are shown.
-        label: of the values that are compared.
+    The first variant is the baseline; means and intervals are those of `calm.paper.claims.ablations.ablation_effects`.
     """
     baseline, *variants = dict.fromkeys(rows["variant"])
     tested = effects[effects["variant"].isin(variants)].assign(row=lambda each: each["variant"].map(variants.index) + 1)
@@ -75,11 +65,11 @@ def variant_effects(
         shown, colour = rows[rows["metric"] == metric], f"C{number}"
         paired = shown.pivot_table(index=["session", "seed"], columns="variant", values="value")
         for row, variant in enumerate(variants, start=1):
-            dots(axes, (paired[baseline] - paired[variant]).to_list(), row + place, colour)
+            dots(axes, paired[baseline] - paired[variant], row + place, colour)
         tests = tested[tested["metric"] == metric]
-        spread = np.stack([tests["effect"] - tests["low"], tests["high"] - tests["effect"]])
+        interval = np.stack([tests["effect"] - tests["low"], tests["high"] - tests["effect"]])
         style = {"fmt": "D", "ms": 3.2, "color": colour, "capsize": 2, "lw": 1, "zorder": 2}
-        axes.errorbar(tests["effect"], tests["row"] + place, xerr=spread, **style)
+        axes.errorbar(tests["effect"], tests["row"] + place, xerr=interval, **style)
     axes.axvline(0, color=GREY, lw=0.6, zorder=0)
     pairs = f"dots: n = {rows.groupby(['session', 'seed']).ngroups} pairs, one per session and seed"
     unit = "trainings" if len(rows["seed"].unique()) > 1 else "sessions"

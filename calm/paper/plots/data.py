@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from calm.paper.plots import COLOURS, GREY, draw_bar, draw_mean_over_time, legend_above
 
-_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN, _PINK, _, _YELLOW, _CYAN = sns.color_palette("colorblind").as_hex()
+_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, *_, _CYAN = sns.color_palette("colorblind").as_hex()
 CHOICES = {"left": _BLUE, "right": _ORANGE}
 CUES = {"black": "-", "white": "--"}
 TRACES = {"cue": "black", "choice": _BLUE, "position": _GREEN, "speed": _ORANGE, "latent": _PURPLE}  # of the drive
@@ -27,14 +27,7 @@ BETWEEN = "0.75"  # grey of borders between trials
 
 
 def six_bars(axes: Axes, table: pd.DataFrame, splits: Sequence[str], label: str) -> None:
-    """Mean (written above) and standard error over sessions, a dot for each, held-in beside held-out ones (Fig. 1B).
-
-    Args:
-        axes: to draw on.
-        table: results of one metric.
-        splits: from left to right.
-        label: of the value, with its unit if it has one.
-    """
+    """Mean (written above) and standard error over sessions, a dot for each, held-in beside held-out ones (Fig. 1B)."""
     groups = [group for group in GROUPS if (table["group"] == group).any()]
     starts = [place * (len(groups) + 1) for place in range(len(splits))]
     for place, group in enumerate(groups):
@@ -61,12 +54,9 @@ def trial_borders(axes: Axes, starts: Float[np.ndarray, " trial"], arms: Float[n
 
 
 def trial_strip(axes: Axes, edges: Float[np.ndarray, " edge"], trials: pd.DataFrame) -> None:
-    """A box for each trial in the colour of its cue, and in it rule and choice; choices that were wrong are red.
+    """A box for each trial (layout of DANDI:000579) in the colour of its cue, with rule and choice; wrong ones said.
 
-    Args:
-        axes: to draw on.
-        edges: start of each trial and end of the last, s.
-        trials: the rows of these trials, of the layout of DANDI:000579.
+    `edges` are the start of each trial and the end of the last, in s.
     """
     for start, stop, trial in zip(edges, edges[1:], trials.itertuples(), strict=False):
         face, text = ("black", "white") if trial.is_cueB else ("white", "black")
@@ -106,10 +96,9 @@ def channels(
     axes: Axes, time: Float[np.ndarray, " frame"], values: Float[np.ndarray, "frame behaviour"], names: Sequence[str]
 ) -> None:
     """Behavioural channels in z-scores, one above the other; the first is at the top."""
-    for place, name in enumerate(reversed(names)):
-        column = len(names) - 1 - place
-        axes.plot(time, values[:, column] + SPACING * place, lw=0.7, color=GREY, label=name)
-    axes.set_yticks(SPACING * np.arange(len(names)), list(reversed(names)))
+    heights = SPACING * np.arange(len(names))[::-1]
+    axes.plot(time, values + heights, lw=0.7, color=GREY)
+    axes.set_yticks(heights, names)
     axes.tick_params(left=False)
     axes.margins(x=0)
 
@@ -132,12 +121,12 @@ def share_correct(axes: Axes, trials: pd.DataFrame) -> None:
 def cues_and_choices(axes: Axes, trials: pd.DataFrame) -> None:
     """Ticks for cue and choice of each trial of a session in the layout of DANDI:000579, and for wrong choices."""
     black, left = trials["is_cueB"].to_numpy(bool), trials["is_choL"].to_numpy(bool)
-    rows = {"black": (black, "black"), "white": (~black, "0.6")}
-    rows |= {name: (which, CHOICES[name]) for name, which in (("left", left), ("right", ~left))}
-    rows["wrong"] = (~trials["is_correct"].to_numpy(bool), _RED)
-    for place, (which, shade) in enumerate(reversed(rows.values())):
-        axes.plot(np.flatnonzero(which), np.full(which.sum(), place), "|", ms=5, mew=0.8, color=shade)
-    axes.set_yticks(range(len(rows)), list(reversed(rows)))
+    rows = {"wrong": (~trials["is_correct"].to_numpy(bool), _RED)}
+    rows |= {"right": (~left, CHOICES["right"]), "left": (left, CHOICES["left"])}
+    rows |= {"white": (~black, "0.6"), "black": (black, "black")}
+    for name, (chosen, shade) in rows.items():
+        axes.plot(np.flatnonzero(chosen), [name] * chosen.sum(), "|", ms=5, mew=0.8, color=shade)
+    axes.set_yticks(range(len(rows)), list(rows))
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("trial")
@@ -158,12 +147,7 @@ def z_score_axis(axes: Axes, mean: float, sd: float) -> None:
 
 
 def condition_averages(axes: Axes, rows: pd.DataFrame) -> None:
-    """One neuron's mean z-score (band: s.e.m.) around the moment the mouse enters the arm, by cue and choice.
-
-    Args:
-        axes: to draw on.
-        rows: of this neuron, as of `calm.paper.experiments.inspection.add_averages`.
-    """
+    """One neuron's mean z-score (band: s.e.m.) around the moment the mouse enters the arm, by cue and choice."""
     for (cue, choice), kind in rows.groupby(["cue", "choice"]):
         seconds, mean, sem = (kind[column] for column in ("seconds", "value", "sem"))
         axes.fill_between(seconds, mean - sem, mean + sem, color=CHOICES[choice], alpha=0.15, lw=0)
@@ -176,13 +160,7 @@ def condition_averages(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def gap_lines(axes: Axes, rows: pd.DataFrame, label: str) -> None:
-    """Mean over sessions of one metric at each time since the end of the context, for each variant and split.
-
-    Args:
-        axes: to draw on.
-        rows: of the variants TRAINED, with the column `seconds`.
-        label: of the metric, with its unit.
-    """
+    """Mean over sessions of one metric at each time since the end of the context, for each of TRAINED and split."""
     for (variant, color), (split, linestyle) in itertools.product(TRAINED.items(), SPLIT_LINES.items()):
         shown = rows[(rows["variant"] == variant) & (rows["split"] == split)]
         draw_mean_over_time(axes, shown, f"{variant}, {split}", color=color, linestyle=linestyle)

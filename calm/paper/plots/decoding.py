@@ -13,15 +13,7 @@ from calm.paper.results import summarise
 def channel_bars(
     axes: Sequence[Axes], table: pd.DataFrame, order: Sequence[str], channels: Sequence[str], label: str, metric: str
 ) -> None:
-    """Each method's scores, an Axes for each behavioural channel (Fig. 4B): bars, sessions and ceilings as in `bars`.
-
-    Args:
-        axes: as many as `channels`, side by side.
-        table: results of one split.
-        order: methods, from left to right.
-        channels: behavioural channels.
-        label: of the value.
-        metric: `r2`, `r2 over frames`, `mse` or `corr`.
+    """Each method's `r2`, `r2 over frames`, `mse` or `corr` as `bars`, an Axes for each behavioural channel (Fig. 4B).
 
     Raises:
         CalmError: there is no such metric of a channel; or see `bars`.
@@ -40,11 +32,6 @@ def share_curve(axes: Axes, table: pd.DataFrame, label: str) -> None:
     """Mean over sessions by the share of training trials whose behaviour is known, a line for each method and variant.
 
     Whiskers are the standard error over sessions, which a single one does not have.
-
-    Args:
-        axes: to draw on.
-        table: rows of one metric and split, as `ShareRow` (column `share`).
-        label: of the value.
     """
     groups = summarise(table, ["method", "variant", "share"]).sort_values("share", kind="stable")
     for (method, variant), rows in groups.groupby(["method", "variant"], sort=False):

@@ -8,7 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from calm.paper.embeddings.study import COORDINATES
-from calm.paper.plots import COLOURS, GREY
+from calm.paper.plots import COLOURS, GREY, shuffle_range
 
 POSITIVE, NEGATIVE = sns.color_palette("colorblind").as_hex()[:2]  # preferences: blue and orange
 DIVERGING = "PuOr"  # of d'; colour-blind readers can tell its ends
@@ -24,11 +24,7 @@ def by_neuron(neurons: pd.DataFrame) -> pd.DataFrame:
 def preference_plane(axes: Axes, neurons: pd.DataFrame, variable: str, sides: tuple[str, str]) -> None:
     """Neurons tuned to a variable in the plane of the first two principal components, coloured by preference (Fig. 5A).
 
-    Args:
-        axes: to draw on.
-        neurons: rows of `fig5a_neurons` of this variable.
-        variable: its name.
-        sides: what neurons with positive and with negative d' prefer.
+    `sides` are what neurons with positive and with negative d' prefer.
     """
     table = by_neuron(neurons)
     prefers = {sides[0]: table[variable] > 0, sides[1]: table[variable] < 0}
@@ -43,13 +39,9 @@ def preference_plane(axes: Axes, neurons: pd.DataFrame, variable: str, sides: tu
 
 
 def gradient_plane(axes: Axes, neurons: pd.DataFrame, details: pd.DataFrame, variable: str) -> None:
-    """Tuned neurons in the plane of the linear discriminants, coloured by d' of a variable, with all axes (Fig. 5B).
+    """Tuned neurons in the plane of the linear discriminants, coloured by d' of a variable (Fig. 5B).
 
-    Args:
-        axes: to draw on.
-        neurons: rows of `fig5b_neurons`.
-        details: rows of `fig5b_angles`, which holds the axes.
-        variable: whose d' gives the colour.
+    With all axes, which are among the rows of `fig5b_angles`.
     """
     table = by_neuron(neurons)
     first, second = (table[name] for name in COORDINATES)
@@ -71,14 +63,7 @@ def gradient_plane(axes: Axes, neurons: pd.DataFrame, details: pd.DataFrame, var
 
 
 def shuffle_histogram(axes: Axes, draws: pd.DataFrame, label: str, p: float) -> None:
-    """A statistic with shuffled labels, as a histogram, and as observed, as a line (Fig. 7, 8C).
-
-    Args:
-        axes: to draw on.
-        draws: rows of one metric and variant, draw 0 as observed.
-        label: of the statistic.
-        p: one-sided p value, for the title.
-    """
+    """A statistic with shuffled labels, as a histogram, and as observed (draw 0), as a line with its p (Fig. 7, 8C)."""
     shuffled, observed = draws.loc[draws["draw"] > 0, "value"], float(draws.loc[draws["draw"] == 0, "value"].iloc[0])
     axes.hist(shuffled, bins=25, color=GREY, alpha=0.6, lw=0, label=f"shuffled ({len(shuffled)} times)")
     axes.axvline(observed, color=COLOURS["CalM"], lw=1.5, label="observed")
@@ -102,23 +87,14 @@ def confusion(axes: Axes, counts: pd.DataFrame, attribute: str) -> None:
 
 
 def read_outs(axes: Axes, draws: pd.DataFrame) -> None:
-    """How well each target can be read out of embeddings: as observed, and the central 95 % with shuffled neurons.
-
-    Args:
-        axes: to draw on.
-        draws: rows of one metric, a variant a target, draw 0 as observed.
-    """
-    names = draws["variant"].unique()
-    for position, name in enumerate(names):
-        rows = draws[draws["variant"] == name]
-        low, high = rows.loc[rows["draw"] > 0, "value"].quantile([0.025, 0.975])
-        shuffled, observed = ("shuffled (95 %)", "observed") if position == 0 else (None, None)
-        axes.barh(position, high - low, left=low, height=0.6, color=GREY, alpha=0.5, lw=0, label=shuffled)
-        value = rows.loc[rows["draw"] == 0, "value"]
-        axes.plot(value, [position], "o", ms=4, color=COLOURS["CalM"], label=observed)
+    """How well each target can be read out of embeddings: as observed, and the central 95 % with shuffled neurons."""
+    observed = draws[draws["draw"] == 0].set_index("variant")["value"]
+    low, high = shuffle_range(draws, "variant")
+    look = {"height": 0.6, "color": GREY, "alpha": 0.5, "lw": 0, "label": "shuffled (95 %)"}
+    axes.barh(observed.index, high - low, left=low, **look)
+    axes.plot(observed, observed.index, "o", ms=4, color=COLOURS["CalM"], label="observed")
     axes.use_sticky_edges = False
     axes.axvline(0, color="0.8", lw=0.6, zorder=0)
-    axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlabel(f"correlation, left-out neurons (r)\nn = {draws['n'].iloc[0]} neurons")
 
@@ -126,10 +102,7 @@ def read_outs(axes: Axes, draws: pd.DataFrame) -> None:
 def scale_lines(axes: Axes, rows: pd.DataFrame, chance: pd.DataFrame) -> None:
     """A score against the share of one thing that the transformer was trained with, a line a variable.
 
-    Args:
-        axes: to draw on.
-        rows: of one metric and part, a variant a variable.
-        chance: what shuffled neurons reach, drawn as the top of a grey band over all variables; may be empty.
+    `chance` is what shuffled neurons reach, drawn as the top of a grey band over all variables; it may be empty.
     """
     for number, (variant, line) in enumerate(rows.sort_values("share").groupby("variant", sort=False)):
         look = {"ls": "--" if variant.startswith("true ") else "-", "marker": "o", "ms": 3}
