@@ -81,7 +81,7 @@ class CalM:
     def forecast(
         self,
         session: Session,
-        trials: Int[np.ndarray, " part"],
+        trials: Int[np.ndarray, " trial"],
         *,
         horizon: int | None = None,
         choice: Choice = "expected",

@@ -197,12 +197,12 @@ for source, (embeddings, rows, whole) in sources.items():
     for attribute in [attribute for attribute in CONFUSIONS if attribute in rows]:
         how = {"whole_sessions": whole, "draws": settings.refits, "seed": seed}
         try:
-            told = classify_embeddings(embeddings, rows[attribute], rows["session"], **how)
+            classification = classify_embeddings(embeddings, rows[attribute], rows["session"], **how)
         except CalmError as reason:
             print(f"{source}, {attribute}: {reason}")
             continue
-        add_table9(results, source, attribute, told)
-        print(f"{source}, {attribute}: {told.note}")
+        add_table9(results, source, attribute, classification)
+        print(f"{source}, {attribute}: {classification.note}")
 
 # %%
 made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)

@@ -11,11 +11,9 @@ from calm.paper.embeddings.scale import (
     CHANCE,
     FORECAST,
     SCALES,
+    scale_down,
     scale_read_outs,
     train_scales,
-    with_fewer_neurons,
-    with_fewer_steps,
-    with_fewer_trials,
 )
 from calm.paper.embeddings.study import READ_OUT_CORR
 from calm.paper.results import Results, check
@@ -48,7 +46,7 @@ def profile():
 
 
 def test_fewer_training_trials_are_seen_more_often_and_the_others_stay(sessions, profile):
-    (half, _), scaled = with_fewer_trials(sessions, profile, 0.5, 0)
+    (half, _), scaled = scale_down("trials", sessions, profile, 0.5, 0)
     train = sessions[0].trials_of("train")
     assert len(half.trials_of("train")) == round(len(train) / 2) and set(half.trials_of("train")) < set(train)
     assert scaled == profile
@@ -57,7 +55,7 @@ def test_fewer_training_trials_are_seen_more_often_and_the_others_stay(sessions,
 
 
 def test_fewer_neurons_keep_their_traces_and_the_number_of_trials_of_a_step(sessions, profile):
-    (half, _), scaled = with_fewer_neurons(sessions, profile, 0.5, 0)
+    (half, _), scaled = scale_down("neurons", sessions, profile, 0.5, 0)
     assert len(half.neurons) == NEURONS // 2 and scaled.dat_fit.steps == profile.dat_fit.steps
     assert scaled.dat_fit.rows // len(half.neurons) == profile.dat_fit.rows // NEURONS
     rows = {tuple(trace) for trace in sessions[0].traces[3]}
@@ -65,17 +63,17 @@ def test_fewer_neurons_keep_their_traces_and_the_number_of_trials_of_a_step(sess
 
 
 def test_what_is_kept_of_a_smaller_share_is_kept_of_a_larger_one(sessions, profile):
-    (small, _), (large, _) = (with_fewer_neurons(sessions, profile, share, 0)[0] for share in (0.25, 0.75))
+    (small, _), (large, _) = (scale_down("neurons", sessions, profile, share, 0)[0] for share in (0.25, 0.75))
     assert {tuple(trace) for trace in small.traces[0]} < {tuple(trace) for trace in large.traces[0]}
 
 
 def test_there_is_at_least_one_step(sessions, profile):
-    assert with_fewer_steps(sessions, profile, 0.1, 0)[1].dat_fit.steps == 1
+    assert scale_down("steps", sessions, profile, 0.1, 0)[1].dat_fit.steps == 1
 
 
 @pytest.mark.parametrize("part", SCALES)
 def test_all_of_it_changes_neither_input_nor_numbers(sessions, profile, part):
-    same, scaled = SCALES[part](sessions, profile, 1.0, 0)
+    same, scaled = scale_down(part, sessions, profile, 1.0, 0)
     assert scaled == profile
     assert [each.fingerprint() for each in same] == [each.fingerprint() for each in sessions]
 

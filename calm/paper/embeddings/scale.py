@@ -1,7 +1,7 @@
 """How much it takes until embeddings of neurons hold their tuning: the transformer with less data and training."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,35 +25,27 @@ from calm.training.tasks import TransformerTask
 ITEM = "fig5_scale"
 FORECAST, CHANCE = "validation corr of forecasts", f"{READ_OUT_CORR}, shuffled (97.5 %)"
 FEWEST = 2  # neurons of a session
-
-Scaled = tuple[list[Session], Profile]
-
-
-def with_fewer_trials(sessions: Sequence[Session], profile: Profile, share: float, seed: int) -> Scaled:
-    """A share of the training trials of each session, seen more often: as many steps as with all of them."""
-    return [with_share(session, share, seed=seed) for session in sessions], profile
+SCALES = ("trials", "neurons", "steps")
 
 
-def with_fewer_neurons(sessions: Sequence[Session], profile: Profile, share: float, seed: int) -> Scaled:
-    """A random share of the neurons of each session, and of the rows of a step: as many steps, on as many trials."""
+def scale_down(
+    part: str, sessions: Sequence[Session], profile: Profile, share: float, seed: int
+) -> tuple[list[Session], Profile]:
+    """A share of one of SCALES, all else the same: the sessions and the numbers to train the transformer with.
+
+    Fewer training trials are seen more often, in as many steps. Neurons are drawn at random, at least FEWEST of a
+    session; a step has as many trials of them. With fewer steps, the learning rate still falls to nothing at the end.
+    """
+    fit = profile.dat_fit
+    if part == "trials":
+        return [with_share(session, share, seed=seed) for session in sessions], profile
+    if part == "steps":
+        return list(sessions), profile.changed(dat_fit=fit.shortened(share))
     fewer = []
     for session in sessions:
         order = np.random.default_rng(seed).permutation(len(session.neurons))
         fewer.append(drop_neurons(session, order[max(FEWEST, round(share * len(order))) :]))
-    rows = max(1, round(profile.dat_fit.rows * share))
-    return fewer, profile.changed(dat_fit=profile.dat_fit.changed(rows=rows))
-
-
-def with_fewer_steps(sessions: Sequence[Session], profile: Profile, share: float, seed: int) -> Scaled:
-    """A share of the steps; the learning rate still falls to nothing at the end."""
-    return list(sessions), profile.changed(dat_fit=profile.dat_fit.shortened(share))
-
-
-SCALES: dict[str, Callable[[Sequence[Session], Profile, float, int], Scaled]] = {
-    "trials": with_fewer_trials,
-    "neurons": with_fewer_neurons,
-    "steps": with_fewer_steps,
-}
+    return fewer, profile.changed(dat_fit=fit.changed(rows=max(1, round(fit.rows * share))))
 
 
 def train_scales(
@@ -86,7 +78,7 @@ def train_scales(
     """
     seed, scales = results.seed, list(itertools.product(SCALES, sorted({*shares, 1.0})))
     for part, share in tqdm(scales, desc="Scales", unit="training"):
-        sessions, scaled = SCALES[part](recordings.held_in, profile, share, seed)
+        sessions, scaled = scale_down(part, recordings.held_in, profile, share, seed)
         task = TransformerTask(quantizer, sessions, scaled.dat, scaled.forecast)
         trained = train(task, scaled.dat_fit, seed=seed, runs=runs)
         count = sum(len(session.neurons) for session in sessions)

@@ -131,24 +131,24 @@ SOURCES = SESSION, NEURON, NEW_SESSION = "session embedding", "neuron embedding"
 CONFUSIONS = {"mouse": "fig6a", "area": "fig6b", "layer": "fig6_layer"}  # items; the paper draws the first two
 
 
-def add_table9(results: Results, source: str, attribute: str, told: Classification) -> None:
+def add_table9(results: Results, source: str, attribute: str, classification: Classification) -> None:
     """Add how well an attribute of sessions is told from one of SOURCES (Table 9), and its confusions (Fig. 6)."""
     where = {"method": "CalM", "variant": source}
-    overall, accuracy = {**where, "session": "all", "n": told.count}, told.draws["accuracy"]
+    overall, accuracy = {**where, "session": "all", "n": classification.count}, classification.draws["accuracy"]
     numbers = {
         f"accuracy {attribute}": accuracy[0],
-        f"balanced accuracy {attribute}": told.draws["balanced accuracy"][0],
-        f"largest class {attribute}": told.predictions["true"].value_counts(normalize=True).max(),
+        f"balanced accuracy {attribute}": classification.draws["balanced accuracy"][0],
+        f"largest class {attribute}": classification.predictions["true"].value_counts(normalize=True).max(),
         f"accuracy {attribute}, shuffled labels": accuracy[1:].mean(),
     }
     for metric, value in numbers.items():
         results.add(metric, value, item="table9", **overall)
     results.add_each(f"accuracy {attribute}", accuracy, item="table9_shuffles", draw=accuracy.index, **overall)
-    counts = told.predictions.value_counts(["session", "true", "predicted"], sort=False).reset_index()
+    counts = classification.predictions.value_counts(["session", "true", "predicted"], sort=False).reset_index()
     pairs = {name: counts[name] for name in ("session", "true", "predicted")}
     results.add_each(f"count {attribute}", counts["count"], item="table9_predictions", **where, **pairs)
     if source == SESSION:
-        add_confusion(results, CONFUSIONS[attribute], told.predictions, where)
+        add_confusion(results, CONFUSIONS[attribute], classification.predictions, where)
 
 
 def add_confusion(results: Results, item: str, predictions: pd.DataFrame, where: dict[str, str]) -> None:
@@ -236,10 +236,12 @@ def predict_test(
     return pd.DataFrame({"true": classes[test], **columns})
 
 
-def add_kinds(results: Results, item: str, session: str, method: str, column: str, told: Classification) -> None:
+def add_kinds(
+    results: Results, item: str, session: str, method: str, column: str, classification: Classification
+) -> None:
     """Add how well the kinds of trials of a column are told from the features of a method, beside shuffled kinds."""
-    where = {"item": item, "n": told.count, "split": "test", "session": session, "method": method}
-    for metric, draws in told.draws.items():
+    where = {"item": item, "n": classification.count, "split": "test", "session": session, "method": method}
+    for metric, draws in classification.draws.items():
         results.add(f"{metric} {column}", draws[0], **where)
         results.add(f"{metric} {column}", draws[1:].mean(), variant="shuffled labels", **where)
         results.add(f"p of {metric} {column}", permutation_p(draws.to_numpy()), **where)
