@@ -102,12 +102,10 @@ def check(table: pd.DataFrame, item: str) -> None:
 def save_figure(path: Path, figure: Figure, provenance: dict[str, Any]) -> None:
     """Write `path`.png (300 dpi) and `path`.pdf, the provenance inside; the same input gives the same bytes."""
     text = json.dumps(provenance, sort_keys=True)
-    png = {"provenance": text}
     pdf = {"Keywords": text, "CreationDate": None}  # PDF has no free-form keys; its date would differ in every run
-    with written_whole(path.with_name(f"{path.name}.png")) as file:
-        figure.savefig(file, format="png", dpi=300, metadata=png)
-    with written_whole(path.with_name(f"{path.name}.pdf")) as file:
-        figure.savefig(file, format="pdf", metadata=pdf)
+    for kind, metadata in {"png": {"provenance": text}, "pdf": pdf}.items():
+        with written_whole(path.with_name(f"{path.name}.{kind}")) as file:
+            figure.savefig(file, format=kind, dpi=300, metadata=metadata)
 
 
 def save_item(figures: Path, item: str, table: pd.DataFrame, figure: Figure | None, provenance: dict[str, Any]) -> None:

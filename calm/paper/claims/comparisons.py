@@ -218,15 +218,15 @@ def compare_methods(
 ) -> Comparison:
     """One method minus another in one metric; there is no relative difference from what is not above zero."""
     scores = by_trial(rows, ["method", "variant"])
-    evidence = paired_test(difference(scores, *pair), mice, margin=margin)
-    if relative and evidence:
+    differences = difference(scores, *pair)
+    if relative and len(differences):
         level = scores[pair[1]].groupby("session").mean().mean()
-        evidence = evidence.scaled(1 / level) if level > 0 else None
+        differences = differences / level if level > 0 else differences.iloc[:0]
     kind, _, channel = metric.partition(" ") if metric.startswith("r2") else (metric.split()[0], "", "")
     return Comparison(
         method=" over ".join(map(method_name, pair)),
         metric="relative " * relative + f"{kind} difference" + (f", tested against -{margin}" if margin else ""),
-        evidence=evidence,
+        evidence=paired_test(differences, mice, margin=margin),
         dataset=dataset_of(rows),
         variant=channel or ("mean of channels" if kind == "r2" else ""),
     )

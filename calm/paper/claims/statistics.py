@@ -38,11 +38,6 @@ class Evidence:
     p_mice: float = NAN
     as_claimed: bool = False
 
-    def scaled(self, factor: float) -> "Evidence":
-        """Effect and interval in another unit."""
-        effect, low, high = (value * factor for value in (self.effect, self.low, self.high))
-        return dataclasses.replace(self, effect=effect, low=low, high=high)
-
 
 def t_test(values: Float[np.ndarray, " unit"] | pd.Series) -> tuple[float, float, float, float]:
     """Mean, 95 % interval and two-sided p of no difference from zero."""
