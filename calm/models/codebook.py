@@ -25,7 +25,13 @@ class Codebook(nn.Module):
         self.register_buffer("queue", torch.zeros(config.queue, config.width))
         self.register_buffer("queued", torch.zeros((), dtype=torch.long))
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+        self._known_to_have_started = False
         self._latest: tuple[Tensor, Tensor] | None = None
+
+    def has_started(self) -> bool:
+        """Whether the codes have their place; once they have, a GPU is not asked, and made to wait, again."""
+        self._known_to_have_started = self._known_to_have_started or bool(self.started)
+        return self._known_to_have_started
 
     def distances(self, latent: Float[Tensor, "*shape channel"]) -> Float[Tensor, "*shape code"]:
         """Squared Euclidean distance of every latent to every code, in full precision whatever the model is run in."""
@@ -64,7 +70,7 @@ class Codebook(nn.Module):
         """Keep the latents of this step for `update`, and a sample of them in the queue of recent ones."""
         flat = latent.flatten(0, 1)
         self._latest = flat, codes.flatten()
-        if not self.started:
+        if not self.has_started():
             self.usage.fill_(len(flat) / len(self.vectors))
         size = len(self.queue)
         sample = flat[torch.randperm(len(flat), device=flat.device)[: max(1, size // 10)]].to(self.queue.dtype)
@@ -80,7 +86,8 @@ class Codebook(nn.Module):
         This is the usual update of sums and counts, written so that gradient steps on e_k are kept.
         """
         latent, codes = self._latest
-        counts = torch.bincount(codes, minlength=len(self.vectors)).to(self.usage.dtype)
+        # Not `bincount`, which makes a GPU wait until the largest code is known.
+        counts = torch.zeros_like(self.usage).index_add_(0, codes, torch.ones_like(codes, dtype=self.usage.dtype))
         sums = torch.zeros_like(self.vectors).index_add_(0, codes, latent.to(self.vectors.dtype))
         sum_over_ranks(counts, sums)
         self.usage.lerp_(counts, 1 - self.config.ema_decay)

@@ -5,6 +5,7 @@ of the same memory, with no copies of queries, keys and values.
 """
 
 import dataclasses
+import functools
 
 import torch
 import torch.nn.functional as F
@@ -39,14 +40,28 @@ class Cache:
         return Cache(self.keys.repeat_interleave(times, dim=1), self.values.repeat_interleave(times, dim=1))
 
 
+@functools.lru_cache(maxsize=64)
+def rotary_angles(
+    start: int, tokens: int, half: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Float[Tensor, "token half"], Float[Tensor, "token half"]]:
+    """Cosine and sine of the angle of each position and pair of channels, kept: every layer and step asks for them."""
+    speed = ROTARY_BASE ** (-torch.arange(half, device=device, dtype=torch.float32) / half)
+    angle = torch.arange(start, start + tokens, device=device, dtype=torch.float32)[:, None] * speed
+    return angle.cos().to(dtype), angle.sin().to(dtype)  # in this order: an angle rounded to bf16 is far off
+
+
+@functools.lru_cache(maxsize=64)
+def seen_by(queries: int, keys: int, device: torch.device) -> Bool[Tensor, "query key"]:
+    """Which keys each of the newest tokens may look at: its own and earlier ones."""
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+
+
 def rotate(x: Float[Tensor, "token *batch head width"], start: int) -> Float[Tensor, "token *batch head width"]:
     """Rotary position embedding (RoPE) over the leading token axis, whose first token has position `start`."""
     half = x.shape[-1] // 2
-    speed = ROTARY_BASE ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
-    angle = torch.arange(start, start + len(x), device=x.device, dtype=torch.float32)[:, None] * speed
-    angle = angle.view(len(x), *[1] * (x.ndim - 2), half)
+    shape = len(x), *[1] * (x.ndim - 2), half
+    cos, sin = (each.view(shape) for each in rotary_angles(start, len(x), half, x.device, x.dtype))
     first, second = x[..., :half], x[..., half:]
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)  # in this order: an angle rounded to bf16 is far off
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
 
@@ -56,7 +71,17 @@ def attend(
     v: Float[Tensor, "*batch key width"],
     mask: Bool[Tensor, "query key"] | None = None,
 ) -> Float[Tensor, "*batch query width"]:
-    """Softmax attention written out: for the short axes here it beats the fused kernels, also when they are legal."""
+    """Softmax attention: fused on a GPU, where the scores of 957 neurons would take gigabytes; else written out."""
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask) if q.is_cuda else attend_written_out(q, k, v, mask)
+
+
+def attend_written_out(
+    q: Float[Tensor, "*batch query width"],
+    k: Float[Tensor, "*batch key width"],
+    v: Float[Tensor, "*batch key width"],
+    mask: Bool[Tensor, "query key"] | None = None,
+) -> Float[Tensor, "*batch query width"]:
+    """The same by matrix products: on a CPU it beats the fused kernels for the short axes here."""
     scores = (q / q.shape[-1] ** 0.5) @ k.transpose(-2, -1)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
@@ -93,8 +118,8 @@ class TimeAttention(Projections):
         if cache is not None:
             k, v = cache.extend(k, v)
         k, v = self.split(k), self.split(v)
-        ahead = torch.ones(len(q), len(k), dtype=torch.bool, device=x.device).tril(start)
-        mixed = attend(q.movedim(0, -2), k.movedim(0, -2), v.movedim(0, -2), ahead)
+        mask = seen_by(len(q), len(k), x.device)
+        mixed = attend(q.movedim(0, -2), k.movedim(0, -2), v.movedim(0, -2), mask)
         return self.out(mixed.movedim(-2, 0).flatten(-2))
 
 

@@ -91,7 +91,7 @@ class NeuralQuantizer(Trainable):
         """Encode, quantize to the nearest code, decode."""
         latent = self.encode(traces)
         codes = self.codebook.nearest(latent)
-        if not self.codebook.started:
+        if not self.codebook.has_started():
             return Quantized(latent, codes.T, self.decode(latent))
         # Straight-through: the decoder sees the code, the encoder gets the decoder's gradient.
         passed = latent + (self.codebook.vectors[codes] - latent).detach()
@@ -104,7 +104,7 @@ class NeuralQuantizer(Trainable):
         terms["pearson"] = 1 - pearson(output.reconstruction, traces).mean()
         weights = {"mse": 1.0, "pearson": config.weight_pearson}
         self.codebook.remember(output.latent.detach(), output.codes.T)
-        if self.codebook.started:
+        if self.codebook.has_started():
             terms |= self.codebook.losses(output.latent, output.codes.T, self.temperature)
             terms |= self.prediction_losses(output.latent, output.codes.T)
             names = ("embed", "commit", "entropy", "orthogonality", "ar", "align")
@@ -138,7 +138,7 @@ class NeuralQuantizer(Trainable):
 
     def after_step(self) -> None:
         """Move the codebook towards the latents of the last step."""
-        if self.codebook.started:
+        if self.codebook.has_started():
             self.codebook.update()
 
     def count_predictions(self, batch: Float[Tensor, "row frame"]) -> int:

@@ -70,6 +70,7 @@ def make_optimizer(model: Trainable, config: FitConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(
         [{"params": group, "weight_decay": decay, "rate": rate} for (rate, decay), group in groups.items()],
         lr=config.learning_rate,
+        fused=True,
     )
 
 

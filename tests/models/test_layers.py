@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calm.models.layers import Cache, CausalBlock, NeuronAttention, TimeAttention, attend, rotate
+from calm.models.layers import Cache, CausalBlock, NeuronAttention, TimeAttention, attend_written_out, rotate
 
 TOKENS, WIDTH, HEADS = 7, 8, 2
 
@@ -97,7 +97,8 @@ def test_rotation_in_half_precision_loses_no_more_than_rounding():
 def test_attention_equals_that_of_torch(masked):
     q, k, v = torch.randn(3, 2, HEADS, TOKENS, WIDTH, dtype=torch.float64)
     mask = torch.ones(TOKENS, TOKENS, dtype=torch.bool).tril() if masked else None
-    torch.testing.assert_close(attend(q, k, v, mask), F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
+    fused = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    torch.testing.assert_close(attend_written_out(q, k, v, mask), fused)
 
 
 def test_permuting_neurons_permutes_the_output_of_neuron_attention():
