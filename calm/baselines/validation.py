@@ -10,7 +10,7 @@ from calm.metrics import trial_correlation
 from calm.models.interfaces import Decoder, Forecaster
 
 
-def compared_trials(session: Session, split: str, config: ForecastConfig) -> Int[np.ndarray, " part"]:
+def compared_trials(session: Session, split: str, config: ForecastConfig) -> Int[np.ndarray, " compared"]:
     """The trials of a split on which forecasts are compared: those, one at least, that reach the end of the horizon."""
     trials, frames = session.trials_of(split), config.context + (config.horizon or 1)
     if not (session.frames[trials] >= frames).any():

@@ -98,17 +98,17 @@ def read_images(nwb: NWBFile) -> pd.DataFrame:
     Raises:
         CalmError: not this layout, a single-plane recording, or trial numbers that go backwards.
     """
-    there = behaviour_series(nwb)
-    numbers = find_series(there, TRIAL_NUMBER, "behaviour")
+    behaviour = behaviour_series(nwb)
+    numbers = find_series(behaviour, TRIAL_NUMBER, "behaviour")
     images = pd.DataFrame({"time": sample_times(numbers), "trial": numbers.data[:]})
-    if PLANE_INDEX not in [series.name for series in there]:
+    if PLANE_INDEX not in [series.name for series in behaviour]:
         raise CalmError(
             f"this is a single-plane recording: it has no {PLANE_INDEX}, and the clock of its traces counts samples of"
             " 2000 Hz instead of seconds; the paper uses the multi-plane ones only, leave it out of `files`."
         )
     if not images["trial"].dropna().is_monotonic_increasing:
         raise CalmError(f"the numbers of {TRIAL_NUMBER} go backwards: leave the file out of `files`.")
-    planes = checked_rows(find_series(there, PLANE_INDEX, "behaviour"), len(images))
+    planes = checked_rows(find_series(behaviour, PLANE_INDEX, "behaviour"), len(images))
     return images.assign(plane=planes.data[:])
 
 

@@ -124,16 +124,16 @@ def find_series(candidates: Sequence[TimeSeries], name: str, kind: str) -> TimeS
             return matches[0]
         if matches:
             raise CalmError(f"several {kind} are called {name!r}: choose one of {', '.join(map(full_name, matches))}.")
-    there = ", ".join(sorted(map(full_name, candidates))) or "none at all"
-    raise CalmError(f"there is no {kind} called {name!r}: it has {there}.")
+    names = ", ".join(sorted(map(full_name, candidates))) or "none at all"
+    raise CalmError(f"there is no {kind} called {name!r}: it has {names}.")
 
 
 def find_traces(nwb: NWBFile, names: tuple[str, ...] | None) -> list[RoiResponseSeries]:
     """The series of fluorescence traces that are named, or the only one; one per plane, with a column per ROI."""
-    there = [series for series in nwb.objects.values() if isinstance(series, RoiResponseSeries)]
-    planes = [series for series in there if isinstance(series.parent, DfOverF)] or there
+    traces = [series for series in nwb.objects.values() if isinstance(series, RoiResponseSeries)]
+    planes = [series for series in traces if isinstance(series.parent, DfOverF)] or traces
     if names is not None:
-        planes = [find_series(there, name, "RoiResponseSeries") for name in names]
+        planes = [find_series(traces, name, "RoiResponseSeries") for name in names]
     elif not planes:
         raise CalmError("there is no RoiResponseSeries: write the fluorescence traces as one.")
     elif len(planes) > 1:
