@@ -87,10 +87,8 @@ def bars(axes: Axes, table: pd.DataFrame, order: Sequence[str], label: str) -> N
     crowded = len(summary) > 4
     joined = summary["method"] + (", " if crowded else "\n") + summary["variant"]
     names = summary["method"].where(summary["variant"] == "", joined)
-    axes.set_xticks(range(len(names)), names, rotation=45 * crowded, ha="right" if crowded else "center")
-    if crowded:
-        for tick in axes.get_xticklabels():
-            tick.set_rotation_mode("anchor")
+    slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    axes.set_xticks(range(len(names)), names, **slant)
     axes.set_ylabel(label)
     axes.set_xlabel(sessions_text(summary["n"]))
     draw_ceilings(axes, table[table["method"] == "ceiling"])

@@ -26,11 +26,8 @@ def compare(ours: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     """Published values and ours in one table, the dataset of each named; `note` says where one of them is missing.
 
     A published row stands beside our row of the same item, split, method, metric, variant and group, on whatever
-    dataset; our other variants and groups of the paper's method stand below it.
-
-    Args:
-        ours: as from `summarise_results`.
-        published: as from `read_published`.
+    dataset; our other variants and groups of the paper's method stand below it. Tables are those of
+    `summarise_results` and `read_published`.
     """
     names = {"dataset": "paper_dataset", "value": "paper", "sem_or_sd": "paper_spread"}
     paper, ours = published.rename(columns=names).drop(columns="n"), ours.rename(columns={"mean": "ours"})

@@ -41,9 +41,7 @@ def setting_text(value: Any) -> str:
 def settings_tables(profile: str, models: Mapping[str, Sequence[str]]) -> list[str]:
     """The settings of some models in Markdown: the profile's beside those of profile paper, in bold what differs.
 
-    Args:
-        profile: its name.
-        models: the sections of a profile that each model has its settings in, as `Item.settings`.
+    `models` has the sections of a profile that each of them has its settings in, as `Item.settings`.
     """
     here, paper = profile_settings(profile), profile_settings(PAPER)
     parts = []
@@ -67,9 +65,8 @@ def distinct(entries: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 def commit_text(entry: Mapping[str, Any]) -> str:
     """The commit behind an item, with a word on uncommitted changes."""
-    return (
-        f"{entry['commit'][:12]}{' with uncommitted changes' * bool(entry['dirty'])}" if entry["commit"] else "unknown"
-    )
+    changes = " with uncommitted changes" if entry["dirty"] else ""
+    return f"{entry['commit'][:12]}{changes}" if entry["commit"] else "unknown"
 
 
 def departures(profile: str, entries: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -53,13 +53,7 @@ def method_names(rows: pd.DataFrame, columns: Sequence[str] = METHOD) -> list[st
 
 
 def markdown(table: pd.DataFrame, right: Collection[str] = (), markup: Collection[str] = ()) -> str:
-    """A table in Markdown.
-
-    Args:
-        table: whose texts are shown as they are.
-        right: columns that are aligned to the right.
-        markup: columns that are Markdown themselves.
-    """
+    """A table in Markdown: texts as they are, but for columns of `markup`; numbers to the `right`."""
     shown = pd.DataFrame({name: table[name] if name in markup else table[name].map(str).map(escape) for name in table})
     sides = ["right" if name in right else "left" for name in table]
     heads = [escape(name) for name in table]
