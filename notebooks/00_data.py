@@ -31,8 +31,6 @@ seed: int = 0  # of the split into trials
 shown: int = 4  # consecutive trials, and neurons, to look at
 
 # %%
-import time
-
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
@@ -49,12 +47,11 @@ from calm.recordings import load_recordings
 from calm.synthetic.population import VOLUME
 from calm.synthetic.truth import drive_sources, under_trials
 
-started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 figures = figures_folder(profile, recordings.name)
-made_with = provenance(recordings.profile.model_dump(mode="json"), seed, recordings.fingerprints, started)
 results, sessions = Results(recordings.name, seed), inspection.describe_sessions(recordings)
+made_with = provenance(recordings, results)
 print(
     f"{recordings.name}: {len(sessions)} sessions, {sessions['neurons'].sum()} neurons, {sessions['trials'].sum()} trials"
 )

@@ -30,8 +30,6 @@ profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, 
 seed: int = 0  # of the split into trials, the initial weights and the batches
 
 # %%
-import time
-
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -53,11 +51,11 @@ from calm.paper.results import Results, summarise
 from calm.paths import RUNS
 from calm.paper.results import figures_folder
 from calm.profile import load_profile
+from calm.recordings import Recordings
 from calm.synthetic.simulation import forecast_known_rates, forecast_known_state, simulate
 from calm.training.forecasting import CalMForecaster
 from calm.training.reconstruction import reconstruct, reconstruction_correlations
 
-started = time.time()
 use_style()
 settings = load_profile(profile)
 settings = settings.shortened(settings.simulation_share)
@@ -171,9 +169,7 @@ scores, trials = results.table("fig3b"), results.table("fig3b_trials")
 chosen = chosen_variant(trials)
 
 # %%
-made_with = provenance(
-    settings.model_dump(mode="json"), seed, {each.name: each.fingerprint() for each in sessions}, started
-)
+made_with = provenance(Recordings("simulation", sessions, [], settings), results)
 order = ["persistence", "mean trial", "decay", "ridge VAR", "TCN", "PatchTST", "iTransformer", "POCO", "CalM"]
 correlations = scores.query("metric == 'corr' and split == 'test'")
 figure, axes = plt.subplots(figsize=(COLUMN, 2.8))

@@ -26,8 +26,6 @@ dataset: str = "cohort"  # simulation, cohort, or the path of a dataset descript
 seed: int = 0  # of the split into trials, the initial weights and the batches
 
 # %%
-import time
-
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -46,10 +44,9 @@ from calm.profile import load_profile
 from calm.recordings import load_recordings
 from calm.training.reconstruction import reconstruct
 
-started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
-figures = figures_folder(profile, recordings.name)
+results, figures = Results(recordings.name, seed), figures_folder(profile, recordings.name)
 for group, sessions in recordings.groups.items():
     subjects, neurons = {each.subject for each in sessions}, sum(len(each.neurons) for each in sessions)
     print(f"{group}: sessions {len(sessions)}, subjects {len(subjects)}, neurons {neurons}")
@@ -77,10 +74,9 @@ quantizer.history.iloc[[0, -1]].round(3)
 # ## Reconstruction
 
 # %%
-results = Results(recordings.name, seed)
 score_reconstruction(results, quantizer.model, recordings, item="fig1b")
 rows = results.table("fig1b")
-made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
+made_with = provenance(recordings, results)
 figure, axes = plt.subplots(figsize=(COLUMN, 2.4))
 six_bars(axes, rows, SPLITS, "reconstruction (Pearson r)")
 results.save(figures, "fig1b", figure, made_with)

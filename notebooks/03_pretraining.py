@@ -29,8 +29,6 @@ dataset: str = "cohort"  # simulation, cohort, or the path of a dataset descript
 seed: int = 0  # of the split into trials, the initial weights and the batches
 
 # %%
-import time
-
 import matplotlib.pyplot as plt
 from IPython.display import display
 
@@ -53,7 +51,6 @@ from calm.training.forecasting import CalMForecaster
 from calm.training.stages import initial_model, train
 from calm.training.tasks import TransformerTask
 
-started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures = recordings.profile, figures_folder(profile, recordings.name)
@@ -96,7 +93,7 @@ models = dict(zip(TRAINED, (transformer.model, unsampled.model), strict=True))
 score_gap(results, models, quantizer.model, recordings, item="pretraining_gap")
 
 # %%
-made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
+made_with = provenance(recordings, results)
 labels = {
     LOSSES[0]: "cross-entropy (nats),\ngiven true tokens",
     LOSSES[1]: "cross-entropy (nats),\ngiven its own tokens",
@@ -152,7 +149,7 @@ if recordings.held_out:
     shown = shown.assign(variant=shown["variant"].where(shown["method"] != "CalM", broken))
     figure, axes = plt.subplots(figsize=(COLUMN, 2.4))
     bars(axes, shown, ["mean trial", "decay", "CalM"], "forecast correlation (Pearson r)")
-    made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
+    made_with = provenance(recordings, results)
     results.save(figures, "adaptation", figure, made_with)
     plt.show()
     display(

@@ -33,8 +33,6 @@ seed: int = 0  # of the split into trials, the initial weights and the batches
 singles: int = 3  # sessions that every method is also trained on one by one
 
 # %%
-import time
-
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -57,7 +55,6 @@ from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 
-started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures = recordings.profile, figures_folder(profile, recordings.name)
@@ -78,7 +75,7 @@ for session in list(recordings.groups.values())[-1][:singles]:
     add_costs(results, trained, session, item="fig3c", task="forecast", trials=len(trials))
 
 # %%
-made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
+made_with = provenance(recordings, results)
 order = ["persistence", "mean trial", "decay", "ridge VAR", "TCN", "PatchTST", "iTransformer", "POCO", "CalM"]
 figure, axes = plt.subplots(figsize=(COLUMN, 2.8))
 scores = results.table("fig3c")
@@ -113,7 +110,7 @@ for group, sessions in recordings.groups.items():
         forecasts[session.name] = compare_forecasters(results, trained, recordings, session, item="fig3d", group=group)
 
 # %%
-made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
+made_with = provenance(recordings, results)
 order = ["persistence", "mean trial", "decay", "ridge VAR", "POCO", "CalM"]
 scores, trials = results.table("fig3d"), results.table("fig3d_trials")
 figure, axes = plt.subplots(1, len(transformers), figsize=(PAGE, 2.8), sharey=True, squeeze=False)

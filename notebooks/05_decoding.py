@@ -33,8 +33,6 @@ trial_column: str = ""  # of the trials, whose two values are told apart; empty 
 kinds: list = []  # two values of it, if it has more: the one to be told from the other first
 
 # %%
-import time
-
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -64,7 +62,6 @@ from calm.profile import load_profile
 from calm.recordings import load_recordings
 from calm.training.features import BackboneFeatures
 
-started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures = recordings.profile, figures_folder(profile, recordings.name)
@@ -104,7 +101,7 @@ for session in chosen_sessions:
     add_costs(results, trained, session, item="fig4b", task="decoding", trials=trials)
 
 # %%
-made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
+made_with = provenance(recordings, results)
 order = ["GLM", "RRR", "TCN", "POYO+", "raw traces", "CalM"]
 scores = results.table("fig4b").query("split == 'test'")
 figure, axes = plt.subplots(1, len(channels), figsize=(PAGE, 3), sharey=True, squeeze=False)
@@ -182,7 +179,7 @@ for name in recordings.groups:
     add_gains(results, "fig4c", name)
 
 # %%
-made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
+made_with = provenance(recordings, results)
 rows, groups = results.table("fig4c").query("split == 'test'"), list(recordings.groups)
 figure, axes = plt.subplots(len(groups), len(channels), figsize=(PAGE, 2.6 * len(groups)), sharey=True, squeeze=False)
 for panels, name in zip(axes, groups, strict=True):

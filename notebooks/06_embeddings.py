@@ -31,8 +31,6 @@ dataset: str = "cohort"  # simulation, cohort, or the path of a dataset descript
 seed: int = 0  # of the split into trials, the initial weights and the batches
 
 # %%
-import time
-
 import matplotlib.pyplot as plt
 
 from calm.errors import CalmError
@@ -59,7 +57,6 @@ from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 
-started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures, groups = recordings.profile, figures_folder(profile, recordings.name), recordings.groups
@@ -86,7 +83,7 @@ for group, sessions in groups.items() if len(contrasts) == 2 else []:
     print(f"{group}: {len(neurons)} neurons of {len(sessions)} sessions", *study.run(), sep="\n  ")
 if len(contrasts) < 2:
     print("Trials have fewer than two columns with two values: name some under `conditions` in the description.")
-made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
+made_with = provenance(recordings, results)
 
 # %% [markdown]
 # ## Principal components of tuned neurons
@@ -205,7 +202,7 @@ for source, (embeddings, rows, whole) in sources.items():
         print(f"{source}, {attribute}: {classification.note}")
 
 # %%
-made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
+made_with = provenance(recordings, results)
 for attribute, item in CONFUSIONS.items():
     if item in results.items:
         figure, axes = plt.subplots(figsize=(COLUMN, 2.6))

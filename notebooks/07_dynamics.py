@@ -32,8 +32,6 @@ dataset: str = "cohort"  # simulation, cohort, or the path of a dataset descript
 seed: int = 0  # of the split into trials, the initial weights and the batches
 
 # %%
-import time
-
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -59,11 +57,10 @@ from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 
-started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures, groups = recordings.profile, figures_folder(profile, recordings.name), recordings.groups
-config = settings.forecast
+config, results = settings.forecast, Results(recordings.name, seed)
 quantizer, transformers = train_calm(recordings, seed=seed, runs=RUNS)  # those of notebook 04
 pocos = train_pocos(recordings, seed=seed, runs=RUNS)
 
@@ -88,7 +85,7 @@ shown = [("mean trial", ""), ("ridge VAR", ""), ("POCO", ""), ("CalM", variant)]
 print(f"CalM is rolled out by: {variant}")
 
 # %%
-results, forecast = Results(recordings.name, seed), {}
+forecast = {}
 for group, sessions in groups.items():
     for session in sessions:
         trials = compared_trials(session, "test", config)
@@ -97,7 +94,7 @@ for group, sessions in groups.items():
         predicted = forecast_trials(compared, session, trials, config)
         forecast[session.name] = ForecastSession(session.name, trials, futures, predicted)
     add_dynamics(results, group, [forecast[session.name] for session in sessions], draws=settings.shuffles)
-made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
+made_with = provenance(recordings, results)
 
 # %% [markdown]
 # ## Along the components, and neuron by neuron

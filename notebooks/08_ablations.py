@@ -44,8 +44,6 @@ dataset: str = "cohort"  # simulation, cohort, or the path of a dataset descript
 seed: int = 0  # of the split into trials and the choice of sessions; the seeds of the trainings are the profile's
 
 # %%
-import time
-
 import matplotlib.pyplot as plt
 import pandas as pd
 
@@ -61,14 +59,13 @@ from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 
-started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures = recordings.profile, figures_folder(profile, recordings.name)
 results = Results(recordings.name, seed)
 stages = run_ablations(results, recordings, seed=seed, runs=RUNS)
 table7, table8 = results.table("table7"), results.table("table8")
-made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
+made_with = provenance(recordings, results)
 names = {metric: f"{way} rollout" for way, metric in ROLLOUTS.items()}
 differences = ablation_effects(pd.concat([table7, table8]))
 

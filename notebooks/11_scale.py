@@ -33,8 +33,6 @@ seed: int = 0  # of the split into trials, the initial weights and the batches
 shares: list = [0.25, 0.5]  # of trials, neurons and steps; all of each is trained besides
 
 # %%
-import time
-
 import matplotlib.pyplot as plt
 
 from calm.model import train_quantizer
@@ -51,10 +49,10 @@ from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 
-started = time.time()
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures = recordings.profile, figures_folder(profile, recordings.name)
+results = Results(recordings.name, seed)
 quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
 tries = search_transformer(quantizer, recordings.held_in, settings, seed=seed, runs=RUNS)  # those of notebook 03
 chosen = settings.changed(dat_fit=settings.dat_fit.changed(learning_rate=tries.learning_rate))
@@ -65,9 +63,8 @@ chosen = settings.changed(dat_fit=settings.dat_fit.changed(learning_rate=tries.l
 
 # %%
 if find_contrasts(recordings.held_in):
-    results = Results(recordings.name, seed)
     train_scales(results, quantizer, recordings, chosen, shares, runs=RUNS)
-    made_with = provenance(settings.model_dump(mode="json"), seed, recordings.fingerprints, started)
+    made_with = provenance(recordings, results)
     scales = list(results.table("fig5_scale").groupby("part", sort=False))
     figure, axes = plt.subplots(2, len(scales), figsize=(PAGE, 3.6), sharey="row", sharex="col")
     for (upper, lower), (part, rows) in zip(axes.T, scales, strict=True):

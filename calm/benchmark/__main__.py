@@ -17,7 +17,7 @@ from calm.benchmark.measure import Row, measure_apart, measure_here
 from calm.benchmark.settings import Settings, choose_settings
 from calm.errors import CalmError
 from calm.paper.plots.complexity import complexity_figure
-from calm.paper.provenance import device_name, provenance
+from calm.paper.provenance import device_name, run_provenance
 from calm.paper.results import save_figure, update_provenance
 from calm.paths import FIGURES, ensure_writable
 from calm.storage import written_whole
@@ -64,7 +64,7 @@ def save(table: pd.DataFrame, folder: Path, settings: Settings, started: float) 
     steps = growing_steps(table)
     fits = exponents(steps)
     print_section(fits)
-    about = provenance(settings.model_dump(mode="json"), 0, {}, started)
+    about = run_provenance(settings.model_dump(mode="json"), 0, {}, started)
     with written_whole(folder / f"{ITEM}.csv") as file:
         pd.concat([table, fits]).to_csv(file, index=False)
     save_figure(folder / ITEM, complexity_figure(steps, fits), about)

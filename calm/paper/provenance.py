@@ -10,6 +10,9 @@ from typing import Any
 
 import torch
 
+from calm.paper.results import Results
+from calm.recordings import Recordings
+
 PACKAGES = (
     "calm",
     "torch",
@@ -82,7 +85,13 @@ def device_name() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({platform.machine()})"
 
 
-def provenance(config: dict[str, Any], seed: int, data: dict[str, str], started: float) -> dict[str, Any]:
+def provenance(recordings: Recordings, results: Results) -> dict[str, Any]:
+    """What results of recordings were made with; the wall time goes from the making of `results` until now."""
+    config = recordings.profile.model_dump(mode="json")
+    return run_provenance(config, results.seed, recordings.fingerprints, results.started)
+
+
+def run_provenance(config: dict[str, Any], seed: int, data: dict[str, str], started: float) -> dict[str, Any]:
     """Describe a finished computation.
 
     Args:

@@ -1,6 +1,7 @@
 """The tidy results table: every number behind a figure is one row of `figures/<profile>/<item>.csv`."""
 
 import json
+import time
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -26,10 +27,11 @@ class Results:
     Attributes:
         dataset: simulation, cohort, dandi_000579 or the name in the dataset description.
         seed: of the run.
+        started: when this was made, in s as of `time.time`.
     """
 
     def __init__(self, dataset: str, seed: int):
-        self.dataset, self.seed = dataset, seed
+        self.dataset, self.seed, self.started = dataset, seed, time.time()
         self._rows: dict[str, list[dict[str, Any]]] = {}
 
     def add(

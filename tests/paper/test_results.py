@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import time
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -22,6 +21,8 @@ from calm.paper.results import (
     summarise,
     update_provenance,
 )
+from calm.profile import load_profile
+from calm.recordings import Recordings
 
 
 def rows_of(item, values, seed=0, **changes):
@@ -139,14 +140,18 @@ def test_summary_counts_sessions_not_seeds():
     assert np.isnan(summarise(rows_of("fig3b", [0.2]))["sem"].iloc[0])
 
 
-def test_provenance_says_what_and_not_who(tmp_path):
+def test_provenance_says_what_and_not_who(tmp_path, make_session):
     config = {"width": 64, "data": str(tmp_path / "mine.nwb"), "files": [tmp_path / "a", "C:\\Users\\me\\b", "~/c"]}
-    entry = provenance(config, 3, {"s0": "ab12"}, time.time() - 2)
-    assert entry["config"] == {"width": 64, "data": "mine.nwb", "files": ["a", "b", "c"]}
-    assert entry["seed"] == 3 and entry["data"] == {"s0": "ab12"} and entry["threads"] >= 1
+    assert without_folders(config) == {"width": 64, "data": "mine.nwb", "files": ["a", "b", "c"]}
+    session, profile = make_session([24] * 9, name="s0"), load_profile("smoke")
+    results = Results("mine", seed=3)
+    results.started -= 2
+    entry = provenance(Recordings("mine", [session], [], profile), results)
+    assert entry["config"] == profile.model_dump(mode="json")
+    assert entry["seed"] == 3 and entry["data"] == {"s0": session.fingerprint()} and entry["threads"] >= 1
     assert 2 <= entry["wall_time_s"] < 10
     assert {"python", "torch", "numpy"} <= set(entry["packages"])
-    assert str(tmp_path) not in json.dumps(entry)
+    assert str(tmp_path) not in json.dumps([entry, without_folders(config)])
 
 
 def test_relative_paths_and_numbers_stay():
