@@ -51,6 +51,10 @@ onstart:
     Path(PARAMETERS).write_text(json.dumps({"dataset": str(DATASET)}))
 
 
+localrules:
+    report,  # prints a table: where the user is, not in a job
+
+
 rule report:
     input:
         f"{EXECUTED}/09_report.ipynb",
@@ -72,7 +76,8 @@ rule page:
 
 # Steps of small models gain little from a second thread, so two notebooks run side by side on half the cores each. Threads that
 # wait actively make a training twenty times slower as soon as anything else runs on the machine.
-HALF = max(1, workflow.cores // 2)
+CORES = workflow.resource_settings.cores or 8  # a cluster is told how many jobs it may run, not on how many cores
+HALF = max(1, CORES // 2)
 THREADS = "OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS={threads}"
 
 # Which notebook trains or prepares what the next one uses. Any order gives the same results, and two at once do no harm; but
@@ -99,7 +104,7 @@ rule training:
         touch(f"{EXECUTED}/trained.done"),
     params:
         recorded=RECORDED,
-    threads: workflow.cores
+    threads: CORES
     message:
         "Training on {DEVICES} devices, profile {PROFILE}"
     shell:

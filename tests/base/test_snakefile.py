@@ -18,10 +18,11 @@ NAMES = ["$(touch v) {x}", "../../../x", "", "é" * 400]
 ONE_NOTEBOOK = "00_data"
 
 
-def snakemake(folder, *arguments, project=ROOT):
+def snakemake(folder, *arguments, project=ROOT, where=("--cores", "1")):
     """Run Snakemake on a project's file, with that project's library, in another folder."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(project / "Snakefile"), "--cores", "1", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(project)}
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(project / "Snakefile"), *where, *arguments]
+    paths = [str(project), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -123,3 +124,20 @@ def test_training_on_several_devices_is_a_step_of_its_own(workplace, devices, tr
     done = snakemake(workplace, "--dry-run", "--config", "profile=smoke", project=workplace)
     assert done.returncode == 0, done.stderr
     assert (done.stdout + done.stderr).count(f"Training on {devices} devices") == trainings
+
+
+@pytest.mark.parametrize(("cluster", "gpu"), [("cpu", False), ("gpu", True)])
+def test_on_a_cluster_a_notebook_is_a_job_that_asks_for_what_the_profile_says(workplace, monkeypatch, cluster, gpu):
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    commands = workplace / "bin"
+    commands.mkdir()
+    for name, text in {"sbatch": f'echo "$@" >{workplace}/asked; exit 1', "sinfo": "echo main*", "squeue": ""}.items():
+        (commands / name).write_text(f"#!/bin/sh\n{text}\n")
+        (commands / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(commands), prepend=os.pathsep)
+    cluster_profile = ("--workflow-profile", str(ROOT / ".slurm" / cluster))  # and no --cores, which clusters do not have
+    output = f"runs/notebooks/smoke/cohort/0/{ONE_NOTEBOOK}.ipynb"
+    done = snakemake(workplace, output, "--config", "profile=smoke", where=cluster_profile)
+    assert (workplace / "asked").exists(), done.stderr
+    asked = (workplace / "asked").read_text()
+    assert "--cpus-per-task=4 " in asked and "--mem " in asked and ("--gpus=1" in asked) == gpu
