@@ -12,17 +12,19 @@ from calm.errors import CalmError
 from calm.paths import file_name
 from calm.profile import load_profile
 
-KNOWN = {"profile": "quick", "dataset": COHORT, "seed": 0}
+KNOWN = {"profile": "quick", "dataset": COHORT, "seed": 0, "processes": 1}
 
 if unknown := sorted(set(config) - set(KNOWN)):
     raise WorkflowError(f"There is no --config {unknown[0]!r}: there are {', '.join(KNOWN)}.")
-PROFILE, DATASET, SEED = ({**KNOWN, **config}[name] for name in KNOWN)
+PROFILE, DATASET, SEED, PROCESSES = ({**KNOWN, **config}[name] for name in KNOWN)
 if type(SEED) is not int or SEED < 0:
     raise WorkflowError(f"--config seed={SEED!r} is no whole number from 0 on: write seed=1.")
+if type(PROCESSES) is not int or PROCESSES < 1:
+    raise WorkflowError(f"--config processes={PROCESSES!r} is no whole number from 1 on: write processes=4.")
 OWN = DATASET in (COHORT, SIMULATION)
 NAME, FILES = DATASET, []
 try:
-    DEVICES = load_profile(PROFILE).dat_fit.devices
+    load_profile(PROFILE)
     if not OWN:
         description = load_dataset(str(DATASET))
         NAME, FILES = description.name, [Path(DATASET), *description.paths()]
@@ -89,9 +91,9 @@ ASIDE = ["08_ablations", "11_scale"]  # nothing waits for them
 
 
 def earlier(wildcards):
-    """The executed notebook whose stages this one takes up, or the training on several devices, which no notebook can start."""
+    """The executed notebook whose stages this one takes up, or the training on several processes, which no notebook can start."""
     before = BEFORE.get(wildcards.notebook)
-    if before == "00_data" and DEVICES > 1:
+    if before == "00_data" and PROCESSES > 1:
         return [f"{EXECUTED}/trained.done"]
     return [f"{EXECUTED}/{before}.ipynb"] if before else []
 
@@ -106,9 +108,9 @@ rule training:
         recorded=RECORDED,
     threads: CORES
     message:
-        "Training on {DEVICES} devices, profile {PROFILE}"
+        "Training on {PROCESSES} processes, profile {PROFILE}"
     shell:
-        "python -m calm.train {SETUP} @{PARAMETERS}"
+        "python -m torch.distributed.run --standalone --nproc-per-node {PROCESSES} -m calm.train {SETUP} @{PARAMETERS}"
 
 
 rule simulation:

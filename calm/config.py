@@ -151,7 +151,7 @@ class FitConfig(Config):
     clip: float = 1.0
     weight_ema: float = 0.0  # decay per step of the averaged weights; 0 is none
     precision: Literal["32-true", "64-true", "bf16-mixed"] = "32-true"
-    devices: int = 1  # more than one for the two stages of CalM only, and from a shell: see `calm.train`
+    session_groups: int = pydantic.Field(1, ge=1)  # a step takes a batch of each: see `calm.training.parallel`
     validate_every: int = pydantic.Field(100, ge=1)  # steps; an interrupted run goes on from the last validation
     patience: int = 0  # validations without a better score before stopping; 0 trains to the end
 

@@ -1,5 +1,7 @@
 """The device to compute on, and agreement between the processes of a run on several."""
 
+import os
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -10,14 +12,39 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def process_counts() -> tuple[int, int]:
+    """Processes on each machine, and machines, as `torchrun` started them; without it, one on one."""
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return here, int(os.environ.get("WORLD_SIZE", 1)) // here
+
+
+def process_rank() -> int:
+    """Number of this process among all, from 0 on."""
+    return int(os.environ.get("RANK", 0))
+
+
 def sum_over_ranks(*tensors: Tensor) -> None:
-    """Replace tensors by their sum over all processes; on a single device nothing happens."""
+    """Replace tensors by their sum over all processes; with one process nothing happens."""
     if dist.is_initialized():
         for tensor in tensors:
             dist.all_reduce(tensor)
 
 
 def from_first_rank(tensor: Tensor) -> None:
-    """Replace a tensor by the first process's; on a single device nothing happens."""
+    """Replace a tensor by the first process's; with one process nothing happens."""
     if dist.is_initialized():
         dist.broadcast(tensor, src=0)
+
+
+def rows_of_all_ranks(rows: Tensor) -> Tensor:
+    """The rows of all processes, those of the first one first; processes may have unequally many."""
+    if not dist.is_initialized():
+        return rows
+    counts = torch.zeros(dist.get_world_size(), dtype=torch.long, device=rows.device)
+    counts[dist.get_rank()] = len(rows)
+    sum_over_ranks(counts)
+    padded = rows.new_zeros(int(counts.max()), *rows.shape[1:])
+    padded[: len(rows)] = rows
+    gathered = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(gathered, padded)
+    return torch.cat([each[:count] for each, count in zip(gathered, counts.tolist(), strict=True)])

@@ -64,9 +64,9 @@ class Profile(Config):
     refits: int = pydantic.Field(99, ge=1)  # shuffles of mouse, area or layer: each takes several classifiers
 
     def shortened(self, share: float) -> "Profile":
-        """For what learns from one session: a share of the steps of every fit, as many validations, one device."""
+        """For what learns from one session: a share of the steps of every fit, and as many validations."""
         fits = {name: value for name, value in self if isinstance(value, FitConfig)}
-        return self.changed(**{name: fit.shortened(share).changed(devices=1) for name, fit in fits.items()})
+        return self.changed(**{name: fit.shortened(share) for name, fit in fits.items()})
 
 
 def profile_names() -> list[str]:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import torch
 
 
-def step_seed(seed: int, step: int) -> int:
-    """A seed for each step of each run."""
-    return seed * 100_000_007 + step
+def step_seed(seed: int, step: int, group: int = 0) -> int:
+    """A seed for each step of each run, and in it for each group of sessions, counted from 1."""
+    return seed * 100_000_007 + step + group * 2**40
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from calm.config import QuantizerConfig
-from calm.devices import from_first_rank, sum_over_ranks
+from calm.devices import from_first_rank, rows_of_all_ranks, sum_over_ranks
 from calm.errors import CalmError
 
 TINY = 1e-9  # keeps logarithm and division finite, and their gradients, where a code is not used at all
@@ -26,7 +26,7 @@ class Codebook(nn.Module):
         self.register_buffer("queued", torch.zeros((), dtype=torch.long))
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))
         self._known_to_have_started = False
-        self._latest: tuple[Tensor, Tensor] | None = None
+        self._latest: list[tuple[Tensor, Tensor, Tensor]] = []  # of each batch of the step
 
     def has_started(self) -> bool:
         """Whether the codes have their place; once they have, a GPU is not asked, and made to wait, again."""
@@ -67,32 +67,37 @@ class Codebook(nn.Module):
         }
 
     def remember(self, latent: Float[Tensor, "token row channel"], codes: Int[Tensor, "token row"]) -> None:
-        """Keep the latents of this step for `update`, and a sample of them in the queue of recent ones."""
+        """Keep the latents of a batch for `update`, with a sample of them for the queue of recent ones."""
         flat = latent.flatten(0, 1)
-        self._latest = flat, codes.flatten()
-        if not self.has_started():
-            self.usage.fill_(len(flat) / len(self.vectors))
-        size = len(self.queue)
-        sample = flat[torch.randperm(len(flat), device=flat.device)[: max(1, size // 10)]].to(self.queue.dtype)
-        slots = (self.queued + torch.arange(len(sample), device=flat.device)) % size
-        self.queue[slots] = sample
-        self.queued += len(sample)
+        chosen = torch.randperm(len(flat), device=flat.device)[: max(1, len(self.queue) // 10)]
+        self._latest.append((flat, codes.flatten(), flat[chosen].to(self.queue.dtype)))
 
     @torch.no_grad()
     def update(self) -> None:
-        """EMA update of the codes that the last step used (Table 5, decay 0.99).
+        """Add to the queue; EMA update of the codes that the last step used, on all processes (Table 5, decay 0.99).
 
         With counts n_k and means m_k of a step: N_k <- g N_k + (1 - g) n_k, e_k <- e_k + (1 - g) n_k/N_k (m_k - e_k).
         This is the usual update of sums and counts, written so that gradient steps on e_k are kept.
         """
-        latent, codes = self._latest
+        latent, codes, sample = (torch.cat(parts) for parts in zip(*self._latest, strict=True))
+        self._latest = []
+        self.enqueue(rows_of_all_ranks(sample))
         # Not `bincount`, which makes a GPU wait until the largest code is known.
         counts = torch.zeros_like(self.usage).index_add_(0, codes, torch.ones_like(codes, dtype=self.usage.dtype))
         sums = torch.zeros_like(self.vectors).index_add_(0, codes, latent.to(self.vectors.dtype))
         sum_over_ranks(counts, sums)
+        if not self.has_started():
+            self.usage.copy_(counts.mean())
+            return
         self.usage.lerp_(counts, 1 - self.config.ema_decay)
         rate = (1 - self.config.ema_decay) / self.usage.clamp_min(TINY)
         self.vectors += rate[:, None] * (sums - counts[:, None] * self.vectors)
+
+    def enqueue(self, sample: Float[Tensor, "latent channel"]) -> None:
+        """Put latents in the place of the oldest ones in the queue."""
+        sample = sample[-len(self.queue) :]
+        self.queue[(self.queued + torch.arange(len(sample), device=sample.device)) % len(self.queue)] = sample
+        self.queued += len(sample)
 
     def recent(self) -> Float[Tensor, "latent channel"]:
         """The filled part of the queue."""

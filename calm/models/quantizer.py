@@ -138,8 +138,7 @@ class NeuralQuantizer(Trainable):
 
     def after_step(self) -> None:
         """Move the codebook towards the latents of the last step."""
-        if self.codebook.has_started():
-            self.codebook.update()
+        self.codebook.update()
 
     def count_predictions(self, batch: Float[Tensor, "row frame"]) -> int:
         """Number of tokens."""

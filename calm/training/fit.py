@@ -1,20 +1,17 @@
 """The one fit loop of every torch model: warm-up and cosine, averaged weights, early stopping, resume; on Fabric."""
 
-import builtins
 import contextlib
 import dataclasses
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import filelock
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -25,21 +22,28 @@ from calm.models.interfaces import Trainable
 from calm.seeding import seeded, step_seed
 from calm.storage import is_stored, load_checkpoint, save_checkpoint
 from calm.training.averaging import WeightAverage
+from calm.training.parallel import Partition, start_fabric
 
 BAR_SECONDS = 5.0  # between updates of the progress bar, each of which is a line in the log of a headless run
 
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What a model is trained on.
+    """What a model is trained on: all sessions, or a group of them.
 
     Attributes:
         batch: the batch of a step, from 0 on, the same whenever it is asked for (see `calm.training.batches.Batches`).
         validate: score of a model on validation trials, higher is better.
+        number: of the group.
+        sessions: of the group, by their place in the model.
+        share: of the group in the sessions that the model is trained on.
     """
 
     batch: Callable[[int], Any]
     validate: Callable[[nn.Module], float]
+    number: int = 0
+    sessions: Sequence[int] = ()
+    share: float = 1.0
 
 
 @dataclasses.dataclass
@@ -81,18 +85,10 @@ class Run:
     computes what a straight one would have, bit for bit at equal thread count.
     """
 
-    def __init__(self, model: Trainable, config: FitConfig, seed: int, folder: Path):
-        self.config, self.seed, self.folder = config, seed, folder
-        if config.devices > 1 and hasattr(builtins, "__IPYTHON__"):
-            raise CalmError(
-                f"{folder.name} trains on {config.devices} devices, which a notebook cannot start: run `python -m"
-                " calm.train profile=... dataset=... seed=...` in a shell first."
-            )
-        # Other sessions' embeddings, and in the warm-up the codebook, take no part in a step.
-        strategy = DDPStrategy(find_unused_parameters=True) if config.devices > 1 else "auto"
-        chosen = {"accelerator": best_device().type, "strategy": strategy, "devices": config.devices}
-        self.fabric = Fabric(**chosen, precision=config.precision)
-        self.fabric.launch()
+    def __init__(self, model: Trainable, objectives: Sequence[Objective], config: FitConfig, seed: int, folder: Path):
+        self.objectives, self.config, self.seed, self.folder = objectives, config, seed, folder
+        self.fabric = start_fabric(config)
+        self.partition = Partition(model, [session for each in objectives for session in each.sessions])
         self.model, self.optimizer = self.fabric.setup(model, make_optimizer(model, config))
         self.model.mark_forward_method("training_loss")
         self.averaged = WeightAverage(self.model.module, config.weight_ema)
@@ -103,7 +99,7 @@ class Run:
             "seed": seed,
         }
 
-    def train(self, objective: Objective) -> None:
+    def train(self) -> None:
         """Train to the end or until validation stops improving, and leave the best weights in `model`."""
         config, progress = self.config, self.progress
         bar = tqdm(
@@ -112,8 +108,8 @@ class Run:
         with bar:
             while progress.step < config.steps and not self.stopped():
                 began = time.perf_counter()
-                losses = self.train_steps(objective, min(config.validate_every, config.steps - progress.step), bar)
-                row = {"step": progress.step, **losses, "val": self.validate(objective)}
+                losses = self.train_steps(min(config.validate_every, config.steps - progress.step), bar)
+                row = {"step": progress.step, **losses, "val": self.validate()}
                 progress.history.append({**row, "seconds": time.perf_counter() - began})
                 bar.set_postfix({name: f"{row[name]:.3f}" for name in ("loss", "val")}, refresh=False)
                 self.save("last", pack(self))
@@ -123,21 +119,21 @@ class Run:
         """Whether validation has not improved for too long."""
         return 0 < self.config.patience <= self.progress.since_best
 
-    def train_steps(self, objective: Objective, steps: int, bar: tqdm) -> dict[str, float]:
+    def train_steps(self, steps: int, bar: tqdm) -> dict[str, float]:
         """Some steps on from where the run stands; returns the mean of every loss term."""
         torch.manual_seed(step_seed(self.seed, self.progress.step))
         self.model.train()
         totals: dict[str, Tensor] = {}
         for _ in range(steps):
+            if self.config.session_groups > 1:  # nothing random may depend on which groups are trained here
+                torch.manual_seed(step_seed(self.seed, self.progress.step))
             self.model.module.before_step(self.progress.step, self.config.steps)
             self.set_learning_rate()
-            batch = objective.batch(self.progress.step * self.fabric.world_size + self.fabric.global_rank)
-            terms = self.model.training_loss(self.fabric.to_device(batch))
-            self.step(terms["loss"] * self.batch_weight(batch))
-            for name, value in terms.items():
-                totals[name] = totals.get(name, 0) + value.detach()
+            for name, value in self.step([each.batch(self.progress.step) for each in self.objectives]).items():
+                totals[name] = totals.get(name, 0) + value
             self.progress.step += 1
             bar.update()
+        sum_over_ranks(*totals.values())
         return {name: float(total) / steps for name, total in totals.items()}
 
     def set_learning_rate(self) -> None:
@@ -146,36 +142,37 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * group["rate"] * schedule(done, self.config.warmup)
 
-    def batch_weight(self, batch: Any) -> float | Tensor:
-        """Weight of a batch among those that the other devices work on, so that every prediction counts alike.
-
-        Fabric takes the mean of the gradients over devices, however unequal their batches are.
-        """
-        if self.fabric.world_size == 1:
-            return 1.0
-        size = torch.tensor(self.model.module.count_predictions(batch), dtype=torch.float64, device=self.fabric.device)
-        total = size.clone()
-        sum_over_ranks(total)
-        return size * self.fabric.world_size / total
-
-    def step(self, loss: Tensor) -> None:
-        """One update of the weights and of their average."""
+    def step(self, batches: Sequence[Any]) -> dict[str, Tensor]:
+        """One update of the weights and of their average, by a batch of each group; returns the mean loss terms."""
+        counts = [self.model.module.count_predictions(batch) for batch in batches]
+        terms: dict[str, Tensor] = {}
         self.optimizer.zero_grad()
-        self.fabric.backward(loss)
-        self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.clip)
+        for objective, batch, weight in zip(
+            self.objectives, batches, self.partition.batch_weights(counts, self.fabric.device), strict=True
+        ):
+            if self.config.session_groups > 1:
+                torch.manual_seed(step_seed(self.seed, self.progress.step, objective.number + 1))
+            losses = self.model.training_loss(self.fabric.to_device(batch))
+            self.fabric.backward(losses["loss"] * weight)
+            for name, value in losses.items():
+                terms[name] = terms.get(name, 0) + value.detach() * weight
+        self.partition.sum_gradients()
+        self.partition.clip_gradients(self.config.clip)
         self.optimizer.step()
         self.model.module.after_step()
         self.averaged.update(self.model.module)
+        return terms
 
     @torch.no_grad()
-    def validate(self, objective: Objective) -> float:
+    def validate(self) -> float:
         """Score the averaged weights and keep them if they are the best so far.
 
         Raises:
             CalmError: the score is not a number.
         """
         model = self.averaged.module.eval()
-        score = objective.validate(model)
+        score = sum(each.validate(model) * each.share for each in self.objectives)
+        score = self.partition.total(score, self.fabric.device)
         if not math.isfinite(score):
             raise CalmError(f"{self.folder.name}: the validation score is {score}: try a lower `learning_rate`.")
         self.progress.since_best += 1
@@ -186,6 +183,7 @@ class Run:
 
     def save(self, name: str, tensors: dict[str, Tensor]) -> None:
         """Write a checkpoint that also tells where the run stands."""
+        tensors = self.partition.gather(tensors)
         if self.fabric.is_global_zero:
             copies = {key: tensor.detach().clone() for key, tensor in tensors.items()}
             save_checkpoint(self.folder / name, copies, {**self.origin, **dataclasses.asdict(self.progress)})
@@ -199,34 +197,39 @@ class Run:
 
     def finish(self) -> None:
         """Publish the best weights with the whole history, and drop what was only needed to resume."""
+        self.fabric.barrier()
+        self.save("model", load_checkpoint(self.folder / "best")[0])
         if self.fabric.is_global_zero:
-            self.save("model", load_checkpoint(self.folder / "best")[0])
             for leftover in (*self.folder.glob("best"), *self.folder.glob("last"), *self.folder.glob(".*")):
                 shutil.rmtree(leftover, ignore_errors=True)
         self.fabric.barrier()
 
 
 def pack(run: Run) -> dict[str, Tensor]:
-    """Weights, averaged weights and optimizer state as one flat dictionary."""
+    """Weights, averaged weights and optimizer state as one flat dictionary; every name ends with the weight's."""
     tensors = {f"model.{name}": tensor for name, tensor in run.model.module.state_dict().items()}
     tensors |= {f"averaged.{name}": tensor for name, tensor in run.averaged.state_dict().items()}
-    for index, state in run.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
+    for name, parameter in run.model.module.named_parameters():
+        for field, tensor in run.optimizer.optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{field}.{name}"] = tensor
     return tensors
 
 
 def unpack(run: Run, tensors: dict[str, Tensor]) -> None:
-    """Put back what `pack` took."""
+    """Put back what `pack` took; the optimizer's state of other processes' sessions is left out."""
     states: dict[str, dict[str, Tensor]] = {"model": {}, "averaged": {}, "optimizer": {}}
     for name, tensor in tensors.items():
         owner, rest = name.split(".", 1)
         states[owner][rest] = tensor
     run.model.module.load_state_dict(states["model"])
     run.averaged.load_state_dict(states["averaged"])
+    names = {parameter: name for name, parameter in run.model.module.named_parameters()}
+    ordered = [names[parameter] for group in run.optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in states["optimizer"].items():
-        index, field = name.split(".", 1)
-        state.setdefault(int(index), {})[field] = tensor
+    for key, tensor in states["optimizer"].items():
+        field, name = key.split(".", 1)
+        if run.partition.trains(name):
+            state.setdefault(ordered.index(name), {})[field] = tensor
     run.optimizer.load_state_dict({**run.optimizer.state_dict(), "state": state})
 
 
@@ -245,12 +248,14 @@ def alone_in(folder: Path) -> Iterator[None]:
         raise CalmError(f"Another run is training in {folder}: wait until it ends, or stop it.") from None
 
 
-def fit(model: Trainable, objective: Objective, config: FitConfig, *, seed: int, folder: Path) -> pd.DataFrame:
+def fit(
+    model: Trainable, objective: Objective | Sequence[Objective], config: FitConfig, *, seed: int, folder: Path
+) -> pd.DataFrame:
     """Train a model in place and leave it, on the best device, with the weights that scored best in validation.
 
     Args:
         model: what is trained.
-        objective: its batches and its validation score.
+        objective: its batches and its validation score; of sessions in groups, one for each group of this process.
         config: the loop's numbers.
         seed: of everything random.
         folder: where the run lives: an interrupted run found there goes on, a finished one is loaded.
@@ -264,10 +269,11 @@ def fit(model: Trainable, objective: Objective, config: FitConfig, *, seed: int,
     """
     if not is_stored(folder / "model"):
         with seeded(seed):
-            run = Run(model, config, seed, folder)
+            objectives = [objective] if isinstance(objective, Objective) else objective
+            run = Run(model, objectives, config, seed, folder)
             with alone_in(folder) if run.fabric.is_global_zero else contextlib.nullcontext():
                 run.resume()
-                run.train(objective)
+                run.train()
     tensors, manifest = load_checkpoint(folder / "model")
     model.load_state_dict(tensors)
     model.to(best_device()).eval()

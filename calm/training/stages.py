@@ -9,10 +9,12 @@ import pandas as pd
 from torch import nn
 
 from calm.config import Config, FitConfig
+from calm.devices import process_counts
 from calm.errors import CalmError
 from calm.seeding import seeded
 from calm.storage import stage_key
 from calm.training.fit import Objective, fit
+from calm.training.parallel import group_sessions, groups_here
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -114,11 +116,31 @@ def train(
     fit_config = fit_config.shortened(fit_config.adapt_share if pretrained else 1.0)
     inputs = [pretrained.key if pretrained else "", *task.inputs]
     key = stage_key(task.name, [task.config, fit_config], inputs, seed, task.VERSION)
-    objective = Objective(
-        batch=task.batches(model, fit_config, seed=seed, runs=runs),
-        validate=lambda candidate: task.validation_score(candidate, fit_config),
-    )
-    return Trained(model, fit(model, objective, fit_config, seed=seed, folder=runs / key), key)
+    objectives = group_objectives(task, model, fit_config, seed=seed, runs=runs)
+    return Trained(model, fit(model, objectives, fit_config, seed=seed, folder=runs / key), key)
+
+
+def group_objectives(
+    task: Task[Model], model: Model, fit_config: FitConfig, *, seed: int, runs: Path
+) -> list[Objective]:
+    """The objective of each group of sessions that this process trains."""
+
+    def objective(part: Task[Model], **group: Any) -> Objective:
+        batch = part.batches(model, fit_config, seed=seed, runs=runs)
+        return Objective(batch, lambda candidate: part.validation_score(candidate, fit_config), **group)
+
+    if fit_config.session_groups == 1 and process_counts() == (1, 1):
+        return [objective(task)]
+    groups = group_sessions([len(session.neurons) for session in task.sessions], fit_config.session_groups)
+    return [
+        objective(
+            dataclasses.replace(task, sessions=[task.sessions[session] for session in groups[number]]),
+            number=number,
+            sessions=groups[number],
+            share=len(groups[number]) / len(task.sessions),
+        )
+        for number in groups_here(len(groups))
+    ]
 
 
 def search(

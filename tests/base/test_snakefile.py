@@ -135,7 +135,10 @@ def test_on_a_cluster_a_notebook_is_a_job_that_asks_for_what_the_profile_says(wo
         (commands / name).write_text(f"#!/bin/sh\n{text}\n")
         (commands / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(commands), prepend=os.pathsep)
-    cluster_profile = ("--workflow-profile", str(ROOT / ".slurm" / cluster))  # and no --cores, which clusters do not have
+    cluster_profile = (
+        "--workflow-profile",
+        str(ROOT / ".slurm" / cluster),
+    )  # and no --cores, which clusters do not have
     output = f"runs/notebooks/smoke/cohort/0/{ONE_NOTEBOOK}.ipynb"
     done = snakemake(workplace, output, "--config", "profile=smoke", where=cluster_profile)
     assert (workplace / "asked").exists(), done.stderr

@@ -17,7 +17,7 @@ SIZES = (  # what a reader has to know to judge the numbers; every other setting
     *("quantizer.width", "quantizer.encoder_layers", "quantizer_fit.steps"),
     *("dat.width", "dat.layers", "dat_fit.steps", "forecast.context", "forecast.samples"),
 )
-MECHANICS = ("devices", "validate_every")  # of a fit; they change no result worth a row
+MECHANICS = ("validate_every",)  # of a fit; they change no result worth a row
 
 
 def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
