@@ -98,6 +98,7 @@ def quantizer(fresh_quantizer):
     with torch.no_grad():
         latent = fresh_quantizer.encode(torch.randn(40, 32))
         fresh_quantizer.codebook.remember(latent, fresh_quantizer.codebook.nearest(latent))
+        fresh_quantizer.codebook.update()
         fresh_quantizer.codebook.start(seed=0)
         fresh_quantizer.predictor.horizon.normal_()
     return fresh_quantizer

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +61,7 @@ def files_of(folder):
         (["profil=quick"], "There is no --config 'profil'"),
         (["seed=$(touch x)"], "--config seed='$(touch x)' is no whole number"),
         (["seed=-1"], "is no whole number"),
+        (["processes=0"], "--config processes=0 is no whole number from 1 on"),
         (["dataset=$(touch x)"], "There is no dataset description $(touch x)"),
     ],
 )
@@ -111,19 +111,11 @@ def test_the_snakefile_loads_neither_torch_nor_pynwb_nor_matplotlib():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(("devices", "trainings"), [(1, 0), (2, 1)])
-def test_training_on_several_devices_is_a_step_of_its_own(workplace, devices, trainings):
-    (workplace / "calm").unlink()
-    shutil.copytree(ROOT / "calm", workplace / "calm", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "Snakefile", workplace)
-    file = workplace / "calm" / "profiles" / "smoke.yaml"
-    profile = yaml.safe_load(file.read_text())
-    for stage in ("quantizer_fit", "dat_fit"):
-        profile[stage]["devices"] = devices
-    file.write_text(yaml.safe_dump(profile))
-    done = snakemake(workplace, "--dry-run", "--config", "profile=smoke", project=workplace)
+@pytest.mark.parametrize(("processes", "trainings"), [(1, 0), (2, 1)])
+def test_training_on_several_processes_is_a_step_of_its_own(workplace, processes, trainings):
+    done = snakemake(workplace, "--dry-run", "--config", "profile=smoke", f"processes={processes}")
     assert done.returncode == 0, done.stderr
-    assert (done.stdout + done.stderr).count(f"Training on {devices} devices") == trainings
+    assert (done.stdout + done.stderr).count(f"Training on {processes} processes") == trainings
 
 
 @pytest.mark.parametrize(("cluster", "gpu"), [("cpu", False), ("gpu", True)])

@@ -1,8 +1,10 @@
 """Several processes (Fabric, gloo) train what one does, and go on from each other."""
 
 import multiprocessing
+import os
 import shutil
 import socket
+import sys
 
 import pytest
 import torch
@@ -30,8 +32,10 @@ def start(count, root):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     processes = [context.Process(target=one_of_several, args=(rank, count, port, root)) for rank in range(count)]
-    for process in processes:
-        process.start()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # the server does not take over `sys.path`
+        for process in processes:
+            process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * count

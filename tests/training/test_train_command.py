@@ -1,6 +1,5 @@
-"""`python -m calm.train` leaves the stages that notebooks find, on one device or two; a notebook cannot start two."""
+"""`python -m calm.train` leaves the stages that notebooks find, by one process or by two."""
 
-import builtins
 import os
 import subprocess
 import sys
@@ -8,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from calm.errors import CalmError
 from calm.paper.experiments import ablations
 from calm.paper.experiments.forecasting import train_calm
 from calm.paper.results import Results
@@ -24,16 +22,16 @@ def variants_as_before(monkeypatch):
     monkeypatch.setattr(ablations, "VARIANTS", VARIANTS)
 
 
-def small_recordings(devices):
-    """Two simulated sessions, one of them held out, and a profile of few steps; two ablations are enough here."""
+def small_recordings():
+    """Four simulated sessions, two of them held out, and a profile of few steps; two ablations are enough here."""
     ablations.VARIANTS = {name: VARIANTS[name] for name in (ablations.BASELINE, ablations.NO_SAMPLING)}
     smoke = load_profile("smoke")
     fits = {
-        name: getattr(smoke, name).changed(steps=4, validate_every=2, devices=devices)
+        name: getattr(smoke, name).changed(steps=4, validate_every=2, session_groups=2)
         for name in ("quantizer_fit", "dat_fit")
     }
     profile = smoke.changed(
-        simulation=smoke.simulation.changed(seeds=(0,), held_out_seeds=(1,), trials=20),
+        simulation=smoke.simulation.changed(seeds=(0, 1), held_out_seeds=(2, 3), trials=20),
         ablation=smoke.ablation.changed(seeds=(0,), quantizer_steps=4, dat_steps=2),
         learning_rates=(1.0,),
         **fits,
@@ -47,28 +45,29 @@ def check_that_a_notebook_finds_all(recordings, runs):
         patched.setattr("calm.training.fit.Run", lambda *_: pytest.fail("trained again"))
         _, transformers = train_calm(recordings, seed=0, runs=runs)
         assert {group: list(each.model.index) for group, each in transformers.items()} == {
-            "held-in": ["simulation-0"],
-            "held-out": ["simulation-1"],
+            "held-in": ["simulation-0", "simulation-1"],
+            "held-out": ["simulation-2", "simulation-3"],
         }
         stages = ablations.run_ablations(Results(recordings.name, 0), recordings, seed=0, runs=runs)
         assert stages["transformer"].nunique() == 2
 
 
 def test_what_the_command_trains_is_found_by_notebooks(tmp_path):
-    recordings = small_recordings(devices=1)
+    recordings = small_recordings()
     train_stages(recordings, seed=0, runs=tmp_path)
     check_that_a_notebook_finds_all(recordings, tmp_path)
 
 
-def test_two_devices_train_from_a_script_and_notebooks_find_what_they_left(tmp_path):
+def test_two_processes_train_what_notebooks_look_for(tmp_path):
     script = tmp_path / "two.py"
     script.write_text(
         "import pathlib, sys\nfrom test_train_command import small_recordings\nfrom calm.train import train_stages\n"
-        "train_stages(small_recordings(devices=2), seed=0, runs=pathlib.Path(sys.argv[1]))\n"
+        "train_stages(small_recordings(), seed=0, runs=pathlib.Path(sys.argv[1]))\n"
     )
     paths = os.pathsep.join([str(PROJECT), str(Path(__file__).parent)])
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "runs")],
+        [*torchrun, str(script), str(tmp_path / "runs")],
         env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
@@ -76,20 +75,7 @@ def test_two_devices_train_from_a_script_and_notebooks_find_what_they_left(tmp_p
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    check_that_a_notebook_finds_all(small_recordings(devices=2), tmp_path / "runs")
-
-
-def test_a_notebook_is_told_to_train_on_several_devices_from_a_shell(tmp_path, monkeypatch):
-    monkeypatch.setattr(builtins, "__IPYTHON__", True, raising=False)
-    with pytest.raises(CalmError, match=r"quantizer-\w+ trains on 2 devices.*: run `python -m calm.train profile"):
-        train_calm(small_recordings(devices=2), seed=0, runs=tmp_path)
-
-
-def test_the_two_stages_must_run_on_the_same_devices(tmp_path):
-    recordings = small_recordings(devices=1)
-    recordings.profile.__dict__["dat_fit"] = recordings.profile.dat_fit.changed(devices=2)
-    with pytest.raises(CalmError, match="`quantizer_fit` and `dat_fit` have different `devices`"):
-        train_stages(recordings, seed=0, runs=tmp_path)
+    check_that_a_notebook_finds_all(small_recordings(), tmp_path / "runs")
 
 
 @pytest.mark.parametrize("word", ["profil=smoke", "profile=none", "smoke"])
