@@ -171,6 +171,7 @@ def test_codebook_starts_once_after_the_warmup_and_is_revived_on_schedule(fresh_
     calls = []
     fresh_quantizer.config = fresh_quantizer.config.changed(warmup=1 / 7, revive_every=2 / 7)
     fresh_quantizer.training_loss(traces)
+    fresh_quantizer.after_step()
     start = fresh_quantizer.codebook.start
     monkeypatch.setattr(fresh_quantizer.codebook, "start", lambda seed: calls.append("start") or start(seed))
     monkeypatch.setattr(fresh_quantizer.codebook, "revive", lambda: calls.append("revive"))
