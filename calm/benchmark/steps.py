@@ -1,6 +1,7 @@
 """Whole training steps of any model, on noise: their time, and how much of it is waiting for data."""
 
 import contextlib
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ from calm.models.interfaces import Trainable
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import DualAxisTransformer, TokenBatch
 from calm.training.batches import Batches, trace_batches
-from calm.training.fit import Run
+from calm.training.fit import Objective, Run
 from calm.training.tokens import TokenSession, token_batches
 
 NOISE = "noise"  # name of the session that is trained on
@@ -59,7 +60,9 @@ def forward_only(settings: Settings) -> Iterator[None]:
 
 def time_training(model: Trainable, batch: Callable[[int], Any], config: FitConfig, settings: Settings) -> Row:
     """Time of whole training steps, the loading of the batch included, whose share is `waiting %`."""
-    run = Run(model, config.changed(precision=settings.precision, devices=1), seed=0, folder=Path("benchmark"))
+    objective = Objective(batch, validate=lambda _: math.nan)  # never asked
+    fit = config.changed(precision=settings.precision, session_groups=1)
+    run = Run(model, [objective], fit, seed=0, folder=Path("benchmark"))
     run.model.train()
     loading: list[float] = []
 
@@ -67,7 +70,7 @@ def time_training(model: Trainable, batch: Callable[[int], Any], config: FitConf
         began = time.perf_counter()
         loaded = batch(len(loading))
         loading.append(time.perf_counter() - began)
-        run.step(run.model.training_loss(run.fabric.to_device(loaded))["loss"])
+        run.step([loaded])
 
     row = repeat(step, settings)
     return {**row, "waiting %": 100_000 * statistics.median(loading) / row["ms"]}
@@ -80,6 +83,7 @@ def quantizer_step(config: QuantizerConfig, fit: FitConfig, neurons: int, tokens
     first = batches(0)
     with torch.no_grad():
         model.training_loss(first[:LATENTS])
+    model.codebook.update()
     model.codebook.start(seed=0)
     row = time_training(model, batches, fit, settings)
     seen = first.numel() // WINDOW
