@@ -46,9 +46,18 @@ class Recordings:
         groups = {"held-in": self.held_in, "held-out": self.held_out}
         return {name: sessions for name, sessions in groups.items() if sessions}
 
+    @property
+    def truth_files(self) -> Mapping[str, Path]:
+        """The files of synthetic sessions, beside which the truth lies; none if they were recorded."""
+        return self.files if self.name == COHORT else {}
+
     def truth(self, session: Session) -> Truth | None:
-        """What is behind a synthetic session, or None if it was recorded."""
-        return read_truth(self.files[session.name]) if self.name == COHORT else None
+        """What is behind a synthetic session, or None if it was recorded.
+
+        Raises:
+            CalmError: the truth beside the file is damaged.
+        """
+        return read_truth(self.truth_files[session.name]) if session.name in self.truth_files else None
 
     @property
     def fingerprints(self) -> dict[str, str]:

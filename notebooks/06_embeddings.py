@@ -78,7 +78,8 @@ _, transformers = train_calm(recordings, seed=seed, runs=RUNS)  # those of noteb
 contrasts = find_contrasts([session for sessions in groups.values() for session in sessions])
 names, sides = [contrast.name for contrast in contrasts], {contrast.name: contrast.sides for contrast in contrasts}
 for group, sessions in groups.items() if len(contrasts) == 2 else []:
-    neurons, embeddings = tuning_table(recordings, sessions, contrasts), neuron_embeddings(transformers[group].model, sessions)
+    neurons = tuning_table(sessions, contrasts, truth=recordings.truth_files)
+    embeddings = neuron_embeddings(transformers[group].model, sessions)
     study = TuningStudy(results, group, embeddings, neurons, names, draws=settings.shuffles, refits=settings.refits)
     print(f"{group}: {len(neurons)} neurons of {len(sessions)} sessions", *study.run(), sep="\n  ")
 if len(contrasts) < 2:
@@ -182,7 +183,7 @@ for item in [ITEMS[group].read_out for group in groups if ITEMS[group].read_out 
 # are shuffled among sessions, and the classifiers fitted anew. Held-in sessions only: the others were trained apart.
 
 # %%
-table, transformer = tuning_table(recordings, recordings.held_in), transformers["held-in"].model
+table, transformer = tuning_table(recordings.held_in), transformers["held-in"].model
 some = draw_neurons(len(table), seed)
 neurons, vectors = table.iloc[some], neuron_embeddings(transformer, recordings.held_in)[some]
 sources = {

@@ -17,8 +17,6 @@ from calm.paper.embeddings.tuning import (
     is_tuned,
     tuning_table,
 )
-from calm.profile import load_profile
-from calm.recordings import Recordings
 from calm.synthetic.cohort import make_session
 from calm.synthetic.mice import plan_cohort
 from calm.synthetic.truth import read_truth
@@ -99,13 +97,12 @@ def test_the_table_has_a_row_a_neuron_and_the_attributes_that_are_known(raw, mak
     raw = with_columns(raw, kind=np.where(np.arange(40) % 2, "go", "stop"))
     placed = dataclasses.replace(raw, neurons=raw.neurons.assign(session_area="V1", layer="L5", area="PM"))
     sessions = [placed, dataclasses.replace(placed, name="b", subject="else")]
-    recordings = Recordings("mine", sessions, [], load_profile("smoke"))
-    table = tuning_table(recordings, sessions, [KIND])
+    table = tuning_table(sessions, [KIND])
     assert table["session"].tolist() == ["uneven"] * 5 + ["b"] * 5
     assert table["neuron"].tolist() == [*range(5)] * 2
     assert set(table["area"]) == {"V1"} and table["mouse"].unique().tolist() == ["someone", "else"]
     np.testing.assert_array_equal(table["kind"][:5], KIND.tuning(raw))
-    assert "area" not in tuning_table(recordings, [raw])
+    assert "area" not in tuning_table([raw])
 
 
 def test_a_neuron_is_tuned_if_either_d_prime_is_large_and_both_are_known():
@@ -121,8 +118,7 @@ def test_the_truth_is_that_of_the_neurons_that_are_left_and_d_prime_is_near_it(t
     path = tmp_path / plan.path
     session = read_dandi_session(path)
     left = drop_neurons(session, np.array([0, 7, 33]))
-    recordings = Recordings("cohort", [left], [], load_profile("smoke"), files={left.name: path})
-    table = tuning_table(recordings, [left, left], [CUE, CHOICE])
+    table = tuning_table([left, left], [CUE, CHOICE], truth={left.name: path})
     truth = read_truth(path).neurons
     kept = np.setdiff1d(np.arange(60), [0, 7, 33])
     np.testing.assert_allclose(table["true cue"], np.tile(truth["cue"].iloc[kept], 2), rtol=1e-6)

@@ -102,7 +102,10 @@ def scale_read_outs(
         CalmError: see `calm.paper.embeddings.gradients.NeuronFeatures.prepare`.
     """
     contrasts = find_contrasts(sessions)
-    names, neurons = [contrast.name for contrast in contrasts], tuning_table(recordings, sessions, contrasts)
+    names, neurons = (
+        [contrast.name for contrast in contrasts],
+        tuning_table(sessions, contrasts, truth=recordings.truth_files),
+    )
     read_outs, _ = shuffled_read_outs(neuron_embeddings(model, sessions), neurons, names, draws=draws, seed=seed)
     numbers = {READ_OUT_CORR: read_outs.iloc[0], CHANCE: read_outs.iloc[1:].quantile(0.975)}
     return pd.concat(numbers).to_dict()

@@ -1,16 +1,15 @@
 """How neurons are tuned: d' of cue and choice (Eq. 19), and the true tuning of synthetic neurons."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from calm.config import COHORT
 from calm.data.session import Session
-from calm.recordings import Recordings
 
 THRESHOLD = 0.5  # |d'| above which a neuron counts as tuned (Fig. 5A)
 ATTRIBUTES = {"mouse": "subject", "area": "session_area", "layer": "layer"}  # of a session; where they are kept
@@ -94,19 +93,20 @@ def find_contrasts(sessions: Sequence[Session]) -> tuple[Contrast, ...]:
 
 
 def tuning_table(
-    recordings: Recordings, sessions: Sequence[Session], contrasts: Sequence[Contrast] = ()
+    sessions: Sequence[Session], contrasts: Sequence[Contrast] = (), *, truth: Mapping[str, Path] = MappingProxyType({})
 ) -> pd.DataFrame:
     """One row a neuron: `session`, `neuron` (its number there), known ATTRIBUTES, d' by contrast's name.
 
-    Area and layer are those that the session is named after. Neurons of the cohort have their `true_tuning`, too.
+    Area and layer are those that the session is named after. Neurons of a synthetic session, whose file is in `truth`
+    by the session's name, have their `true_tuning`, too.
     """
     tables = []
     for session in sessions:
         known = {"subject": session.subject, **session.neurons}
         columns = {name: known[column] for name, column in ATTRIBUTES.items() if column in known}
         columns |= {contrast.name: contrast.tuning(session) for contrast in contrasts}
-        if recordings.name == COHORT:
-            columns |= dict(true_tuning(session, recordings.files[session.name]))
+        if session.name in truth:
+            columns |= dict(true_tuning(session, truth[session.name]))
         tables.append(pd.DataFrame({"session": session.name, "neuron": np.arange(len(session.neurons)), **columns}))
     return pd.concat(tables, ignore_index=True)
 
