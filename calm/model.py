@@ -21,7 +21,7 @@ from calm.profile import Profile, load_profile
 from calm.storage import load_checkpoint, save_checkpoint
 from calm.training.forecasting import CalMForecaster
 from calm.training.stages import Trained, train
-from calm.training.tasks import QuantizerTask, TransformerTask
+from calm.training.tasks import TransformerTask, train_quantizer
 
 STAGES = ("quantizer", "transformer")
 
@@ -160,13 +160,6 @@ class CalM:
             model.load_state_dict(weights)
             stages[stage] = Trained(model.to(best_device()).eval(), pd.DataFrame(about["history"]), about["key"])
         return cls(profile, **stages)
-
-
-def train_quantizer(
-    sessions: Sequence[Session], profile: Profile, *, seed: int, runs: Path
-) -> Trained[NeuralQuantizer]:
-    """Stage 1 on the training trials of sessions (Sec. 3.1); found again if it was done before."""
-    return train(QuantizerTask(sessions, profile.quantizer), profile.quantizer_fit, seed=seed, runs=runs)
 
 
 def check_prepared(sessions: Sequence[Session], profile: Profile) -> None:

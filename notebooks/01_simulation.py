@@ -34,7 +34,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from calm.data.session import cut_trials, prepare
-from calm.model import train_quantizer
 from calm.paper.claims.comparisons import chosen_variant
 from calm.paper.claims.table import verdicts
 from calm.paper.experiments.forecasting import (
@@ -52,6 +51,7 @@ from calm.paths import RUNS
 from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import Recordings
+from calm.training.tasks import train_quantizer
 from calm.synthetic.simulation import forecast_known_rates, forecast_known_state, simulate
 from calm.training.forecasting import CalMForecaster
 from calm.training.reconstruction import reconstruct, reconstruction_correlations

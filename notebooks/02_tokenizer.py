@@ -31,7 +31,6 @@ import numpy as np
 
 from calm.data.session import SPLITS
 from calm.metrics import pearson
-from calm.model import train_quantizer
 from calm.paper.claims.table import verdicts
 from calm.paper.experiments.reconstruction import score_reconstruction
 from calm.paper.plots import COLUMN, PAGE, codebook_usage, example_traces, loss_curves, use_style
@@ -43,6 +42,7 @@ from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 from calm.training.reconstruction import reconstruct
+from calm.training.tasks import train_quantizer
 
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)

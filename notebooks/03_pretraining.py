@@ -34,7 +34,6 @@ from IPython.display import display
 
 from calm.baselines.linear import Decay, MeanTrial
 from calm.devices import best_device
-from calm.model import train_quantizer
 from calm.paper.experiments.ablations import SAMPLING_OFF
 from calm.paper.experiments.forecasting import compare_forecasters, search_transformer
 from calm.paper.experiments.methods import MethodSet
@@ -49,7 +48,7 @@ from calm.profile import load_profile
 from calm.recordings import load_recordings
 from calm.training.forecasting import CalMForecaster
 from calm.training.stages import initial_model, train
-from calm.training.tasks import TransformerTask
+from calm.training.tasks import TransformerTask, train_quantizer
 
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)

@@ -35,7 +35,6 @@ shares: list = [0.25, 0.5]  # of trials, neurons and steps; all of each is train
 # %%
 import matplotlib.pyplot as plt
 
-from calm.model import train_quantizer
 from calm.paper.embeddings.scale import CHANCE, FORECAST, train_scales
 from calm.paper.embeddings.study import READ_OUT_CORR
 from calm.paper.embeddings.tuning import find_contrasts
@@ -48,6 +47,7 @@ from calm.paths import RUNS
 from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
+from calm.training.tasks import train_quantizer
 
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)

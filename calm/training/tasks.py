@@ -16,12 +16,13 @@ from calm.models.interfaces import DecoderNetwork, Network
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import DualAxisTransformer
 from calm.paths import file_name
+from calm.profile import Profile
 from calm.training.batches import Batches, decoding_batches, trace_batches, window_batches
 from calm.training.decoding import NetworkDecoder, feature_batches, feature_error
 from calm.training.features import FeatureSession
 from calm.training.forecasting import CalMForecaster, NetworkForecaster
 from calm.training.reconstruction import reconstruction_correlations
-from calm.training.stages import Task, Trained
+from calm.training.stages import Task, Trained, train
 from calm.training.tokens import store_tokens, token_batches
 
 SAME_RATE = 0.01  # relative difference in frames per second that sessions of one network may have
@@ -227,6 +228,13 @@ class HeadTask(Task[BehaviourHead]):
     def validation_score(self, model: BehaviourHead, fit_config: FitConfig) -> float:
         """Mean squared error, negative."""
         return -float(np.mean([feature_error(model, each, fit_config.rows) for each in self.features]))
+
+
+def train_quantizer(
+    sessions: Sequence[Session], profile: Profile, *, seed: int, runs: Path
+) -> Trained[NeuralQuantizer]:
+    """Stage 1 on the training trials of sessions (Sec. 3.1); found again if it was done before."""
+    return train(QuantizerTask(sessions, profile.quantizer), profile.quantizer_fit, seed=seed, runs=runs)
 
 
 def shared_rate(sessions: Sequence[Session]) -> float:

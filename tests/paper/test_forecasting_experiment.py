@@ -6,7 +6,6 @@ import pytest
 from calm.config import ForecastConfig
 from calm.data.session import cut_trials, prepare
 from calm.metrics import correlation_over_time
-from calm.model import train_quantizer
 from calm.paper.claims.table import CLAIMS
 from calm.paper.experiments.forecasting import (
     forecast_trials,
@@ -20,6 +19,7 @@ from calm.paper.experiments.methods import add_costs
 from calm.paper.results import Results
 from calm.profile import load_profile
 from calm.synthetic.simulation import simulate
+from calm.training.tasks import train_quantizer
 
 CONTEXT = 40
 FORECASTERS = CLAIMS[1].tests[0]["rivals"]

@@ -13,7 +13,6 @@ from calm.baselines.validation import compared_trials, forecast_futures
 from calm.config import ForecastConfig
 from calm.data.session import Session
 from calm.metrics import trial_correlation
-from calm.model import train_quantizer
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.rollout import Choice
 from calm.models.transformer import DualAxisTransformer
@@ -23,7 +22,7 @@ from calm.recordings import Recordings
 from calm.training.forecasting import CalMForecaster
 from calm.training.reconstruction import reconstruction_correlations
 from calm.training.stages import train
-from calm.training.tasks import TransformerTask
+from calm.training.tasks import TransformerTask, train_quantizer
 
 BASELINE, NO_SAMPLING, NO_REPLACEMENT = "baseline", "without scheduled sampling", "without neighbourhood replacement"
 # A strategy is a probability where the input is corrupted, and a weight where it has a loss of its own (Eq. 14).

@@ -15,7 +15,6 @@ from calm.baselines.validation import compared_trials
 from calm.config import Config, FitConfig, ForecastConfig
 from calm.data.session import Session, cut_trials
 from calm.metrics import correlation_over_time, trial_correlation, trial_mse
-from calm.model import train_quantizer
 from calm.models.interfaces import Forecaster, Network
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.rollout import Choice
@@ -27,7 +26,7 @@ from calm.recordings import Recordings
 from calm.synthetic.ceilings import cohort_ceilings
 from calm.training.forecasting import CalMForecaster, NetworkForecaster
 from calm.training.stages import Model, Search, Task, Trained, search, train
-from calm.training.tasks import ForecasterTask, TransformerTask
+from calm.training.tasks import ForecasterTask, TransformerTask, train_quantizer
 
 Forecasts = list[Float[np.ndarray, "neuron _horizon"]]  # a trial each
 
