@@ -157,7 +157,7 @@ class Run:
             for name, value in losses.items():
                 terms[name] = terms.get(name, 0) + value.detach() * weight
         self.partition.sum_gradients()
-        self.partition.clip_gradients(self.config.clip)
+        self.partition.clip_gradients(self.optimizer, self.config.clip)
         self.optimizer.step()
         self.model.module.after_step()
         self.averaged.update(self.model.module)

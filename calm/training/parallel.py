@@ -115,9 +115,9 @@ class Partition:
             sum_over_ranks(together)
             vector_to_parameters(together, gradients)
 
-    def clip_gradients(self, most: float) -> None:
+    def clip_gradients(self, optimizer: torch.optim.Optimizer, most: float) -> None:
         """Scale all gradients down if their norm, over all processes, exceeds `most`."""
-        parameters = [*self.backbone, *self.embeddings]
+        parameters = [each for group in optimizer.param_groups for each in group["params"]]
         norm = get_total_norm(gradients_of(parameters), error_if_nonfinite=True)
         if self.processes > 1:
             squared = get_total_norm(gradients_of(self.embeddings)).to(norm) ** 2
