@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -9,9 +10,11 @@ from snakemake.exceptions import WorkflowError
 from calm.config import COHORT, SIMULATION
 from calm.data.descriptions import load_dataset
 from calm.errors import CalmError
-from calm.paths import file_name
+from calm.paper.report.timing import print_times
+from calm.paths import RUNS, file_name
 from calm.profile import load_profile
 
+BEGUN = time.time()
 KNOWN = {"profile": "quick", "dataset": COHORT, "seed": 0, "processes": 1}
 
 if unknown := sorted(set(config) - set(KNOWN)):
@@ -53,6 +56,10 @@ onstart:
     Path(PARAMETERS).write_text(json.dumps({"dataset": str(DATASET)}))
 
 
+onsuccess:
+    print_times(Path(EXECUTED), RUNS, BEGUN)
+
+
 localrules:
     report,  # prints a table: where the user is, not in a job
 
@@ -72,6 +79,8 @@ rule page:
         notebook="notebooks/09_report.ipynb",
     output:
         f"{EXECUTED}/09_report.ipynb",
+    benchmark:
+        f"{EXECUTED}/09_report.tsv"
     shell:
         "python -m calm.run {input.notebook} {output} {SETUP} @{PARAMETERS}"
 
@@ -119,6 +128,8 @@ rule simulation:
         notebook="notebooks/01_simulation.ipynb",
     output:
         f"{EXECUTED}/01_simulation.ipynb",
+    benchmark:
+        f"{EXECUTED}/01_simulation.tsv"
     threads: HALF
     message:
         "01_simulation, profile {PROFILE}"
@@ -133,6 +144,8 @@ rule recordings:
         notebook="notebooks/{notebook}.ipynb",
     output:
         f"{EXECUTED}/{{notebook}}.ipynb",
+    benchmark:
+        f"{EXECUTED}/{{notebook}}.tsv"
     wildcard_constraints:
         notebook="|".join(name for name in RECORDINGS if name not in ASIDE),
     params:

@@ -30,7 +30,7 @@ import os
 profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, gpu or paper: how large
 dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials, the initial weights and the batches
-shares: list = [0.25, 0.5]  # of trials, neurons and steps; all of each is trained besides
+shares: list = [0.25]  # of trials, neurons and steps; all of each is trained besides
 
 # %%
 import matplotlib.pyplot as plt
