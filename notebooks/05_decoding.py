@@ -93,7 +93,7 @@ chosen_sessions = chosen_sessions[:singles]
 # chosen by the squared error on validation trials.
 
 # %%
-features, decoded = {session.name: head_features(session, backbones[group], RUNS) for session in chosen_sessions}, {}
+features, decoded = {session.name: head_features(session, backbones[group]) for session in chosen_sessions}, {}
 for session in chosen_sessions:
     trained = train_on_one(session, features[session.name], settings.shortened(settings.single_share), seed=seed, runs=RUNS)
     decoded[session.name] = compare_decoders(results, trained, recordings, session, item="fig4b")

@@ -25,7 +25,7 @@ def with_share(session: Session, share: float, *, seed: int) -> Session:
 
     The other training trials become `unlabelled` in the column `split`; validation and test trials stay as they are.
     With the same seed, the trials of a smaller share are among those of a larger one. Traces and their scale do not
-    change, so that `calm.training.features.store_features` finds the features again.
+    change, nor do features of them.
 
     Raises:
         CalmError: a share that is not above 0 and at most 1.

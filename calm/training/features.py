@@ -1,10 +1,9 @@
-"""Features of whole trials, computed once and kept on the disk: of the frozen transformer, or the traces themselves."""
+"""Features of whole trials: of the frozen transformer, or the traces themselves."""
 
 import dataclasses
 import functools
-import hashlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import operator
+from collections.abc import Sequence
 from typing import Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
@@ -18,10 +17,9 @@ from calm.errors import CalmError
 from calm.models.heads import FeatureBatch
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import DualAxisTransformer, TokenBatch
-from calm.storage import TrialFile, is_stored, load_trials, save_trials, stage_key
 from calm.training.stages import Trained
 
-VERSION = 1  # of this stage; raised with any change to what it computes
+KEPT = 2**30  # bytes of a session's features that are kept in memory
 RAW_TOKENS = 3  # 12 frames, 2 s at the 6 Hz of the recordings: as long as the indicator's decay
 
 
@@ -44,7 +42,7 @@ class Extractor(Protocol):
     ) -> Float16[Tensor, "token neuron channel"]:
         """Features of one trial of the named session; frames behind the last whole token have none.
 
-        In half precision, which halves the file and costs less than a thousandth of each value.
+        In half precision, which halves what is kept and costs less than a thousandth of each value.
         """
 
 
@@ -138,26 +136,46 @@ def on_whole_tokens(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FeatureSession:
-    """A session and its features.
+    """A session and the features of its trials, computed when they are asked for; of a small session they are kept.
+
+    Those of a session of the paper's size, 957 neurons and 300 trials of 512 channels, take 7 GB: it is faster to
+    compute them again than to read them from a disk.
 
     Attributes:
         session: prepared.
-        extractor: what made the features.
-        trials: the features of each trial, rows are tokens, columns neurons and their channels.
+        extractor: what makes the features.
+        kept: by trial; shared by sessions that are copies of each other but for their labels or split.
+
+    Raises:
+        CalmError: a trial is shorter than a token.
     """
 
     session: Session
     extractor: Extractor
-    trials: TrialFile
+    kept: dict[int, Float16[np.ndarray, "token neuron channel"]] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        frames, window = self.session.frames, self.extractor.window
+        if frames.min() < window:
+            raise CalmError(
+                f"Session {self.session.name}: trial {frames.argmin()} has {frames.min()} frames, less than the"
+                f" {window} of a token: set `min_frames` in the dataset description."
+            )
 
     @functools.cached_property
     def tokens(self) -> Int[np.ndarray, " trial"]:
         """Number of tokens of each trial."""
-        return np.array([rows for rows, _ in self.trials.shapes])
+        return self.session.frames // self.extractor.window
 
     def features(self, trial: SupportsIndex) -> Float16[np.ndarray, "token neuron channel"]:
-        """Of one trial, read when it is asked for."""
-        return self.trials[trial].reshape(-1, len(self.session.neurons), self.extractor.channels)
+        """Of one trial."""
+        trial = operator.index(trial)
+        if trial in self.kept:
+            return self.kept[trial]
+        features = self.extractor.extract(self.session.name, self.session.traces[trial]).cpu().numpy()
+        if self.tokens.sum() * features[0].nbytes <= KEPT:
+            self.kept[trial] = features
+        return features
 
     def batch(self, stretches: Sequence[tuple[int, slice]]) -> FeatureBatch:
         """Features and behaviour of stretches of equally many tokens, each a trial and which of its tokens."""
@@ -171,38 +189,3 @@ class FeatureSession:
     def whole(self, trials: Int[np.ndarray, " batch"]) -> FeatureBatch:
         """Features and behaviour of whole trials of equally many tokens."""
         return self.batch([(trial, slice(0, int(self.tokens[trial]))) for trial in trials.tolist()])
-
-
-def store_features(extractor: Extractor, session: Session, runs: Path) -> FeatureSession:
-    """The features of a session, in a file under `runs`, which is written unless it is there.
-
-    What is kept depends on the traces alone: other labels or another split of the same trials find it again. A session
-    of the paper's size, 957 neurons and 300 trials, takes 7 GB at 512 channels.
-
-    Raises:
-        CalmError: a trial is shorter than a token, the folder cannot be written, or what is there is damaged.
-    """
-    if session.frames.min() < extractor.window:
-        raise CalmError(
-            f"Session {session.name}: trial {session.frames.argmin()} has {session.frames.min()} frames, less than the"
-            f" {extractor.window} of a token: set `min_frames` in the dataset description."
-        )
-    folder = runs / "features" / stage_key(session.name, [], [extractor.key, trace_hash(session)], 0, VERSION)
-    if not is_stored(folder):
-        manifest = {"session": session.name, "extractor": extractor.key}
-        save_trials(folder, {"features": extract_trials(extractor, session)}, manifest)
-    return FeatureSession(session, extractor, load_trials(folder)[0]["features"])
-
-
-def extract_trials(extractor: Extractor, session: Session) -> Iterator[Float16[np.ndarray, "token column"]]:
-    """The features of every trial, one trial at a time."""
-    for trace in session.traces:
-        yield extractor.extract(session.name, trace).flatten(1).cpu().numpy()
-
-
-def trace_hash(session: Session) -> str:
-    """SHA-256 over the traces: besides the name, all of a session that its features depend on."""
-    digest = hashlib.sha256()
-    for trace in session.traces:
-        digest.update(str(trace.shape).encode() + np.ascontiguousarray(trace).tobytes())
-    return digest.hexdigest()

@@ -73,7 +73,7 @@ def test_a_glm_that_sees_ahead_decodes_what_comes_before_the_traces():
 
 def test_every_decoder_of_a_single_session_decodes_whole_trials_after_as_many_tries(backbone, session, tmp_path):
     profile = load_profile("smoke").changed(learning_rates=(0.3, 1.0))
-    trained = train_on_one(session, head_features(session, backbone, tmp_path), profile, seed=0, runs=tmp_path)
+    trained = train_on_one(session, head_features(session, backbone), profile, seed=0, runs=tmp_path)
     assert set(trained.methods) == set(trained.costs) == ALL | HEADED
     assert {len(search.tries) for search in trained.searches.values()} == {len(profile.learning_rates)}
     trials = session.trials_of("test")
@@ -83,7 +83,7 @@ def test_every_decoder_of_a_single_session_decodes_whole_trials_after_as_many_tr
 
 
 def test_fewer_labels_change_what_is_learned(backbone, session, tmp_path):
-    features = head_features(session, backbone, tmp_path)
+    features = head_features(session, backbone)
     few, every = (
         train_with_share(session, features, share, load_profile("smoke"), seed=0, runs=tmp_path).methods
         for share in (0.2, 1.0)

@@ -18,7 +18,7 @@ from calm.models.heads import GLUHead, LinearHead
 from calm.models.interfaces import Decoder
 from calm.profile import load_profile
 from calm.training.decoding import HEADS, HeadDecoder, feature_batches, feature_error, with_share
-from calm.training.features import RawFeatures, on_whole_tokens, store_features
+from calm.training.features import FeatureSession, RawFeatures, on_whole_tokens
 from calm.training.stages import search, train
 from calm.training.tasks import HeadTask
 
@@ -61,7 +61,7 @@ def other():
 
 @pytest.fixture
 def stored(session, tmp_path):
-    return store_features(RAW, session, tmp_path)
+    return FeatureSession(session, RAW)
 
 
 def r2_of(head, session):
@@ -79,15 +79,15 @@ def test_a_head_learns_a_linear_map_of_the_traces(kind, session, stored, tmp_pat
 
 
 def test_one_head_learns_two_sessions_with_shared_weights(session, other, tmp_path):
-    both = [store_features(RAW, each, tmp_path) for each in (session, other)]
+    both = [FeatureSession(each, RAW) for each in (session, other)]
     head = train(HeadTask(LinearHead, SMALL, both), FIT, seed=0, runs=tmp_path).model
     assert [len(rows) for rows in head.bank] == [6, 4]
     assert min(r2_of(head, each) for each in (session, other)) > 0.9
 
 
 def test_adaptation_changes_the_new_rows_alone_and_learns(session, other, tmp_path):
-    new = store_features(RAW, other, tmp_path)
-    old = store_features(RAW, session, tmp_path)
+    new = FeatureSession(other, RAW)
+    old = FeatureSession(session, RAW)
     first = train(HeadTask(LinearHead, SMALL, [old]), FIT, seed=0, runs=tmp_path)
     adapted = train(HeadTask(LinearHead, SMALL, [new]), FIT, seed=0, runs=tmp_path, pretrained=first)
     before, after = first.model.state_dict(), adapted.model.state_dict()
@@ -98,9 +98,9 @@ def test_adaptation_changes_the_new_rows_alone_and_learns(session, other, tmp_pa
 
 
 def test_adaptation_to_other_features_is_refused(session, other, tmp_path):
-    old = store_features(RAW, session, tmp_path)
+    old = FeatureSession(session, RAW)
     first = train(HeadTask(LinearHead, SMALL, [old]), SHORT, seed=0, runs=tmp_path)
-    task = HeadTask(LinearHead, SMALL, [store_features(RawFeatures(4, 3), other, tmp_path)])
+    task = HeadTask(LinearHead, SMALL, [FeatureSession(other, RawFeatures(4, 3))])
     with pytest.raises(CalmError, match=r"linearhead-.* was trained on other features or behaviours than those of"):
         train(task, SHORT, seed=0, runs=tmp_path, pretrained=first)
 
@@ -132,7 +132,7 @@ def hide(session, trials, value=np.nan):
 def states(sessions, runs):
     """Weights of a head trained on each session by itself."""
     for number, each in enumerate(sessions):
-        features = store_features(RAW, each, runs)
+        features = FeatureSession(each, RAW)
         trained = train(HeadTask(LinearHead, SMALL, [features]), SHORT, seed=0, runs=runs / str(number))
         yield trained.model.state_dict()
 
@@ -151,7 +151,7 @@ def test_what_was_not_recorded_and_test_trials_take_no_part(session, tmp_path):
 
 def test_the_score_is_the_validation_error_on_whole_tokens(session, tmp_path):
     partly = hide(session, session.trials_of("val")[:1])
-    stored = store_features(RAW, partly, tmp_path)
+    stored = FeatureSession(partly, RAW)
     trained = train(HeadTask(LinearHead, SMALL, [stored]), SHORT, seed=0, runs=tmp_path)
     trials = partly.trials_of("val")[1:]
     decoded = HeadDecoder(trained.model, RAW, "linear").decode([partly.traces[trial] for trial in trials])
@@ -179,7 +179,7 @@ def test_heads_get_as_many_tries_as_every_other_method(stored, other, tmp_path):
     found = search(task, smoke.head_fit, rates, seed=0, runs=tmp_path)
     assert len({tried.key for tried in found.tries.values()}) == len(rates)
     assert found.chosen.score == max(tried.score for tried in found.tries.values())
-    task = dataclasses.replace(task, features=[store_features(RAW, other, tmp_path)])
+    task = dataclasses.replace(task, features=[FeatureSession(other, RAW)])
     adapted = search(task, smoke.bank_fit, rates, seed=0, runs=tmp_path, pretrained=found.chosen)
     assert len({tried.key for tried in adapted.tries.values()}) == len(rates)
 
@@ -188,7 +188,7 @@ def test_heads_get_as_many_tries_as_every_other_method(stored, other, tmp_path):
 @torch.no_grad()
 def test_a_head_decodes_whole_trials_as_from_their_stored_features(raw, quantizer, dat, uneven, tmp_path):
     extractor = RAW if raw else frozen(quantizer, dat)
-    stored = store_features(extractor, uneven, tmp_path)
+    stored = FeatureSession(uneven, extractor)
     head = GLUHead(SMALL, extractor.channels, 4, 2, {"uneven": 5}).eval()
     decoder = HeadDecoder(head, extractor, "uneven")
     assert isinstance(decoder, Decoder)
@@ -226,10 +226,11 @@ def test_a_share_that_cannot_be_taken_is_refused(session, share):
         with_share(session, share, seed=0)
 
 
-def test_features_are_not_computed_again_for_a_share(session, stored, tmp_path, monkeypatch):
+def test_features_are_not_computed_again_for_a_share(session, stored, monkeypatch):
+    for trial in range(len(session.traces)):
+        stored.features(trial)
     monkeypatch.setattr(RawFeatures, "extract", lambda *_: pytest.fail("computed again"))
-    shared = store_features(RAW, with_share(session, 0.25, seed=0), tmp_path)
-    assert shared.trials.path == stored.trials.path
+    shared = dataclasses.replace(stored, session=with_share(session, 0.25, seed=0))
     batches = first_pass(feature_batches([shared], FIT, seed=0))
     assert sum(len(batch.behaviour) for batch in batches) == len(shared.session.trials_of("train")) == 10
 
@@ -249,13 +250,13 @@ def without_behaviour(session):
     ],
 )
 def test_a_session_that_has_nothing_to_decode_is_refused(session, tmp_path, change, sentence):
-    features = store_features(RAW, change(session), tmp_path)
+    features = FeatureSession(change(session), RAW)
     with pytest.raises(CalmError, match=sentence):
         train(HeadTask(LinearHead, SMALL, [features]), SHORT, seed=0, runs=tmp_path)
 
 
 def test_sessions_with_other_behaviours_need_heads_of_their_own(session, other, tmp_path):
     renamed = dataclasses.replace(other, behaviour_names=("pitch", "lick"))
-    both = [store_features(RAW, each, tmp_path) for each in (session, renamed)]
+    both = [FeatureSession(each, RAW) for each in (session, renamed)]
     with pytest.raises(CalmError, match=r"has the behaviour pitch, yaw, but session \w+ has pitch, lick: train a"):
         train(HeadTask(LinearHead, SMALL, both), SHORT, seed=0, runs=tmp_path)

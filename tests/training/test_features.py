@@ -1,6 +1,4 @@
-"""Features: those of the transformer, causal, kept on the disk and found again; the raw ones; whole tokens."""
-
-import dataclasses
+"""Features: causal, of the transformer or raw, computed once or whenever they are asked for; whole tokens."""
 
 import numpy as np
 import pytest
@@ -9,7 +7,7 @@ from backbones import frozen
 
 from calm.errors import CalmError
 from calm.models.transformer import TokenBatch
-from calm.training.features import BackboneFeatures, RawFeatures, on_whole_tokens, store_features
+from calm.training.features import FeatureSession, RawFeatures, on_whole_tokens
 
 
 @pytest.fixture
@@ -50,53 +48,28 @@ def test_raw_features_are_the_frames_of_a_token_and_of_those_before_it_and_a_con
         assert found[token, neuron].tolist() == [*padded[neuron, 3 * token : 3 * token + 6], 1]
 
 
-def test_stored_features_are_the_computed_ones_and_are_computed_once(extractor, uneven, tmp_path, monkeypatch):
-    first = store_features(extractor, uneven, tmp_path)
-    computed = [extractor.extract("uneven", trace).numpy() for trace in uneven.traces]
+def test_features_of_a_small_session_are_computed_once(extractor, uneven, monkeypatch):
+    features = FeatureSession(uneven, extractor)
+    assert features.tokens.tolist() == (uneven.frames // 4).tolist()
+    expected = [extractor.extract("uneven", trace).numpy() for trace in uneven.traces]
+    first = [features.features(trial) for trial in range(len(uneven.traces))]
     monkeypatch.setattr(type(extractor), "extract", lambda *_: pytest.fail("computed again"))
-    for stored in (first, store_features(extractor, uneven, tmp_path)):
-        assert stored.tokens.tolist() == (uneven.frames // 4).tolist()
-        for trial, expected in enumerate(computed):
-            np.testing.assert_array_equal(stored.features(trial), expected)
+    for trial, values in enumerate(expected):
+        np.testing.assert_array_equal(first[trial], values)
+        np.testing.assert_array_equal(features.features(trial), values)
 
 
-def test_features_depend_on_the_traces_and_on_what_made_them_alone(extractor, uneven, tmp_path, monkeypatch):
-    store_features(extractor, uneven, tmp_path)
-    monkeypatch.setattr(type(extractor), "extract", lambda *_: pytest.fail("computed again"))
-    relabelled = uneven.trials.assign(split=uneven.trials["split"].to_numpy()[::-1])
-    behaviour = tuple(0 * values for values in uneven.behaviour)
-    store_features(extractor, dataclasses.replace(uneven, trials=relabelled, behaviour=behaviour), tmp_path)
-    others = [
-        dataclasses.replace(uneven, name="other"),
-        dataclasses.replace(uneven, traces=(uneven.traces[0] + 1, *uneven.traces[1:])),
-    ]
-    for other in others:
-        with pytest.raises(pytest.fail.Exception, match="computed again"):
-            store_features(extractor, other, tmp_path)
+def test_features_of_a_large_session_are_computed_whenever_they_are_asked_for(extractor, uneven, monkeypatch):
+    whole = sum(extractor.extract("uneven", trace).numpy().nbytes for trace in uneven.traces)
+    for limit, kept in ((whole, 1), (whole - 1, 0)):
+        monkeypatch.setattr("calm.training.features.KEPT", limit)
+        features = FeatureSession(uneven, extractor)
+        np.testing.assert_array_equal(features.features(3), features.features(3))
+        assert len(features.kept) == kept
 
 
-def test_other_weights_make_other_features(backbone, uneven, tmp_path, monkeypatch):
-    store_features(backbone, uneven, tmp_path)
-    monkeypatch.setattr(BackboneFeatures, "extract", lambda *_: pytest.fail("computed again"))
-    retrained = dataclasses.replace(backbone.transformer, key="another key")
-    with pytest.raises(pytest.fail.Exception, match="computed again"):
-        store_features(dataclasses.replace(backbone, transformer=retrained), uneven, tmp_path)
-
-
-def test_a_damaged_file_is_refused(extractor, uneven, tmp_path):
-    stored = store_features(extractor, uneven, tmp_path)
-    content = bytearray(stored.trials.path.read_bytes())
-    content[-1] ^= 1  # a single bit
-    stored.trials.path.write_bytes(content)
-    with pytest.raises(CalmError, match=r"features\.bin is damaged .*: delete .* and run again"):
-        store_features(extractor, uneven, tmp_path)
-    stored.trials.path.write_bytes(content[:-2])
-    with pytest.raises(CalmError, match="cut short"):
-        stored.features(len(uneven.traces) - 1)
-
-
-def test_a_batch_holds_the_features_and_the_behaviour_of_its_trials(extractor, uneven, tmp_path):
-    stored, trials = store_features(extractor, uneven, tmp_path), np.array([5, 2])  # of 31 frames
+def test_a_batch_holds_the_features_and_the_behaviour_of_its_trials(extractor, uneven):
+    stored, trials = FeatureSession(uneven, extractor), np.array([5, 2])  # of 31 frames
     batch = stored.whole(trials)
     assert batch.session == "uneven" and batch.behaviour.shape == (2, 28, 2)
     for place, trial in enumerate(trials):
@@ -107,9 +80,9 @@ def test_a_batch_holds_the_features_and_the_behaviour_of_its_trials(extractor, u
     np.testing.assert_array_equal(part.behaviour[0], uneven.behaviour[5][8:16])
 
 
-def test_a_trial_shorter_than_a_token_is_refused(uneven, tmp_path):
+def test_a_trial_shorter_than_a_token_is_refused(uneven):
     with pytest.raises(CalmError, match="trial 0 has 18 frames, less than the 20 of a token: set `min_frames`"):
-        store_features(RawFeatures(window=20), uneven, tmp_path)
+        FeatureSession(uneven, RawFeatures(window=20))
 
 
 def test_frames_behind_the_last_whole_token_are_left_out(uneven):

@@ -34,7 +34,6 @@ from calm.training.features import (
     FeatureSession,
     RawFeatures,
     on_whole_tokens,
-    store_features,
 )
 from calm.training.stages import Search, Task, search, train
 from calm.training.tasks import DecoderTask, HeadTask
@@ -55,10 +54,10 @@ def linear_decoders(session: Session, config: RidgeDecoderConfig, window: int) -
     return fitted
 
 
-def head_features(session: Session, backbone: BackboneFeatures, runs: Path) -> dict[str, FeatureSession]:
+def head_features(session: Session, backbone: BackboneFeatures) -> dict[str, FeatureSession]:
     """What heads are put on, by the name of the method."""
     extractors: dict[str, Extractor] = {"CalM": backbone, CONTROL: RawFeatures(backbone.window)}
-    return {method: store_features(extractor, session, runs) for method, extractor in extractors.items()}
+    return {method: FeatureSession(session, extractor) for method, extractor in extractors.items()}
 
 
 def head_tasks(method: str, features: Sequence[FeatureSession], config: HeadConfig, fit: FitConfig) -> Tasks:
@@ -116,7 +115,7 @@ def search_on_many(
     Of `pretrained` ones, those of held-in sessions, only what belongs to the new sessions is trained: rows of the
     neuron bank of a head, and POYO+'s embeddings of units and session.
     """
-    features = [store_features(backbone, session, runs) for session in sessions]
+    features = [FeatureSession(session, backbone) for session in sessions]
     tasks = head_tasks("CalM", features, profile.head, profile.bank_fit if pretrained else profile.head_fit)
     tasks["POYO+", ""] = DecoderTask(POYO, profile.poyo, sessions), profile.poyo_fit
     searches = {}
