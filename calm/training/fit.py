@@ -88,7 +88,8 @@ class Run:
     def __init__(self, model: Trainable, objectives: Sequence[Objective], config: FitConfig, seed: int, folder: Path):
         self.objectives, self.config, self.seed, self.folder = objectives, config, seed, folder
         self.fabric = start_fabric(config)
-        self.partition = Partition(model, [session for each in objectives for session in each.sessions])
+        sessions = [session for each in objectives for session in each.sessions]
+        self.partition = Partition(model, model.session_parameters, sessions)
         self.model, self.optimizer = self.fabric.setup(model, make_optimizer(model, config))
         self.model.mark_forward_method("training_loss")
         self.averaged = WeightAverage(self.model.module, config.weight_ema)

@@ -16,13 +16,12 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm, parameters_to_
 from calm.config import FitConfig
 from calm.devices import best_device, process_counts, process_rank, sum_over_ranks
 from calm.errors import CalmError
-from calm.models.interfaces import Trainable
 
 
 class SharedBackbone(DDPStrategy):
     """Fabric's processes, but not the wrapper that would make all of them agree on every parameter."""
 
-    def setup_module(self, module: Trainable) -> Trainable:
+    def setup_module(self, module: nn.Module) -> nn.Module:
         """The model as it is: see `Partition.sum_gradients`."""
         return module
 
@@ -78,16 +77,17 @@ class Partition:
 
     Args:
         model: the whole of it, of which other processes train the parameters of other sessions.
+        kinds: beginnings of the names of parameters that belong to sessions.
         sessions: of this process, by their place in the model.
     """
 
-    def __init__(self, model: Trainable, sessions: Sequence[int]):
+    def __init__(self, model: nn.Module, kinds: tuple[str, ...], sessions: Sequence[int]):
         self.processes = dist.get_world_size() if dist.is_initialized() else 1
-        self.kinds = model.session_parameters
-        self.names = tuple(f"{kind}{session}" for kind in model.session_parameters for session in sessions)
+        self.kinds = kinds
+        self.names = tuple(f"{kind}{session}" for kind in kinds for session in sessions)
         trained = [(name, each) for name, each in model.named_parameters() if each.requires_grad]
-        self.backbone = [each for name, each in trained if not name.startswith(model.session_parameters)]
-        self.embeddings = [each for name, each in trained if name.startswith(model.session_parameters)]
+        self.backbone = [each for name, each in trained if not name.startswith(kinds)]
+        self.embeddings = [each for name, each in trained if name.startswith(kinds)]
 
     def batch_weights(self, counts: Sequence[int], device: torch.device) -> list[float | Tensor]:
         """Weight of each batch in the loss of a step, so that every prediction of all processes counts alike."""

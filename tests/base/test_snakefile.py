@@ -96,7 +96,7 @@ def test_a_notebook_gets_the_description_as_it_is_called_and_nothing_else_happen
     (told,) = (cell.outputs[0].text for cell in nbformat.read(workplace / output, 4).cells if cell.get("outputs"))
     assert json.loads(told) == ["smoke", file, 3]
     assert {path.name for path in files_of(workplace) - before if path.is_file()} == {
-        *(Path(output).name, "parameters.json"),
+        *(Path(output).name, Path(output).with_suffix(".tsv").name, "parameters.json"),
     }
     (workplace / DATA_EVIL).write_text("another recording")
     again = snakemake(workplace, output, "--dry-run", "--config", "profile=smoke", "seed=3", f"dataset={file}")

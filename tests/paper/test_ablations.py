@@ -134,7 +134,7 @@ def test_stages_that_do_not_differ_are_trained_once(ran, runs):
 def test_another_seed_shares_no_stage(ran, recordings, runs, monkeypatch):
     profile = recordings.profile
     other = profile.changed(ablation=profile.ablation.changed(seeds=(6,)))
-    monkeypatch.setattr(training.Run, "train", lambda run, task: pytest.fail(f"{run.folder.name}, seed {run.seed}"))
+    monkeypatch.setattr(training.Run, "train", lambda run: pytest.fail(f"{run.folder.name}, seed {run.seed}"))
     with pytest.raises(pytest.fail.Exception, match=r"quantizer-\w+, seed 6"):
         run_all(dataclasses.replace(recordings, profile=other), runs)
 
@@ -144,7 +144,7 @@ def test_after_a_kill_only_what_is_missing_is_trained_with_the_same_result(ran, 
     lost = stages.set_index("variant").loc[NO_SAMPLING, "transformer"]
     shutil.rmtree(runs / lost)
     trained, original = [], training.Run.train
-    monkeypatch.setattr(training.Run, "train", lambda run, task: (trained.append(run.folder.name), original(run, task)))
+    monkeypatch.setattr(training.Run, "train", lambda run: (trained.append(run.folder.name), original(run)))
     again, _ = run_all(recordings, runs)
     assert trained == [lost]
     pd.testing.assert_frame_equal(again, results, check_exact=True)
