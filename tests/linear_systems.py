@@ -1,4 +1,4 @@
-"""A noise-free linear system that every network has to learn, its windows, and the score of a forecast of it."""
+"""A noise-free linear system that every network has to learn, and the score of a forecast of it."""
 
 import numpy as np
 import pandas as pd
@@ -6,8 +6,8 @@ import torch
 
 from calm.data.session import Session, cut_trials, prepare
 from calm.metrics import trial_correlation
-from calm.models.interfaces import WindowBatch
-from calm.training.fit import Objective
+from calm.training.batches import window_batches
+from calm.training.fit import Objective, fit
 
 SPEEDS = np.array([0.35, 0.55, 0.8])  # radians per frame
 
@@ -31,27 +31,6 @@ def noise_free_session(neurons=8, trials=80, frames=40, seed=0):
     return prepare(session, seed=seed)
 
 
-def windows(session, length, split, number, batch=16):
-    """One stretch of every trial of the split, in random order from a random start; whole trials if `length` is None.
-
-    The same number gives the same windows.
-    """
-    rng = np.random.default_rng(number)
-    stretches = []
-    for trial in rng.permutation(session.trials_of(split)):
-        trace = session.traces[trial]
-        start = rng.integers(trace.shape[1] - length + 1) if length else 0
-        stretches.append(torch.from_numpy(trace[:, start : start + length if length else None]))
-    groups = [stretches[first : first + batch] for first in range(0, len(stretches), batch)]
-    return [WindowBatch(session.name, torch.stack(group)) for group in groups]
-
-
-def training_batch(session, length, step):
-    """One of the batches of the pass that a step falls into."""
-    count = len(windows(session, length, "train", 0))
-    return windows(session, length, "train", step // count)[step % count]
-
-
 @torch.no_grad()
 def correlation(network, session, context, split="test"):
     """Mean over the trials of the split of the correlation between forecast and truth, to the end of the trial."""
@@ -61,9 +40,11 @@ def correlation(network, session, context, split="test"):
     return float(np.mean([trial_correlation(true, guess) for true, guess in zip(futures, forecasts, strict=True)]))
 
 
-def task(network, session, context):
-    """What `fit` trains a network on: windows of the training trials, judged by the validation trials."""
-    return Objective(
-        lambda step: training_batch(session, network.window, step),
-        lambda model: correlation(model, session, context, "val"),
-    )
+def scores_around_training(network, session, context, config, folder):
+    """The correlation on test trials before and after training on windows of 16 trials, judged by validation trials."""
+    before = correlation(network, session, context)
+    numbers = config.changed(rows=16 * len(session.neurons))
+    batches = window_batches([session], network.window, numbers, seed=0)
+    objective = Objective(batches, lambda model: correlation(model, session, context, "val"))
+    fit(network, objective, numbers, seed=0, folder=folder)
+    return before, correlation(network, session, context)

@@ -116,14 +116,15 @@ class NeuralQuantizer(Trainable):
         self, latent: Float[Tensor, "token row channel"], codes: Int[Tensor, "token row"]
     ) -> dict[str, Float[Tensor, ""]]:
         """L_AR of Eq. 9: cross-entropy of the codes 1..H tokens ahead, and alignment with soft assignment at t+1."""
-        ahead, steps = [], min(self.config.horizons, len(codes) - 1)
-        every = self.predictor(latent).unbind()  # not slices of it: their gradient would fill as many zeros each
-        for step, logits in enumerate(every[:steps], start=1):
-            smoothing = self.config.label_smoothing
-            pair = logits[:-step].flatten(0, 1), codes[step:].flatten()
-            ahead.append(F.cross_entropy(*pair, label_smoothing=smoothing))
+        by_horizon = self.predictor(latent).unbind()  # not slices of it: their gradient would fill as many zeros each
+        ahead = [
+            F.cross_entropy(
+                logits[:-step].flatten(0, 1), codes[step:].flatten(), label_smoothing=self.config.label_smoothing
+            )
+            for step, logits in enumerate(by_horizon[: len(codes) - 1], start=1)
+        ]
         soft = self.codebook.logits(latent[1:]).softmax(-1).detach()
-        align = -(soft * every[0][:-1].log_softmax(-1)).sum(-1).mean()
+        align = -(soft * by_horizon[0][:-1].log_softmax(-1)).sum(-1).mean()
         return {"ar": torch.stack(ahead).mean(), "align": align}
 
     def before_step(self, step: int, steps: int) -> None:

@@ -113,7 +113,8 @@ def train(
         CalmError: data that the task cannot learn from, or a pretrained model that does not fit the task.
     """
     model = initial_model(task, seed=seed, pretrained=pretrained)
-    fit_config = fit_config.shortened(fit_config.adapt_share if pretrained else 1.0)
+    if pretrained:
+        fit_config = fit_config.shortened(fit_config.adapt_share)
     inputs = [pretrained.key if pretrained else "", *task.inputs]
     key = stage_key(task.name, [task.config, fit_config], inputs, seed, task.VERSION)
     objectives = group_objectives(task, model, fit_config, seed=seed, runs=runs)

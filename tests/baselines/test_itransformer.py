@@ -3,12 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from linear_systems import correlation, noise_free_session, task
+from linear_systems import noise_free_session, scores_around_training
 
 from calm.baselines.itransformer import ITransformer
 from calm.config import FitConfig, ITransformerConfig
 from calm.models.interfaces import WindowBatch
-from calm.training.fit import fit
 
 CONTEXT, HORIZON, NEURONS = 20, 6, 5
 SMALL = ITransformerConfig(width=16, layers=2, heads=4, ffn=24, horizon=HORIZON)
@@ -157,12 +156,6 @@ def test_it_learns_a_linear_system(tmp_path):
     session = noise_free_session()
     config = ITransformerConfig(width=32, layers=2, heads=4, ffn=64, dropout=0.0, horizon=10)
     model = ITransformer(config, CONTEXT, {session.name: 8})
-    before = correlation(model, session, CONTEXT)
-    fit(
-        model,
-        task(model, session, CONTEXT),
-        FitConfig(steps=270, validate_every=27, learning_rate=3e-3),
-        seed=0,
-        folder=tmp_path,
-    )
-    assert before < 0.5 and correlation(model, session, CONTEXT) >= 0.95
+    fit_config = FitConfig(steps=270, validate_every=27, learning_rate=3e-3)
+    before, after = scores_around_training(model, session, CONTEXT, fit_config, tmp_path)
+    assert before < 0.5 and after >= 0.95

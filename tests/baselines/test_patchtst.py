@@ -6,13 +6,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from linear_systems import correlation, noise_free_session, task
+from linear_systems import noise_free_session, scores_around_training
 
 from calm.baselines.patchtst import ChannelNorm, PatchTST, cut_patches
 from calm.config import FitConfig, PatchTSTConfig
 from calm.errors import CalmError
 from calm.models.interfaces import WindowBatch
-from calm.training.fit import fit
 
 CONTEXT, HORIZON = 20, 6
 SMALL = PatchTSTConfig(width=16, layers=2, heads=4, ffn=24, horizon=HORIZON)
@@ -212,12 +211,6 @@ def test_it_learns_a_linear_system(tmp_path):
     session = noise_free_session()
     config = PatchTSTConfig(width=32, layers=2, heads=4, ffn=64, dropout=0.0, horizon=10)
     model = PatchTST(config, CONTEXT, {session.name: 8})
-    before = correlation(model, session, CONTEXT)
-    fit(
-        model,
-        task(model, session, CONTEXT),
-        FitConfig(steps=270, validate_every=27, learning_rate=3e-3),
-        seed=0,
-        folder=tmp_path,
-    )
-    assert before < 0.5 and correlation(model, session, CONTEXT) >= 0.95
+    fit_config = FitConfig(steps=270, validate_every=27, learning_rate=3e-3)
+    before, after = scores_around_training(model, session, CONTEXT, fit_config, tmp_path)
+    assert before < 0.5 and after >= 0.95

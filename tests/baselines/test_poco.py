@@ -5,13 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from linear_systems import correlation, noise_free_session, training_batch
+from linear_systems import correlation, noise_free_session
 from slow_poco import CONTEXT, HORIZON, SMALL, Weights, frequencies, slow_forecast
 
 from calm.baselines.poco import POCO
 from calm.config import FitConfig, POCOConfig
 from calm.errors import CalmError
 from calm.models.interfaces import WindowBatch
+from calm.training.batches import window_batches
 from calm.training.fit import Objective, fit
 
 NEURONS = {"first": 3, "second": 4}
@@ -231,10 +232,8 @@ def test_it_learns_two_linear_systems_at_once(tmp_path):
     def score(network, split):
         return float(np.mean([correlation(network, session, 20, split) for session in sessions]))
 
-    def batch(step):
-        return training_batch(sessions[step % 2], model.window, step // 2)
-
     before = score(model, "test")
-    config = FitConfig(steps=360, learning_rate=1e-2, validate_every=90)
-    fit(model, Objective(batch, lambda network: score(network, "val")), config, seed=0, folder=tmp_path)
+    config = FitConfig(steps=360, rows=128, learning_rate=1e-2, validate_every=90)
+    batches = window_batches(sessions, model.window, config, seed=0)
+    fit(model, Objective(batches, lambda network: score(network, "val")), config, seed=0, folder=tmp_path)
     assert before < 0.5 and min(correlation(model, session, 20) for session in sessions) >= 0.95

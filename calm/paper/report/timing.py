@@ -21,7 +21,7 @@ def training_times(runs: Path, since: float) -> pd.DataFrame:
     rows = []
     for folder in runs.glob("*/model"):
         if is_stored(folder) and folder.stat().st_mtime >= since:
-            history = read_manifest(folder).get("history", [])
+            history = read_manifest(folder)["history"]
             seconds = sum(row["seconds"] for row in history)
             rows.append((folder.parent.name.rsplit("-", 1)[0], history[-1]["step"], seconds / 60))
     table = pd.DataFrame(rows, columns=["model", "steps", "minutes"])
