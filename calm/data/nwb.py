@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 from pynwb import NWBHDF5IO, NWBFile, TimeSeries
 from pynwb.ophys import DfOverF, RoiResponseSeries
 
-from calm.data.session import Session
+from calm.data.recording import Recording
+from calm.data.session import Session, cut
 from calm.errors import CalmError
 
 # Both borders of a trial are moved this share of a frame earlier, so that rounding errors of the clock move no frame
@@ -52,16 +53,17 @@ def read_session(
         rows = slice(edges.min(), edges.max())  # one read of what lies between the first and the last trial
         frames = np.concatenate([in_units(plane, rows) for plane in planes], axis=1)
         channels, names = read_behaviour(nwb, behaviour, clock, rows)
-        return Session(
+        recording = Recording(
             name=nwb.session_id or path.stem,
             subject=(nwb.subject and nwb.subject.subject_id) or "unknown",
             rate=float(planes[0].rate or 1 / np.median(np.diff(clock))),
-            traces=tuple(np.ascontiguousarray(frames[first:last].T) for first, last in edges - rows.start),
-            behaviour=tuple(channels[first:last] for first, last in edges - rows.start),
-            behaviour_names=names,
-            trials=trials,
+            traces=frames.T,
+            timestamps=clock[rows],
             neurons=neuron_table(planes),
+            behaviour=channels,
+            behaviour_names=names,
         )
+        return cut(recording, trials, edges - rows.start)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from calm.data.recording import Recording
 from calm.errors import CalmError
 from calm.storage import shapes_of
 
@@ -61,6 +62,20 @@ class Session:
             digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
         digest.update(" ".join(self.trials.get("split", pd.Series(dtype=str))).encode())
         return digest.hexdigest()
+
+
+def cut(recording: Recording, trials: pd.DataFrame, edges: Int[np.ndarray, "trial 2"]) -> Session:
+    """The session of some trials: `edges` has the first frame of each and the frame behind its last."""
+    return Session(
+        name=recording.name,
+        subject=recording.subject,
+        rate=recording.rate,
+        traces=tuple(np.ascontiguousarray(recording.traces[:, first:last]) for first, last in edges),
+        behaviour=tuple(recording.behaviour[first:last] for first, last in edges),
+        behaviour_names=recording.behaviour_names,
+        trials=trials,
+        neurons=recording.neurons,
+    )
 
 
 def cut_trials(
