@@ -166,6 +166,7 @@ class ForecastConfig(Config):
 
     context: int = 40  # frames
     horizon: int | None = None  # frames after it on which methods are compared; None: see `calm.recordings`
+    trained_horizon: int = 60  # frames that fine-tuning rolls out, at most
     samples: int = 64  # rollouts whose mean is the forecast
     validation_trials: int = 60  # at most, of each session, whose forecasts choose the weights
     rows: int = 20_000  # neurons x trials x samples rolled out at once

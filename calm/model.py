@@ -19,6 +19,7 @@ from calm.models.transformer import DualAxisTransformer
 from calm.paths import RUNS
 from calm.profile import Profile, load_profile
 from calm.storage import load_checkpoint, save_checkpoint
+from calm.training.finetuning import FineTuningTask
 from calm.training.forecasting import CalMForecaster
 from calm.training.stages import Trained, train
 from calm.training.tasks import TransformerTask, train_quantizer
@@ -71,6 +72,30 @@ class CalM:
         task = TransformerTask(self.quantizer, sessions, self.profile.dat, self.profile.forecast)
         adapted = train(task, self.profile.dat_fit, seed=seed, runs=runs, pretrained=self.transformer)
         return CalM(self.profile, self.quantizer, adapted)
+
+    def finetune(self, sessions: Sequence[Session], *, trunk: bool = True, seed: int = 0, runs: Path = RUNS) -> "CalM":
+        """The same model, trained further on what its forecasts look like as traces; not in the paper.
+
+        New subjects take three steps: `model.finetune(old).adapt(new).finetune(new, trunk=False)`.
+
+        Args:
+            sessions: some of `sessions`; the new model knows no others.
+            trunk: whether all is trained, or neuron and session embeddings only.
+            seed: of everything random.
+            runs: folder of all trainings; an interrupted one goes on.
+
+        Raises:
+            CalmError: as `pretrain`; or a session that the model does not know.
+        """
+        check_prepared(sessions, self.profile)
+        for session in sessions:
+            self.check_known(session)
+        task = FineTuningTask(
+            self.quantizer, sessions, self.profile.dat, self.profile.forecast, transformer=self.transformer
+        )
+        pretrained = None if trunk else self.transformer
+        tuned = train(task, self.profile.finetune_fit, seed=seed, runs=runs, pretrained=pretrained)
+        return CalM(self.profile, self.quantizer, tuned)
 
     @property
     def sessions(self) -> dict[str, int]:

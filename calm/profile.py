@@ -36,6 +36,7 @@ class Profile(Config):
     quantizer_fit: FitConfig
     dat: DATConfig
     dat_fit: FitConfig
+    finetune_fit: FitConfig
     forecast: ForecastConfig
     learning_rates: tuple[float, ...] = pydantic.Field((1.0,), min_length=1)  # factors that each network is tried with
     simulation_share: float = pydantic.Field(1.0, gt=0, le=1)  # of the steps of a fit, for a simulated recording

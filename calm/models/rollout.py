@@ -5,13 +5,30 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from calm.errors import CalmError
 from calm.models.layers import Cache
+from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import DualAxisTransformer, TokenBatch
 
 Choice = Literal["greedy", "sample", "expected"]
+
+
+@dataclasses.dataclass  # not frozen: Fabric moves it to the device field by field
+class TraceBatch:
+    """Traces of equal length of some neurons of a session.
+
+    Attributes:
+        session: its name.
+        neurons: which neurons of the session the rows are.
+        traces: in z-scores.
+    """
+
+    session: str
+    neurons: Int[Tensor, " neuron"]
+    traces: Float[Tensor, "batch neuron frame"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +56,13 @@ def choose(predicted: Float[Tensor, "batch neuron code"], choice: Choice) -> Flo
     return F.one_hot(picked, predicted.shape[-1]).to(predicted.dtype)
 
 
-@torch.no_grad()
 def roll_out(
     model: DualAxisTransformer, context: TokenBatch, *, steps: int, choice: Choice = "greedy", samples: int = 1
 ) -> Rollouts:
     """Continue every trial by `steps` tokens, `samples` times; the context is computed once and its cache shared.
 
-    Only the time axis needs a cache: attention over neurons stays within a token.
+    Only the time axis needs a cache: attention over neurons stays within a token. The gradient passes through the
+    caches and, with the choice `expected`, through what is fed back.
     """
     caches = [Cache() for _ in model.layers]
     logits = model(context, caches)[-1].repeat_interleave(samples, dim=0)
@@ -58,3 +75,33 @@ def roll_out(
         chosen.append(choose(predicted[-1], choice))
     shape = (len(context.tokens), samples)
     return Rollouts(*(torch.stack(each, dim=2).unflatten(0, shape).transpose(0, 1) for each in (predicted, chosen)))
+
+
+def forecast_traces(
+    model: DualAxisTransformer,
+    quantizer: NeuralQuantizer,
+    context: TraceBatch,
+    horizon: int,
+    *,
+    choice: Choice = "expected",
+    samples: int = 1,
+    expect: bool = False,
+) -> Float[Tensor, "samples batch neuron horizon"]:
+    """Context frames -> tokens -> more tokens -> the `horizon` frames after the context, in z-scores (Fig. 3A).
+
+    With `expect`, steps are decoded from the predicted distributions rather than from what was chosen.
+
+    Raises:
+        CalmError: a context that ends within a token.
+    """
+    batch, neurons, frames = context.traces.shape
+    vectors, window = quantizer.codebook.vectors, quantizer.config.window
+    if frames % window:
+        raise CalmError(f"A context of {frames} frames ends within a token: make it a multiple of {window}.")
+    codes = quantizer.encode_codes(context.traces.flatten(0, 1)).unflatten(0, (batch, neurons))
+    tokens = TokenBatch(context.session, context.neurons, codes)
+    rolled = roll_out(model, tokens, steps=-(-horizon // window), choice=choice, samples=samples)
+    future = (rolled.predicted if expect else rolled.chosen) @ vectors
+    whole = torch.cat([vectors[codes].expand(samples, -1, -1, -1, -1), future], dim=3)
+    traces = quantizer.decode(whole.flatten(0, 2).transpose(0, 1))[:, frames : frames + horizon]
+    return traces.unflatten(0, (samples, batch, neurons))

@@ -8,11 +8,10 @@ import torch
 from jaxtyping import Float
 
 from calm.config import ForecastConfig
-from calm.errors import CalmError
 from calm.models.interfaces import Network
 from calm.models.quantizer import NeuralQuantizer
-from calm.models.rollout import Choice, roll_out
-from calm.models.transformer import DualAxisTransformer, TokenBatch
+from calm.models.rollout import Choice, TraceBatch, forecast_traces
+from calm.models.transformer import DualAxisTransformer
 from calm.seeding import seeded
 from calm.training.batches import group_trials
 
@@ -67,25 +66,15 @@ class CalMForecaster:
     def rollouts(
         self, contexts: Float[np.ndarray, "batch neuron context"], horizon: int, *, samples: int, expect: bool = False
     ) -> Float[np.ndarray, "samples batch neuron horizon"]:
-        """Each rollout as a trace: context frames -> tokens -> more tokens -> the `horizon` frames after the context.
-
-        With `expect`, steps are decoded from the predicted distributions rather than from what was chosen.
+        """Each rollout as a trace; see `calm.models.rollout.forecast_traces`.
 
         Raises:
             CalmError: contexts that end within a token.
         """
-        batch, neurons, frames = contexts.shape
-        vectors, window = self.quantizer.codebook.vectors, self.quantizer.config.window
-        if frames % window:
-            raise CalmError(f"A context of {frames} frames ends within a token: make it a multiple of {window}.")
-        rows = torch.from_numpy(contexts).to(vectors.device).flatten(0, 1)
-        codes = self.quantizer.encode_codes(rows).unflatten(0, (batch, neurons))
-        context = TokenBatch(self.session, torch.arange(neurons, device=rows.device), codes)
-        rolled = roll_out(self.model, context, steps=-(-horizon // window), choice=self.choice, samples=samples)
-        future = (rolled.predicted if expect else rolled.chosen) @ vectors
-        whole = torch.cat([vectors[codes].expand(samples, -1, -1, -1, -1), future], dim=3)
-        traces = self.quantizer.decode(whole.flatten(0, 2).transpose(0, 1))[:, frames : frames + horizon]
-        return traces.unflatten(0, (samples, batch, neurons)).cpu().numpy()
+        traces = torch.from_numpy(contexts).to(self.quantizer.codebook.vectors.device)
+        context = TraceBatch(self.session, torch.arange(traces.shape[1], device=traces.device), traces)
+        how = {"choice": self.choice, "samples": samples, "expect": expect}
+        return forecast_traces(self.model, self.quantizer, context, horizon, **how).cpu().numpy()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -256,6 +256,32 @@ def test_cached_rollout_is_the_full_one(dat, batch, samples, choice):
             given = dataclasses.replace(given, tokens=torch.cat([given.tokens, newest], dim=2))
 
 
+def roll_out_uncached(model, batch, steps):
+    """The expected rollout, each step from the whole past."""
+    given = one_hot(batch)
+    for _ in range(steps):
+        newest = model(given)[-1].softmax(-1)
+        given = dataclasses.replace(given, tokens=torch.cat([given.tokens, newest.unsqueeze(2)], dim=2))
+    return given.tokens[:, :, -steps:]
+
+
+def test_the_gradient_of_a_rollout_is_the_one_without_caches(dat, batch):
+    dat.double()
+    weights, gradients = torch.randn(2, 5, 4, 6).double(), []
+    for rolled in (roll_out(dat, batch, steps=4, choice="expected").chosen[0], roll_out_uncached(dat, batch, 4)):
+        gradients.append(torch.autograd.grad((rolled * weights).sum(), list(dat.parameters()), allow_unused=True))
+    used = [(one, other) for one, other in zip(*gradients, strict=True) if other is not None]
+    assert len(used) == len(list(dat.parameters())) - 2  # the embeddings of the other session
+    for cached, full in used:
+        assert full.abs().max() > 1e-6 and (cached - full).abs().max() < 1e-12
+
+
+def test_a_rollout_is_the_same_with_and_without_gradient(dat, batch):
+    with torch.no_grad():
+        without = roll_out(dat, batch, steps=4, choice="expected").chosen
+    assert torch.equal(roll_out(dat, batch, steps=4, choice="expected").chosen, without)
+
+
 @pytest.mark.parametrize(("choice", "certain"), [("greedy", True), ("sample", True), ("expected", False)])
 def test_chosen_are_single_codes_or_the_whole_distribution(dat, batch, choice, certain):
     rolled = roll_out(dat, batch, steps=4, choice=choice)

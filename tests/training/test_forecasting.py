@@ -142,7 +142,7 @@ def test_horizon_frames_are_those_after_the_context(forecaster, uneven, monkeypa
         wrong = certain.roll(1, dims=-1)
         return Rollouts(certain, wrong) if expect else Rollouts(wrong, certain)
 
-    monkeypatch.setattr("calm.training.forecasting.roll_out", truth)
+    monkeypatch.setattr("calm.models.rollout.roll_out", truth)
     horizon = forecaster.rollouts(trace[None, :, :CONTEXT], 14, samples=1, expect=expect)[0]
     assert_close(horizon, [reconstruct(forecaster.quantizer, trace)[:, CONTEXT : CONTEXT + 14]])
 
