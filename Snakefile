@@ -1,4 +1,7 @@
-"""The whole companion: `snakemake --cores all`, and `--config profile=... dataset=... seed=...` for more."""
+"""The whole companion: `snakemake --cores all`, and `--config profile=... dataset=... seed=...` for more.
+
+A profile may be changed: `--config 'profile=quick dat.layers=3'`.
+"""
 
 import hashlib
 import json
@@ -27,7 +30,7 @@ if type(PROCESSES) is not int or PROCESSES < 1:
 OWN = DATASET in (COHORT, SIMULATION)
 NAME, FILES = DATASET, []
 try:
-    load_profile(PROFILE)
+    load_profile(str(PROFILE))
     if not OWN:
         description = load_dataset(str(DATASET))
         NAME, FILES = description.name, [Path(DATASET), *description.paths()]
@@ -40,20 +43,22 @@ RECORDINGS = [
 ]
 # The default is everything: the simulation and the synthetic mice.
 NOTEBOOKS = {SIMULATION: ["01_simulation"], COHORT: ["01_simulation", *RECORDINGS]}.get(NAME, RECORDINGS)
-# What a user wrote may hold anything, so none of it comes into a rule. Commands have the name of a profile, a whole number and
-# names made by `file_name`; the path of a description is handed over in a file; and the recordings are a hash of what they are.
-EXECUTED = f"runs/notebooks/{PROFILE}/{file_name(NAME)}/{SEED}"
-FOLDER = f"figures/{PROFILE}" if OWN else f"figures/{PROFILE}/{file_name(NAME)}"
-PARAMETERS = f"{EXECUTED}/parameters.json"
+# What a user wrote may hold anything, so none of it comes into a rule. Commands have a whole number and names made by `file_name`;
+# profile and path of a description are handed over in files; and the recordings are a hash of what they are.
+SCALE = file_name(str(PROFILE))
+EXECUTED = f"runs/notebooks/{SCALE}/{file_name(NAME)}/{SEED}"
+FOLDER = f"figures/{SCALE}" if OWN else f"figures/{SCALE}/{file_name(NAME)}"
+PARAMETERS = {"profile": str(PROFILE), "seed": SEED}
+SIMULATED, RECORDED = f"{EXECUTED}/simulation.json", f"{EXECUTED}/recordings.json"
 STATES = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in FILES]
-RECORDED = hashlib.sha256(json.dumps(STATES).encode()).hexdigest()
-SETUP = f"profile={PROFILE} seed={SEED}"
+STATE = hashlib.sha256(json.dumps(STATES).encode()).hexdigest()
 LIBRARY = [str(path) for path in sorted(Path("calm").rglob("*")) if path.suffix in {".py", ".yaml", ".css", ".csv", ".md"}]
 
 
 onstart:
     Path(EXECUTED).mkdir(parents=True, exist_ok=True)
-    Path(PARAMETERS).write_text(json.dumps({"dataset": str(DATASET)}))
+    Path(SIMULATED).write_text(json.dumps(PARAMETERS))
+    Path(RECORDED).write_text(json.dumps({**PARAMETERS, "dataset": str(DATASET)}))
 
 
 onsuccess:
@@ -82,7 +87,7 @@ rule page:
     benchmark:
         f"{EXECUTED}/09_report.tsv"
     shell:
-        "python -m calm.run {input.notebook} {output} {SETUP} @{PARAMETERS}"
+        "python -m calm.run {input.notebook} {output} @{RECORDED}"
 
 
 # Steps of small models gain little from a second thread, so two notebooks run side by side on half the cores each. Threads that
@@ -114,12 +119,12 @@ rule training:
     output:
         touch(f"{EXECUTED}/trained.done"),
     params:
-        recorded=RECORDED,
+        recorded=STATE,
     threads: CORES
     message:
-        "Training on {PROCESSES} processes, profile {PROFILE}"
+        "Training on {PROCESSES} processes, profile {SCALE}"
     shell:
-        "python -m torch.distributed.run --standalone --nproc-per-node {PROCESSES} -m calm.train {SETUP} @{PARAMETERS}"
+        "python -m torch.distributed.run --standalone --nproc-per-node {PROCESSES} -m calm.train @{RECORDED}"
 
 
 rule simulation:
@@ -132,9 +137,9 @@ rule simulation:
         f"{EXECUTED}/01_simulation.tsv"
     threads: HALF
     message:
-        "01_simulation, profile {PROFILE}"
+        "01_simulation, profile {SCALE}"
     shell:
-        THREADS + " python -m calm.run {input.notebook} {output} {SETUP}"
+        THREADS + " python -m calm.run {input.notebook} {output} @{SIMULATED}"
 
 
 rule recordings:
@@ -149,13 +154,13 @@ rule recordings:
     wildcard_constraints:
         notebook="|".join(name for name in RECORDINGS if name not in ASIDE),
     params:
-        recorded=RECORDED,  # a rule is run again when this changes
+        recorded=STATE,  # a rule is run again when this changes
     priority: 1  # the longest chain
     threads: HALF
     message:
-        "{wildcards.notebook}, profile {PROFILE}"
+        "{wildcards.notebook}, profile {SCALE}"
     shell:
-        THREADS + " python -m calm.run {input.notebook} {output} {SETUP} @{PARAMETERS}"
+        THREADS + " python -m calm.run {input.notebook} {output} @{RECORDED}"
 
 
 use rule recordings as aside with:

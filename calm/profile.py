@@ -1,6 +1,8 @@
 """The profiles: all the numbers of a run at one scale, kept in calm/profiles/*.yaml."""
 
+import fnmatch
 from importlib import resources
+from typing import Any
 
 import pydantic
 import yaml
@@ -76,13 +78,56 @@ def profile_names() -> list[str]:
     return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
 
 
-def load_profile(name: str) -> Profile:
-    """Read a profile by its name.
+def load_profile(words: str) -> Profile:
+    """Read a profile by its name, which may be followed by what to change, as `quick dat.layers=3 *_fit.steps=2`.
+
+    A change names one setting, or several with `*`; its value is YAML without spaces.
 
     Raises:
-        CalmError: no such profile.
+        CalmError: no such profile or setting, or a value that the setting cannot have.
     """
+    name, *changes = words.split() or [""]
     if name not in profile_names():
         raise CalmError(f"There is no profile {name!r}: choose one of {', '.join(profile_names())}.")
     text = (resources.files("calm.profiles") / f"{name}.yaml").read_text()
-    return Profile.model_validate(yaml.safe_load(text))
+    profile = Profile.model_validate(yaml.safe_load(text))
+    for change in changes:
+        profile = change_settings(profile, change)
+    return profile
+
+
+def change_settings(profile: Profile, change: str) -> Profile:
+    """The profile with the settings changed that a word like `dat.layers=3` names.
+
+    Raises:
+        CalmError: no such setting, or a value that it cannot have.
+    """
+    pattern, equals, text = change.partition("=")
+    chosen = fnmatch.filter(setting_names(profile), pattern)
+    if not equals or not chosen:
+        alike = fnmatch.filter(setting_names(profile), f"{pattern.split('.')[0]}.*") or list(dict(profile))
+        raise CalmError(
+            f"{change!r} names no setting of a profile: write one of {', '.join(alike)}, `=` and its value."
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise CalmError(f"{change!r}: {text!r} is no value: write a number, a word, or a list as [1,2].") from None
+    for name in chosen:
+        profile = changed_setting(profile, name, value)
+    return profile
+
+
+def setting_names(profile: Profile) -> list[str]:
+    """The dotted names of all settings."""
+    return [
+        f"{name}.{setting}" if setting else name
+        for name, value in profile
+        for setting in (type(value).model_fields if isinstance(value, Config) else [""])
+    ]
+
+
+def changed_setting(profile: Profile, name: str, value: Any) -> Profile:
+    """The profile with one setting changed."""
+    section, _, setting = name.partition(".")
+    return profile.changed(**{section: getattr(profile, section).changed(**{setting: value}) if setting else value})

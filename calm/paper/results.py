@@ -157,9 +157,12 @@ def read_published() -> pd.DataFrame:
 
 
 def figures_folder(profile: str, dataset: str) -> Path:
-    """Folder of the figures and tables: of the profile on calm's own data, or of a user's dataset within it."""
-    of_calm = dataset in (SIMULATION, COHORT)
-    return ensure_writable(FIGURES / profile if of_calm else FIGURES / profile / file_name(dataset))
+    """Folder of the figures and tables: of the profile on calm's own data, or of a user's dataset within it.
+
+    A profile with changes, as `quick dat.layers=3`, has a folder of its own, whose name begins with the profile's.
+    """
+    folder = FIGURES / file_name(profile)
+    return ensure_writable(folder if dataset in (SIMULATION, COHORT) else folder / file_name(dataset))
 
 
 def update_provenance(path: Path, item: str, entry: dict[str, Any]) -> None:

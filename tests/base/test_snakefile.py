@@ -57,7 +57,8 @@ def files_of(folder):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (["profile=$(touch x)"], "There is no profile '$(touch x)'"),
+        (["profile=$(touch x)"], "There is no profile '$(touch'"),
+        (["profile=smoke dat.depth=3"], "'dat.depth=3' names no setting of a profile: write one of dat.width,"),
         (["profil=quick"], "There is no --config 'profil'"),
         (["seed=$(touch x)"], "--config seed='$(touch x)' is no whole number"),
         (["seed=-1"], "is no whole number"),
@@ -89,17 +90,20 @@ def test_any_name_of_a_dataset_can_be_planned_and_leads_nowhere_else(workplace, 
 def test_a_notebook_gets_the_description_as_it_is_called_and_nothing_else_happens(workplace, file):
     describe(workplace, file, NAMES[0] + NAMES[1])
     before = files_of(workplace)
-    planned = snakemake(workplace, "--dry-run", "--config", "profile=smoke", "seed=3", f"dataset={file}")
+    profile = "smoke dat.layers=3 *_fit.steps=2"
+    settings = ("--config", f"profile={profile}", "seed=3", f"dataset={file}")
+    planned = snakemake(workplace, "--dry-run", *settings)
     (output,) = {word for word in planned.stdout.split() if word.endswith(f"{ONE_NOTEBOOK}.ipynb") and word[0] == "r"}
-    done = snakemake(workplace, output, "--config", "profile=smoke", "seed=3", f"dataset={file}")
+    done = snakemake(workplace, output, *settings)
     assert done.returncode == 0, done.stderr
     (told,) = (cell.outputs[0].text for cell in nbformat.read(workplace / output, 4).cells if cell.get("outputs"))
-    assert json.loads(told) == ["smoke", file, 3]
+    assert json.loads(told) == [profile, file, 3]
     assert {path.name for path in files_of(workplace) - before if path.is_file()} == {
-        *(Path(output).name, Path(output).with_suffix(".tsv").name, "parameters.json"),
+        *(Path(output).name, Path(output).with_suffix(".tsv").name, "recordings.json"),
+        "simulation.json",
     }
     (workplace / DATA_EVIL).write_text("another recording")
-    again = snakemake(workplace, output, "--dry-run", "--config", "profile=smoke", "seed=3", f"dataset={file}")
+    again = snakemake(workplace, output, "--dry-run", *settings)
     assert "Params have changed" in again.stdout + again.stderr
 
 

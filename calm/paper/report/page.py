@@ -68,7 +68,8 @@ def read_contents(folder: Path) -> Contents:
     Raises:
         CalmError: it is no such folder.
     """
-    profiles = [name for name in (folder.resolve().name, folder.resolve().parent.name) if name in profile_names()]
+    names = (each.name.split("-")[0] for each in (folder.resolve(), folder.resolve().parent))  # see `figures_folder`
+    profiles = [name for name in names if name in profile_names()]
     if not profiles:
         raise CalmError(f"{folder} is no folder of results: give figures/<profile> or figures/<profile>/<dataset>.")
     comparison = compare(summarise_results(read_results(folder)), read_published())
