@@ -99,7 +99,7 @@ THREADS = "OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS={threads}"
 # Which notebook trains or prepares what the next one uses. Any order gives the same results, and two at once do no harm; but
 # both would do the same work.
 BEFORE = {"02_tokenizer": "00_data", "03_pretraining": "02_tokenizer", "04_forecasting": "03_pretraining"}
-BEFORE |= {"05_decoding": "04_forecasting", "06_embeddings": "04_forecasting", "07_dynamics": "04_forecasting"}
+BEFORE |= {"05_decoding": "03_pretraining", "06_embeddings": "03_pretraining", "07_dynamics": "04_forecasting"}
 BEFORE |= {"08_ablations": "00_data", "11_scale": "03_pretraining"}
 ASIDE = ["08_ablations", "11_scale"]  # nothing waits for them
 

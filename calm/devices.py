@@ -1,15 +1,34 @@
-"""The device to compute on, and agreement between the processes of a run on several."""
+"""The device to compute on, what keeps it busy, and agreement between the processes of a run on several."""
 
+import collections
 import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+Made = TypeVar("Made")
+AHEAD = 2  # batches that wait for the device
+
 
 def best_device() -> torch.device:
     """A CUDA GPU if there is one, else the CPU; nothing here was tried on other accelerators."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def prepared_ahead(make: Callable[[int], Made], steps: Iterable[int]) -> Iterator[Made]:
+    """What `map` would yield, but that the next of it is made on a thread while the last is used."""
+    waiting: collections.deque[Future[Made]] = collections.deque()
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        for step in steps:
+            waiting.append(worker.submit(make, step))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def process_counts() -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Whole training steps of any model, on noise: their time, and how much of it is waiting for data."""
 
 import contextlib
+import itertools
 import math
 import statistics
 import time
@@ -59,21 +60,21 @@ def forward_only(settings: Settings) -> Iterator[None]:
 
 
 def time_training(model: Trainable, batch: Callable[[int], Any], config: FitConfig, settings: Settings) -> Row:
-    """Time of whole training steps, the loading of the batch included, whose share is `waiting %`."""
+    """Time of whole training steps, and how much of it is waiting for the batch, `waiting %`."""
     objective = Objective(batch, validate=lambda _: math.nan)  # never asked
     fit = config.changed(precision=settings.precision, session_groups=1)
     run = Run(model, [objective], fit, seed=0, folder=Path("benchmark"))
     run.model.train()
-    loading: list[float] = []
+    batches, waited = run.batches(itertools.count()), []
 
     def step() -> None:
         began = time.perf_counter()
-        loaded = batch(len(loading))
-        loading.append(time.perf_counter() - began)
-        run.step([loaded])
+        loaded = next(batches)
+        waited.append(time.perf_counter() - began)
+        run.step(loaded)
 
     row = repeat(step, settings)
-    return {**row, "waiting %": 100_000 * statistics.median(loading) / row["ms"]}
+    return {**row, "waiting %": 100_000 * statistics.median(waited) / row["ms"]}
 
 
 def quantizer_step(config: QuantizerConfig, fit: FitConfig, neurons: int, tokens: int, settings: Settings) -> Row:

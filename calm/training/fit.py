@@ -5,7 +5,7 @@ import dataclasses
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from calm.config import FitConfig
-from calm.devices import best_device, sum_over_ranks
+from calm.devices import best_device, prepared_ahead, sum_over_ranks
 from calm.errors import CalmError
 from calm.models.interfaces import Trainable
 from calm.seeding import seeded, step_seed
@@ -24,6 +24,7 @@ from calm.storage import is_stored, load_checkpoint, save_checkpoint
 from calm.training.averaging import WeightAverage
 from calm.training.parallel import Partition, start_fabric
 
+CountedBatch = tuple[Any, int]  # with how many predictions the loss is the mean of
 BAR_SECONDS = 5.0  # between updates of the progress bar, each of which is a line in the log of a headless run
 
 
@@ -125,17 +126,27 @@ class Run:
         torch.manual_seed(step_seed(self.seed, self.progress.step))
         self.model.train()
         totals: dict[str, Tensor] = {}
-        for _ in range(steps):
+        for batches in self.batches(range(self.progress.step, self.progress.step + steps)):
             if self.config.session_groups > 1:  # nothing random may depend on which groups are trained here
                 torch.manual_seed(step_seed(self.seed, self.progress.step))
             self.model.module.before_step(self.progress.step, self.config.steps)
             self.set_learning_rate()
-            for name, value in self.step([each.batch(self.progress.step) for each in self.objectives]).items():
+            for name, value in self.step(batches).items():
                 totals[name] = totals.get(name, 0) + value
             self.progress.step += 1
             bar.update()
         sum_over_ranks(*totals.values())
         return {name: float(total) / steps for name, total in totals.items()}
+
+    def batches(self, steps: Iterable[int]) -> Iterator[list[CountedBatch]]:
+        """The batches of some steps; on a GPU the next ones are made and copied while it computes."""
+        return (prepared_ahead if self.fabric.device.type == "cuda" else map)(self.load, steps)
+
+    def load(self, step: int) -> list[CountedBatch]:
+        """A batch of each group, on the device, with the number of its predictions."""
+        batches = [each.batch(step) for each in self.objectives]
+        # Counted before they are on a GPU, which would have to be waited for.
+        return [(self.fabric.to_device(each), self.model.module.count_predictions(each)) for each in batches]
 
     def set_learning_rate(self) -> None:
         """Follow the schedule."""
@@ -143,17 +154,17 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * group["rate"] * schedule(done, self.config.warmup)
 
-    def step(self, batches: Sequence[Any]) -> dict[str, Tensor]:
+    def step(self, batches: Sequence[CountedBatch]) -> dict[str, Tensor]:
         """One update of the weights and of their average, by a batch of each group; returns the mean loss terms."""
-        counts = [self.model.module.count_predictions(batch) for batch in batches]
+        counts = [count for _, count in batches]
         terms: dict[str, Tensor] = {}
         self.optimizer.zero_grad()
-        for objective, batch, weight in zip(
+        for objective, (batch, _), weight in zip(
             self.objectives, batches, self.partition.batch_weights(counts, self.fabric.device), strict=True
         ):
             if self.config.session_groups > 1:
                 torch.manual_seed(step_seed(self.seed, self.progress.step, objective.number + 1))
-            losses = self.model.training_loss(self.fabric.to_device(batch))
+            losses = self.model.training_loss(batch)
             self.fabric.backward(losses["loss"] * weight)
             for name, value in losses.items():
                 terms[name] = terms.get(name, 0) + value.detach() * weight

@@ -91,7 +91,7 @@ def test_a_step_takes_the_mean_over_the_predictions_of_all_groups(tmp_path, monk
     expected = {name: each.grad.clone() for name, each in model.named_parameters() if each.grad is not None}
     run = Run(model, objectives, FIT.changed(clip=1e9), 0, tmp_path)
     monkeypatch.setattr(run.optimizer, "step", lambda: None)
-    run.step(batches)
+    run.step(list(zip(batches, counts, strict=True)))
     gradients = {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
     assert gradients.keys() == expected.keys()
     for name, gradient in expected.items():

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calm.config import FitConfig
+from calm.devices import prepared_ahead
 from calm.errors import CalmError
 from calm.storage import load_checkpoint
 from calm.training import fit as training
-from calm.training.fit import Objective, fit, make_optimizer, schedule
+from calm.training.fit import Objective, Run, fit, make_optimizer, schedule
 
 
 def test_equal_seeds_give_equal_runs_whatever_the_callers_random_state(case, tmp_path):
@@ -21,6 +22,12 @@ def test_equal_seeds_give_equal_runs_whatever_the_callers_random_state(case, tmp
     model = make()
     torch.manual_seed(123)
     assert_same(first, (model, fit(model, task, config, seed=0, folder=tmp_path / "second")))
+
+
+def test_training_on_batches_made_ahead_is_the_same_bit_for_bit(case, tmp_path, monkeypatch):
+    straight = run(case, tmp_path / "straight")
+    monkeypatch.setattr(Run, "batches", lambda this, steps: prepared_ahead(this.load, steps))
+    assert_same(run(case, tmp_path / "ahead"), straight)
 
 
 def test_seed_matters(toy, tmp_path):
