@@ -169,11 +169,22 @@ class Run:
             for name, value in losses.items():
                 terms[name] = terms.get(name, 0) + value.detach() * weight
         self.partition.sum_gradients()
-        self.partition.clip_gradients(self.optimizer, self.config.clip)
+        norm = self.partition.clip_gradients(self.optimizer, self.config.clip)
+        if not torch.isfinite(norm):
+            raise CalmError(self.explosion(batches))
         self.optimizer.step()
         self.model.module.after_step()
         self.averaged.update(self.model.module)
-        return terms
+        return {**terms, "gradient_norm": norm / self.partition.processes}
+
+    def explosion(self, batches: Sequence[Any]) -> str:
+        """What to say of a loss that has no finite gradient."""
+        names = ", ".join(batch.session for batch in batches if hasattr(batch, "session"))
+        of_sessions = f" on a batch of session {names}" if names else ""
+        return (
+            f"{self.folder.name}: in step {self.progress.step + 1} of {self.config.steps}{of_sessions}, the loss or its"
+            " gradient is infinite or NaN: look for extreme values there, or lower the fit's `learning_rate` or `clip`."
+        )
 
     @torch.no_grad()
     def validate(self) -> float:
@@ -273,11 +284,11 @@ def fit(
         folder: where the run lives: an interrupted run found there goes on, a finished one is loaded.
 
     Returns:
-        The history, a row a validation: its `step`, the mean of every loss term since the last one, the score `val`,
-        and its `seconds`.
+        The history, a row a validation: its `step`, the mean since the last one of every loss term and of the
+        `gradient_norm` before it is clipped, the score `val`, and its `seconds`.
 
     Raises:
-        CalmError: another run is training in the folder, or it cannot be written.
+        CalmError: another run is training in the folder, or it cannot be written; or a gradient is not finite.
     """
     if not is_stored(folder / "model"):
         with seeded(seed):

@@ -115,15 +115,16 @@ class Partition:
             sum_over_ranks(together)
             vector_to_parameters(together, gradients)
 
-    def clip_gradients(self, optimizer: torch.optim.Optimizer, most: float) -> None:
-        """Scale all gradients down if their norm, over all processes, exceeds `most`."""
+    def clip_gradients(self, optimizer: torch.optim.Optimizer, most: float) -> Tensor:
+        """Scale all gradients down if their norm, over all processes, exceeds `most`; returns the norm."""
         parameters = [each for group in optimizer.param_groups for each in group["params"]]
-        norm = get_total_norm(gradients_of(parameters), error_if_nonfinite=True)
+        norm = get_total_norm(gradients_of(parameters))
         if self.processes > 1:
             squared = get_total_norm(gradients_of(self.embeddings)).to(norm) ** 2
             sum_over_ranks(squared)
             norm = (get_total_norm(gradients_of(self.backbone)).to(norm) ** 2 + squared).sqrt()
         clip_grads_with_norm_(parameters, most, norm)
+        return norm
 
     def gather(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Let the first process have each session's tensors from where it is trained; names end with a parameter's."""

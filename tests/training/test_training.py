@@ -1,5 +1,7 @@
 """The fit loop: what it trains and what it keeps."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -118,6 +120,45 @@ def test_history_holds_the_mean_of_every_term(toy, tmp_path):
             losses.append(model.training_loss(toy_batch(step))["loss"].item())
         assert row["loss"] == pytest.approx(sum(losses) / EVERY)
         assert row["double"] == pytest.approx(2 * row["loss"])
+
+
+def test_history_holds_the_gradients_norm_before_clipping(toy, tmp_path):
+    _, history = run(toy, tmp_path, learning_rate=0.0, validate_every=1, steps=1, clip=1e-3)
+    model = toy[0]()
+    torch.manual_seed(0)  # as `fit` does for seed 0
+    model.before_step(0, 1)
+    model.training_loss(toy_batch(0))["loss"].backward()
+    squares = sum(float(each.grad.square().sum()) for each in model.parameters() if each.grad is not None)
+    assert history["gradient_norm"].tolist() == pytest.approx([squares**0.5]) and squares**0.5 > 1e-3
+
+
+@dataclasses.dataclass
+class NamedBatch:
+    """A batch that says whose it is."""
+
+    session: str
+    values: torch.Tensor
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_loss_that_explodes_stops_with_stage_step_and_session(toy, tmp_path, bad):
+    make, _, config = toy
+
+    class Named(type(make())):
+        def training_loss(self, batch):
+            return super().training_loss(batch.values)
+
+        def count_predictions(self, batch):
+            return len(batch.values)
+
+    def batch(step):
+        return NamedBatch(f"mouse {step}", toy_batch(step) * (bad if step == 4 else 1))
+
+    fault = r"stage: in step 5 of 9 on a batch of session mouse 4, .* lower the fit's `learning_rate`"
+    with pytest.raises(CalmError, match=fault):
+        fit(Named(), Objective(batch, lambda model: 0.0), config, seed=0, folder=tmp_path / "stage")
+    weights, manifest = load_checkpoint(tmp_path / "stage" / "last")
+    assert manifest["step"] == 3 and all(torch.isfinite(value).all() for value in weights.values())
 
 
 @given(st.floats(0.01, 0.9))
