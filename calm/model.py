@@ -3,14 +3,16 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from calm.data.session import Session, cut_trials
+from calm.baselines.linear import Decay, RidgeVAR
+from calm.baselines.validation import validation_correlation
+from calm.data.session import Session, cut_trials, to_unit
 from calm.devices import best_device
 from calm.errors import CalmError
 from calm.models.quantizer import NeuralQuantizer
@@ -18,13 +20,15 @@ from calm.models.rollout import Choice
 from calm.models.transformer import DualAxisTransformer
 from calm.paths import RUNS
 from calm.profile import Profile, load_profile
-from calm.storage import load_checkpoint, save_checkpoint
+from calm.storage import is_stored, load_checkpoint, save_checkpoint
 from calm.training.finetuning import FineTuningTask
 from calm.training.forecasting import CalMForecaster
+from calm.training.reconstruction import reconstruct
 from calm.training.stages import Trained, train
 from calm.training.tasks import TransformerTask, train_quantizer
 
 STAGES = ("quantizer", "transformer")
+LARGEST_VAR = 1000  # neurons; a linear model of more takes longer than CalM
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,6 +51,8 @@ class CalM:
     ) -> "CalM":
         """Train both stages on the training trials of prepared sessions (`calm.prepare`); found again if done before.
 
+        In the end it prints how well it forecasts validation trials beside a decay and a linear model, see `compare`.
+
         Args:
             sessions: of any number of neurons each.
             profile: a name, or numbers of your own; its `forecast.context` must leave a token of every trial.
@@ -60,7 +66,9 @@ class CalM:
         check_prepared(sessions, profile)
         quantizer = train_quantizer(sessions, profile, seed=seed, runs=runs)
         task = TransformerTask(quantizer, sessions, profile.dat, profile.forecast)
-        return cls(profile, quantizer, train(task, profile.dat_fit, seed=seed, runs=runs))
+        model = cls(profile, quantizer, train(task, profile.dat_fit, seed=seed, runs=runs))
+        print(verdict(model.compare(sessions).mean()))
+        return model
 
     def adapt(self, sessions: Sequence[Session], *, seed: int = 0, runs: Path = RUNS) -> "CalM":
         """The same model for new sessions: only their neuron and session embeddings are trained (Sec. 3.2).
@@ -109,27 +117,87 @@ class CalM:
         trials: Int[np.ndarray, " trial"],
         *,
         horizon: int | None = None,
-        choice: Choice = "expected",
+        choice: str = "expected",
         samples: int = 1,
+        unit: str = "z-score",
     ) -> list[Float[np.ndarray, "neuron _horizon"]]:
-        """What the neurons do after the context of some trials, in z-scores.
+        """What the neurons do after the context of some trials.
 
         Args:
             session: prepared, and one of `sessions`.
             trials: indices.
             horizon: frames; None goes to the end of each trial.
-            choice: what is fed back after each token; with `sample`, the mean of `samples` rollouts.
+            choice: what is fed back after each token: all of them, weighted (`expected`), the likeliest (`greedy`) or
+                one drawn (`sample`, whose forecast is the mean of `samples` rollouts).
             samples: rollouts.
+            unit: `z-score`, or `original`, that of the file (of smoothed traces, if they were smoothed).
+
+        Raises:
+            CalmError: a session that the model does not know; another `choice` or `unit`.
+        """
+        forecaster = self.forecaster(session, choice, samples)
+        contexts, futures = cut_trials(session, trials, self.profile.forecast.context, horizon)
+        horizons = [horizon or future.shape[1] for future in futures]
+        return to_unit(session, forecaster.forecast(contexts, horizons), unit)
+
+    def forecast_beyond(
+        self,
+        session: Session,
+        trials: Int[np.ndarray, " trial"],
+        *,
+        horizon: int,
+        choice: str = "expected",
+        samples: int = 1,
+        unit: str = "z-score",
+    ) -> list[Float[np.ndarray, "neuron horizon"]]:
+        """What the neurons do after the end of some trials; after the last one, what nobody has recorded yet.
+
+        The arguments are those of `forecast`, but the context are the last frames of a trial.
+
+        Raises:
+            CalmError: as `forecast`.
+        """
+        forecaster = self.forecaster(session, choice, samples)
+        contexts = [session.traces[trial][:, -self.profile.forecast.context :] for trial in trials]
+        return to_unit(session, forecaster.forecast(contexts, [horizon] * len(contexts)), unit)
+
+    def forecaster(self, session: Session, choice: str = "expected", samples: int = 1) -> CalMForecaster:
+        """The model behind the interface that rivals have.
+
+        Raises:
+            CalmError: as `forecast`.
+        """
+        self.check_known(session)
+        if choice not in get_args(Choice):
+            raise CalmError(f"There is no choice {choice!r}: take one of {', '.join(get_args(Choice))}.")
+        models = self.transformer.model, self.quantizer.model
+        return CalMForecaster(*models, session.name, self.profile.forecast, choice=choice, samples=samples)
+
+    def reconstruct(
+        self, session: Session, trials: Int[np.ndarray, " trial"], *, unit: str = "z-score"
+    ) -> list[Float[np.ndarray, "neuron _frame"]]:
+        """Trials through tokens and back, without the frames after the last whole token; units as in `forecast`."""
+        traces, _ = reconstruct(self.quantizer.model, session, trials)
+        return to_unit(session, traces, unit)
+
+    def compare(self, sessions: Sequence[Session]) -> pd.DataFrame:
+        """Mean forecast correlation on validation trials, a row a session, a column each for CalM and what to beat.
+
+        That is the decay of each neuron to its mean, and a linear model of all neurons (`ridge VAR`; NaN for more than
+        LARGEST_VAR). Test trials stay unseen.
 
         Raises:
             CalmError: a session that the model does not know.
         """
-        self.check_known(session)
-        contexts, futures = cut_trials(session, trials, self.profile.forecast.context, horizon)
-        horizons = [horizon or future.shape[1] for future in futures]
-        models = self.transformer.model, self.quantizer.model
-        forecaster = CalMForecaster(*models, session.name, self.profile.forecast, choice=choice, samples=samples)
-        return forecaster.forecast(contexts, horizons)
+        forecast, rows = self.profile.forecast, {}
+        for session in sessions:
+            methods = {"CalM": self.forecaster(session), "decay": Decay().fit(session)}
+            if len(session.neurons) <= LARGEST_VAR:
+                methods["ridge VAR"] = RidgeVAR(self.profile.var, forecast).fit(session)
+            rows[session.name] = {
+                name: validation_correlation(each, session, forecast) for name, each in methods.items()
+            }
+        return pd.DataFrame.from_dict(rows, orient="index")
 
     def embeddings(self, session: Session) -> Float[np.ndarray, "neuron channel"]:
         """The embedding of every neuron of a session.
@@ -155,9 +223,14 @@ class CalM:
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors), configuration and checksums into a folder, whole or not at all.
 
+        A model that is there is replaced.
+
         Raises:
-            CalmError: the folder cannot be written.
+            CalmError: the folder cannot be written, or holds something else.
         """
+        folder = Path(folder)
+        if folder.exists() and not is_stored(folder) and any(folder.iterdir()):
+            raise CalmError(f"{folder} holds something else than a model: choose a folder that is new or empty.")
         tensors: dict[str, Tensor] = {}
         manifest: dict[str, Any] = {"profile": self.profile.model_dump(mode="json"), "sessions": self.sessions}
         for stage in STAGES:
@@ -165,7 +238,7 @@ class CalM:
             weights = trained.model.state_dict()
             tensors |= {f"{stage}.{name}": value.detach().clone() for name, value in weights.items()}
             manifest[stage] = {"key": trained.key, "history": trained.history.to_dict("list")}
-        save_checkpoint(Path(folder), tensors, manifest)
+        save_checkpoint(folder, tensors, manifest)
 
     @classmethod
     def load(cls, folder: str | Path) -> "CalM":
@@ -191,9 +264,12 @@ def check_prepared(sessions: Sequence[Session], profile: Profile) -> None:
     """Refuse sessions that cannot be trained on.
 
     Raises:
-        CalmError: they are not prepared, or a trial has no token behind the context.
+        CalmError: they are not prepared, a trial has no token behind the context, or the context ends within one.
     """
-    shortest = profile.forecast.context + profile.quantizer.window
+    context, window = profile.forecast.context, profile.quantizer.window
+    if context % window:
+        raise CalmError(f"A `forecast.context` of {context} frames ends within a token: use a multiple of {window}.")
+    shortest = context + window
     for session in sessions:
         if "split" not in session.trials:
             raise CalmError(f"Session {session.name} is not prepared: call `calm.prepare(session, seed=0)` first.")
@@ -202,3 +278,12 @@ def check_prepared(sessions: Sequence[Session], profile: Profile) -> None:
                 f"Session {session.name}: its shortest trial has {session.frames.min()} frames, but context and one"
                 f" token need {shortest}: leave it out, or the profile a shorter `forecast.context`."
             )
+
+
+def verdict(scores: pd.Series) -> str:
+    """Whether CalM forecasts better than what to beat, from the means of `CalM.compare`."""
+    listed = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
+    rivals = scores.drop("CalM")
+    best = rivals.idxmax()
+    worse = "" if scores["CalM"] > rivals[best] else f"; {best} is as good or better: train longer, or on more trials"
+    return f"Forecast correlation on validation trials: {listed}{worse}."

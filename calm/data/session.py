@@ -15,6 +15,7 @@ from calm.errors import CalmError
 from calm.storage import shapes_of
 
 SPLITS = ("train", "val", "test")
+UNITS = ("z-score", "original")  # that prepared traces can be given back in
 MIN_TRIALS = 7  # the fewest that leave at least one trial in each split, 70/15/15
 
 
@@ -198,6 +199,22 @@ def zscore(
     mean, sd = np.nanmean(reference, axis=1), np.nanstd(reference, axis=1) + 1e-6
     scaled = tuple(((array - mean[:, None]) / sd[:, None]).astype(np.float32) for array in arrays)
     return scaled, pd.DataFrame({"mean": mean, "sd": sd})
+
+
+def to_unit(
+    session: Session, traces: Sequence[Float[np.ndarray, "neuron _frame"]], unit: str
+) -> list[Float[np.ndarray, "neuron _frame"]]:
+    """Z-scores of a prepared session in a unit: `z-score`, as they are, or `original`, that of its file.
+
+    Raises:
+        CalmError: another unit.
+    """
+    if unit not in UNITS:
+        raise CalmError(f"There is no unit {unit!r}: choose {' or '.join(map(repr, UNITS))}.")
+    if unit == "z-score":
+        return list(traces)
+    mean, sd = (session.neurons[[name]].to_numpy(np.float32) for name in ("mean", "sd"))
+    return [trace * sd + mean for trace in traces]
 
 
 def check_training(session: Session, train: Int[np.ndarray, " trial"]) -> None:

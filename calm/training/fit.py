@@ -171,7 +171,7 @@ class Run:
         self.partition.sum_gradients()
         norm = self.partition.clip_gradients(self.optimizer, self.config.clip)
         if not torch.isfinite(norm):
-            raise CalmError(self.explosion(batches))
+            raise CalmError(self.explosion([batch for batch, _ in batches]))
         self.optimizer.step()
         self.model.module.after_step()
         self.averaged.update(self.model.module)

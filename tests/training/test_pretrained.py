@@ -3,13 +3,14 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from linear_systems import noise_free_session
 
 import calm
 from calm.errors import CalmError
-from calm.model import CalM
+from calm.model import CalM, verdict
 from calm.profile import load_profile
 
 
@@ -78,3 +79,58 @@ def test_sessions_that_cannot_be_trained_on_are_refused(make_session, session, r
 
 def test_the_package_offers_what_the_readme_uses():
     assert {"CalM", "load_sessions", "prepare"} <= set(calm.__all__)
+
+
+def test_forecasts_come_back_in_the_unit_of_the_file(model, session):
+    trials = session.trials_of("test")
+    scores, original = (model.forecast(session, trials, unit=unit) for unit in ("z-score", "original"))
+    mean, sd = (session.neurons[name].to_numpy()[:, None] for name in ("mean", "sd"))
+    for score, value in zip(scores, original, strict=True):
+        np.testing.assert_allclose((value - mean) / sd, score, atol=1e-4)
+    (score,), (value,) = (model.reconstruct(session, trials[:1], unit=unit) for unit in ("z-score", "original"))
+    np.testing.assert_allclose((value - mean) / sd, score, atol=1e-4)
+    with pytest.raises(CalmError, match="no unit 'dF': choose 'z-score' or 'original'"):
+        model.forecast(session, trials, unit="dF")
+
+
+def test_a_forecast_beyond_the_end_starts_from_the_last_frames(model, session):
+    trials = session.trials_of("test")[:2]
+    context = model.profile.forecast.context
+    ends = tuple(trace[:, -context:] if trial in trials else trace for trial, trace in enumerate(session.traces))
+    beyond = model.forecast_beyond(session, trials, horizon=6)
+    expected = model.forecast(dataclasses.replace(session, traces=ends), trials, horizon=6)
+    np.testing.assert_array_equal(np.stack(beyond), np.stack(expected))
+    assert beyond[0].shape == (4, 6) and not np.allclose(beyond[0], model.forecast(session, trials, horizon=6)[0])
+
+
+def test_a_misspelt_choice_is_refused(model, session):
+    with pytest.raises(CalmError, match="no choice 'greddy': take one of greedy, sample, expected"):
+        model.forecast(session, session.trials_of("test"), choice="greddy")
+
+
+def test_a_folder_with_something_else_is_left_alone(model, tmp_path):
+    (tmp_path / "recording.nwb").write_text("irreplaceable")
+    with pytest.raises(CalmError, match="something else than a model"):
+        model.save(tmp_path)
+    assert (tmp_path / "recording.nwb").read_text() == "irreplaceable"
+    for _ in range(2):  # a model may be replaced by a newer one
+        model.save(tmp_path / "model")
+    assert CalM.load(tmp_path / "model").sessions == model.sessions
+
+
+def test_a_context_that_ends_within_a_token_is_refused_before_training(session, tmp_path):
+    profile = load_profile("smoke")
+    with pytest.raises(CalmError, match=r"context` of 9 frames .* multiple of 4"):
+        CalM.pretrain([session], profile.changed(forecast=profile.forecast.changed(context=9)), runs=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_pretraining_says_what_simple_methods_reach(model, session, runs, capsys):
+    scores = model.compare([session])
+    assert scores.loc[session.name, "ridge VAR"] > 0.95  # the system is linear and has no noise
+    assert scores.loc[session.name, "CalM"] < scores.loc[session.name, "ridge VAR"]
+    CalM.pretrain([session], model.profile, runs=runs)
+    assert "ridge VAR is as good or better" in capsys.readouterr().out
+    assert verdict(pd.Series({"CalM": 0.5, "decay": 0.1})) == (
+        "Forecast correlation on validation trials: CalM 0.500, decay 0.100."
+    )
