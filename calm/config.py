@@ -117,8 +117,8 @@ class QuantizerConfig(Config):
     weight_align: float = 0.5
 
 
-class DATConfig(Config):
-    """Dual-axis transformer (Table 6)."""
+class DualAxisConfig(Config):
+    """Layers over time and neurons (Table 6)."""
 
     width: int = 512
     layers: int = 6
@@ -128,9 +128,14 @@ class DATConfig(Config):
     # Of neuron embeddings at the start, nor this. From 1, PyTorch's default, what is learned on few recordings drowns.
     embedding_sd: float = 0.02
     time_first: bool = False  # the authors' code has time before neurons, the paper neurons before time
-    corruption: Literal["input", "losses"] = "input"  # "losses" is Eq. 14 as printed
     scheduled_sampling: float = 0.6
     block: int = 6  # tokens fed back by scheduled sampling
+
+
+class DATConfig(DualAxisConfig):
+    """Dual-axis transformer on tokens (Table 6)."""
+
+    corruption: Literal["input", "losses"] = "input"  # "losses" is Eq. 14 as printed
     replacement: float = 0.1
     neighbours: int = 12
     weight_sampling: float = 1.0  # lambda_SS; read by corruption "losses" only
@@ -193,6 +198,12 @@ class POCOConfig(Config):
     dropout: float = 0.4
     longest_period: float = 100.0  # frames; of the rotary positions
     horizon: int = 24  # frames of the simulation: all that it can forecast; of other recordings, ForecastConfig's
+
+
+class PatchesConfig(DualAxisConfig):
+    """The same layers on continuous patches."""
+
+    patch: int = 4  # frames
 
 
 class TCNConfig(Config):

@@ -16,6 +16,7 @@ from calm.config import (
     ForecastConfig,
     HeadConfig,
     ITransformerConfig,
+    PatchesConfig,
     PatchTSTConfig,
     POCOConfig,
     POYOConfig,
@@ -52,6 +53,8 @@ class Profile(Config):
     itransformer_fit: FitConfig
     poco: POCOConfig
     poco_fit: FitConfig
+    patches: PatchesConfig
+    patches_fit: FitConfig
     head: HeadConfig
     head_fit: FitConfig
     bank_fit: FitConfig  # of new sessions' rows of the neuron bank alone

@@ -136,6 +136,8 @@ plt.show()
 # - **PatchTST**: a transformer over patches of a single neuron's trace. It knows no other neuron.
 # - **iTransformer**: a transformer whose tokens are the neurons. It does not know which neuron is which.
 # - **POCO**: each neuron's own map from context to future, modulated by what the whole population does; its horizon is fixed.
+# - **Continuous patches** (ours, after the authors' next model): CalM's transformer without tokens. A linear map reads four
+#   frames of each neuron, and the next four are predicted by squared error. Notebook 04 asks what tokens are for.
 
 # %%
 methods = {each.name: train_on_one(each, settings, seed=seed, runs=RUNS) for each in sessions}
@@ -170,7 +172,8 @@ chosen = chosen_variant(trials)
 
 # %%
 made_with = provenance(Recordings("simulation", sessions, [], settings), results)
-order = ["persistence", "mean trial", "decay", "ridge VAR", "TCN", "PatchTST", "iTransformer", "POCO", "CalM"]
+order = ["persistence", "mean trial", "decay", "ridge VAR", "TCN", "PatchTST", "iTransformer", "POCO"]
+order += ["continuous patches", "CalM"]
 correlations = scores.query("metric == 'corr' and split == 'test'")
 figure, axes = plt.subplots(figsize=(COLUMN, 2.8))
 bars(axes, correlations, order, "forecast correlation (Pearson r)")
@@ -242,7 +245,7 @@ plt.show()
 # A panel that the paper does not have: at each time since the end of the context, the correlation over trials.
 
 # %%
-shown = ["CalM", "ridge VAR", "TCN", "PatchTST", "iTransformer", "POCO", "decay", "ceiling"]
+shown = ["CalM", "ridge VAR", "TCN", "PatchTST", "iTransformer", "POCO", "continuous patches", "decay", "ceiling"]
 shown = results.table("fig3b_fading").query("split == 'test' and method in @shown")
 shown = shown[(shown["method"] != "CalM") | (shown["variant"] == chosen)].query("variant != 'known rates'")
 figure, axes = plt.subplots(figsize=(COLUMN, 2.6))

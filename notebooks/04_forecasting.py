@@ -43,7 +43,7 @@ from calm.paper.experiments.forecasting import (
     compare_forecasters,
     train_calm,
     train_on_one,
-    train_pocos,
+    train_rivals,
     trained_on_many,
 )
 from calm.paper.experiments.methods import add_costs
@@ -76,7 +76,8 @@ for session in list(recordings.groups.values())[-1][:singles]:
 
 # %%
 made_with = provenance(recordings, results)
-order = ["persistence", "mean trial", "decay", "ridge VAR", "TCN", "PatchTST", "iTransformer", "POCO", "CalM"]
+order = ["persistence", "mean trial", "decay", "ridge VAR", "TCN", "PatchTST", "iTransformer", "POCO"]
+order += ["continuous patches", "CalM"]
 figure, axes = plt.subplots(figsize=(COLUMN, 2.8))
 scores = results.table("fig3c")
 bars(axes, scores.query("metric == 'corr' and split == 'test'"), order, "forecast correlation (Pearson r)")
@@ -102,16 +103,16 @@ verdicts(figures, claims=[3])
 
 # %%
 quantizer, transformers = train_calm(recordings, seed=seed, runs=RUNS)
-pocos = train_pocos(recordings, seed=seed, runs=RUNS)
+rivals = train_rivals(recordings, seed=seed, runs=RUNS)
 forecasts = {}
 for group, sessions in recordings.groups.items():
     for session in sessions:
-        trained = trained_on_many(session, transformers[group], quantizer, pocos[group], settings)
+        trained = trained_on_many(session, transformers[group], quantizer, rivals[group], settings)
         forecasts[session.name] = compare_forecasters(results, trained, recordings, session, item="fig3d", group=group)
 
 # %%
 made_with = provenance(recordings, results)
-order = ["persistence", "mean trial", "decay", "ridge VAR", "POCO", "CalM"]
+order = ["persistence", "mean trial", "decay", "ridge VAR", "POCO", "continuous patches", "CalM"]
 scores, trials = results.table("fig3d"), results.table("fig3d_trials")
 figure, axes = plt.subplots(1, len(transformers), figsize=(PAGE, 2.8), sharey=True, squeeze=False)
 for panel, group in zip(axes[0], transformers, strict=True):
@@ -126,8 +127,8 @@ summarise(scores, ["group", "method", "variant", "split", "metric"]).pivot(
 ).round(3)
 
 # %% [markdown]
-# **Figure 3D.** As Figure 3C. CalM and POCO share their weights over all sessions; for held-out subjects only what belongs to
-# their sessions and neurons was trained. The other methods were fitted to each session.
+# **Figure 3D.** As Figure 3C. CalM, POCO and the continuous patches share their weights over all sessions; for held-out
+# subjects only what belongs to their sessions and neurons was trained. The other methods were fitted to each session.
 #
 # The paper calls CalM competitive with POCO here. Tested is whether it is worse by less than 0.02 in correlation; `p_mice`
 # is about other mice, where there are three or more in a group:

@@ -44,7 +44,7 @@ from calm.paper.experiments.forecasting import (
     forecast_trials,
     score_forecasts,
     train_calm,
-    train_pocos,
+    train_rivals,
     trained_on_many,
 )
 from calm.paper.experiments.methods import MethodSet
@@ -62,7 +62,7 @@ recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures, groups = recordings.profile, figures_folder(profile, recordings.name), recordings.groups
 config, results = settings.forecast, Results(recordings.name, seed)
 quantizer, transformers = train_calm(recordings, seed=seed, runs=RUNS)  # those of notebook 04
-pocos = train_pocos(recordings, seed=seed, runs=RUNS)
+rivals = train_rivals(recordings, seed=seed, runs=RUNS)
 
 # %% [markdown]
 # ## Forecasts
@@ -74,7 +74,7 @@ pocos = train_pocos(recordings, seed=seed, runs=RUNS)
 validation, methods = Results(recordings.name, seed), {}
 for group, sessions in groups.items():
     for session in sessions:
-        trained = trained_on_many(session, transformers[group], quantizer, pocos[group], settings)
+        trained = trained_on_many(session, transformers[group], quantizer, rivals[group], settings)
         calm = MethodSet({name: method for name, method in trained.methods.items() if name[0] == "CalM"})
         trials = compared_trials(session, "val", config)
         forecasts = forecast_trials(calm, session, trials, config)

@@ -5,6 +5,7 @@ Forecasts are timed as the library makes them, in float32 on a GPU too.
 
 from calm.baselines.itransformer import ITransformer
 from calm.baselines.linear import RidgeVAR
+from calm.baselines.patches import ContinuousPatches
 from calm.baselines.patchtst import PatchTST
 from calm.baselines.poco import POCO
 from calm.baselines.poyo import POYO
@@ -23,7 +24,13 @@ from calm.training.decoding import NetworkDecoder
 from calm.training.forecasting import CalMForecaster, NetworkForecaster
 
 AT_ONCE = 8  # trials that are forecast or decoded together
-FORECASTERS = {"POCO": POCO, "TCN": TCN, "PatchTST": PatchTST, "iTransformer": ITransformer}
+FORECASTERS = {  # and where their numbers are in a profile
+    "POCO": (POCO, "poco"),
+    "TCN": (TCN, "tcn"),
+    "PatchTST": (PatchTST, "patchtst"),
+    "iTransformer": (ITransformer, "itransformer"),
+    "continuous patches": (ContinuousPatches, "patches"),
+}
 
 
 def calm(settings: Settings) -> Row:
@@ -56,10 +63,10 @@ def time_forecast(forecaster: Forecaster, session: Session, profile: Profile, se
 
 def network(name: str, settings: Settings) -> Row:
     """A network that forecasts."""
-    profile = load_profile(settings.rivals)
-    session, fit = noise_session(profile.simulation.neurons), getattr(profile, f"{name.lower()}_fit")
+    profile, (kind, numbers) = load_profile(settings.rivals), FORECASTERS[name]
+    session, fit = noise_session(profile.simulation.neurons), getattr(profile, f"{numbers}_fit")
     neurons = len(session.neurons)
-    model = FORECASTERS[name](getattr(profile, name.lower()), CONTEXT, {NOISE: neurons})
+    model = kind(getattr(profile, numbers), CONTEXT, {NOISE: neurons})
     row = train_on_windows(model, window_batches([session], model.window, fit, seed=0), fit, neurons, settings)
     forecaster = NetworkForecaster(model.eval(), NOISE, profile.forecast)
     return {**row, **time_forecast(forecaster, session, profile, settings)}

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from calm.config import DATConfig
+from calm.config import DATConfig, DualAxisConfig
 from calm.models.interfaces import Trainable
 from calm.models.layers import Cache, FeedForward, NeuronAttention, TimeAttention, init_weights
 
@@ -31,7 +31,7 @@ class TokenBatch:
 class DualAxisLayer(nn.Module):
     """Attention over neurons, causal attention over time, feed-forward map; each normalised before and added after."""
 
-    def __init__(self, config: DATConfig):
+    def __init__(self, config: DualAxisConfig):
         super().__init__()
         self.time_first = config.time_first
         self.norm_time = nn.LayerNorm(config.width, bias=False)

@@ -22,7 +22,7 @@ from calm.synthetic.simulation import simulate
 from calm.training.tasks import train_quantizer
 
 CONTEXT = 40
-FORECASTERS = CLAIMS[1].tests[0]["rivals"]
+NETWORKS = [*CLAIMS[1].tests[0]["rivals"], "continuous patches"]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_every_method_forecasts_every_frame_after_the_context(trained, session, 
         "mean trial",
         "ridge VAR",
         "CalM",
-        *FORECASTERS,
+        *NETWORKS,
     }
     for method, predicted in forecasts.items():
         assert [forecast.shape for forecast in predicted] == [future.shape for future in futures], method
@@ -65,7 +65,7 @@ def test_every_method_forecasts_every_frame_after_the_context(trained, session, 
 
 
 def test_every_network_gets_the_same_number_of_tries(trained):
-    assert {method for method, _ in trained.searches} == {*FORECASTERS, "CalM"}
+    assert {method for method, _ in trained.searches} == {*NETWORKS, "CalM"}
     for method, search in trained.searches.items():
         assert len({tried.key for tried in search.tries.values()}) == 2, method
         assert search.chosen.score == max(tried.score for tried in search.tries.values()), method

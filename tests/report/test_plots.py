@@ -47,7 +47,8 @@ def test_a_method_without_results_is_named(scores):
 
 
 def test_a_method_has_one_colour_and_methods_of_a_figure_differ():
-    forecasting = ["CalM", "POCO", "TCN", "PatchTST", "iTransformer", "ridge VAR", "persistence", "decay", "mean trial"]
+    forecasting = ["CalM", "POCO", "TCN", "PatchTST", "iTransformer", "continuous patches", "ridge VAR"]
+    forecasting += ["persistence", "decay", "mean trial"]
     decoding = ["CalM", "POYO+", "TCN", "GLM", "RRR"]
     for methods in (forecasting, decoding):
         assert len({plots.colour(method) for method in methods}) == len(methods)

@@ -9,10 +9,11 @@ from fit_cases import first_pass
 from linear_systems import noise_free_session
 
 from calm.baselines.itransformer import ITransformer
+from calm.baselines.patches import ContinuousPatches
 from calm.baselines.poco import POCO
 from calm.baselines.tcn import TCN
 from calm.baselines.validation import compared_trials, validation_correlation
-from calm.config import FitConfig, ForecastConfig, ITransformerConfig, POCOConfig, TCNConfig
+from calm.config import FitConfig, ForecastConfig, ITransformerConfig, PatchesConfig, POCOConfig, TCNConfig
 from calm.data.session import cut_trials
 from calm.errors import CalmError
 from calm.models.interfaces import BlockNetwork
@@ -146,15 +147,20 @@ def test_the_score_of_a_training_is_that_of_its_weights(session, tmp_path):
 POPULATION = POCOConfig(width=8, latents=2, heads=2, head_width=8, hidden=16, compression=4, horizon=8)
 
 
-def test_adapting_changes_what_belongs_to_sessions_only(session, tmp_path):
+PATCHES = PatchesConfig(width=8, layers=1, heads=2, ffn=16)
+OF_SESSIONS = {POCO: list(POCO.session_parameters), ContinuousPatches: ["neuron_embeddings.0", "session_embeddings.0"]}
+
+
+@pytest.mark.parametrize(("kind", "numbers"), [(POCO, POPULATION), (ContinuousPatches, PATCHES)])
+def test_adapting_changes_what_belongs_to_sessions_only(session, tmp_path, kind, numbers):
     other = noise_free_session(neurons=3, trials=30, frames=20, seed=1)
     other = dataclasses.replace(other, name="other")
     config = FORECAST.changed(horizon=8)
-    first = train(ForecasterTask(POCO, POPULATION, [session], config), FIT, seed=0, runs=tmp_path)
-    adapted = train(ForecasterTask(POCO, POPULATION, [other], config), FIT, seed=0, runs=tmp_path, pretrained=first)
+    first = train(ForecasterTask(kind, numbers, [session], config), FIT, seed=0, runs=tmp_path)
+    adapted = train(ForecasterTask(kind, numbers, [other], config), FIT, seed=0, runs=tmp_path, pretrained=first)
     before, after = first.model.state_dict(), adapted.model.state_dict()
-    assert [name for name in after if not torch.equal(after[name], before[name])] == list(POCO.session_parameters)
-    assert after["decoder.unit_emb.weight"].shape == (3, 8) and adapted.parameters == 3 * 8 + 8
+    assert [name for name in after if not torch.equal(after[name], before[name])] == OF_SESSIONS[kind]
+    assert after[OF_SESSIONS[kind][0]].shape == (3, 8) and adapted.parameters == 3 * 8 + 8
     assert adapted.key != first.key
     assert np.isfinite(validation_correlation(NetworkForecaster(adapted.model, "other", config), other, config))
 

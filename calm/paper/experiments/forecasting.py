@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 
 from calm.baselines.itransformer import ITransformer
 from calm.baselines.linear import Decay, MeanTrial, Persistence, RidgeVAR
+from calm.baselines.patches import ContinuousPatches
 from calm.baselines.patchtst import PatchTST
 from calm.baselines.poco import POCO
 from calm.baselines.tcn import TCN
@@ -29,6 +30,7 @@ from calm.training.stages import Model, Search, Task, Trained, search, train
 from calm.training.tasks import ForecasterTask, TransformerTask, train_quantizer
 
 Forecasts = list[Float[np.ndarray, "neuron _horizon"]]  # a trial each
+OF_MANY = ("POCO", "continuous patches")  # networks that learn from many sessions and adapt to new ones
 
 
 def rival_tasks(sessions: Sequence[Session], profile: Profile) -> dict[str, tuple[ForecasterTask, FitConfig]]:
@@ -38,6 +40,7 @@ def rival_tasks(sessions: Sequence[Session], profile: Profile) -> dict[str, tupl
         "PatchTST": (PatchTST, profile.patchtst, profile.patchtst_fit),
         "iTransformer": (ITransformer, profile.itransformer, profile.itransformer_fit),
         "POCO": (POCO, profile.poco, profile.poco_fit),
+        "continuous patches": (ContinuousPatches, profile.patches, profile.patches_fit),
     }
     return {
         name: (ForecasterTask(kind, config, sessions, profile.forecast), fit_config)
@@ -106,11 +109,15 @@ def train_calm(
     return quantizer, train_groups(tasks, profile.learning_rates, seed=seed, runs=runs)
 
 
-def train_pocos(recordings: Recordings, *, seed: int, runs: Path) -> dict[str, Trained[Network]]:
-    """POCO by group, trained and adapted as CalM's transformer is."""
+def train_rivals(recordings: Recordings, *, seed: int, runs: Path) -> dict[str, dict[str, Trained[Network]]]:
+    """POCO and continuous patches by group and name, trained and adapted as CalM's transformer is."""
     profile = recordings.profile
-    tasks = {group: rival_tasks(sessions, profile)["POCO"] for group, sessions in recordings.groups.items()}
-    return train_groups(tasks, profile.learning_rates, seed=seed, runs=runs)
+    tasks = {group: rival_tasks(sessions, profile) for group, sessions in recordings.groups.items()}
+    trained = {
+        name: train_groups({group: tasks[group][name] for group in tasks}, profile.learning_rates, seed=seed, runs=runs)
+        for name in OF_MANY
+    }
+    return {group: {name: networks[group] for name, networks in trained.items()} for group in tasks}
 
 
 def train_groups(
@@ -130,12 +137,13 @@ def trained_on_many(
     session: Session,
     transformer: Trained[DualAxisTransformer],
     quantizer: Trained[NeuralQuantizer],
-    poco: Trained[Network],
+    rivals: Mapping[str, Trained[Network]],
     profile: Profile,
 ) -> MethodSet[Forecaster]:
-    """CalM and POCO of many sessions on one of them, and the naive and linear methods fitted to it alone (Fig. 3D)."""
+    """Networks of many sessions on one of them, and the naive and linear methods fitted to it alone (Fig. 3D)."""
     trained = linear_forecasters(session, profile)
-    trained.methods["POCO", ""] = NetworkForecaster(poco.model, session.name, profile.forecast)
+    for name, rival in rivals.items():
+        trained.methods[name, ""] = NetworkForecaster(rival.model, session.name, profile.forecast)
     trained.methods |= calm_forecasters(transformer.model, quantizer.model, session, profile.forecast)
     return trained
 

@@ -19,6 +19,7 @@ _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN, _PINK, _, _YELLOW, _CYAN = sns.co
 COLOURS = {
     "CalM": _BLUE,
     **{"POCO": _RED, "TCN": _CYAN, "PatchTST": _GREEN, "iTransformer": _PURPLE, "ridge VAR": _BROWN},
+    "continuous patches": "#1b2a49",  # a dark blue: CalM's layers
     **{"persistence": _ORANGE, "decay": _YELLOW, "mean trial": _PINK},
     **{"GLM": _BROWN, "RRR": _PURPLE, "POYO+": _RED},
     "ceiling": GREY,
