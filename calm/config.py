@@ -1,6 +1,6 @@
 """One small frozen config per model."""
 
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 
@@ -8,6 +8,9 @@ from calm.errors import CalmError
 
 SIMULATION, COHORT = "simulation", "cohort"  # names of the datasets that calm makes itself
 AnyConfig = TypeVar("AnyConfig", bound="Config")
+Names = Annotated[
+    tuple[str, ...], pydantic.BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+]
 
 
 class Config(pydantic.BaseModel):

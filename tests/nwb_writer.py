@@ -11,6 +11,7 @@ from pynwb.file import Subject
 from pynwb.ophys import DfOverF, ImageSegmentation, OpticalChannel, PlaneSegmentation
 
 from calm.data.session import Session
+from calm.errors import CalmError
 
 
 def write_session(session: Session, path: Path) -> None:
@@ -18,6 +19,8 @@ def write_session(session: Session, path: Path) -> None:
 
     The trials follow each other without a gap from 0 s on, which replaces their `start_time` and `stop_time`.
     """
+    if session.preparation is not None:
+        raise CalmError(f"Session {session.name} has z-scores, which are no dF/F: write it as it was read.")
     nwb = NWBFile(
         session_description="Trials of one recording, written by calm.",
         identifier=session.name,

@@ -18,16 +18,16 @@ from pynwb.ophys import RoiResponseSeries
 
 from calm.data.nwb import (
     behaviour_series,
-    find_series,
+    find_item,
     find_traces,
     full_name,
     in_units,
     neuron_table,
-    open_nwb,
     sample_times,
     scalar_column,
     trial_table,
 )
+from calm.data.nwb_file import open_nwb
 from calm.data.session import Session
 from calm.errors import CalmError
 
@@ -99,7 +99,7 @@ def read_images(nwb: NWBFile) -> pd.DataFrame:
         CalmError: not this layout, a single-plane recording, or trial numbers that go backwards.
     """
     behaviour = behaviour_series(nwb)
-    numbers = find_series(behaviour, TRIAL_NUMBER, "behaviour")
+    numbers = find_item(behaviour, TRIAL_NUMBER, "behaviour")
     images = pd.DataFrame({"time": sample_times(numbers), "trial": numbers.data[:]})
     if PLANE_INDEX not in [series.name for series in behaviour]:
         raise CalmError(
@@ -108,7 +108,7 @@ def read_images(nwb: NWBFile) -> pd.DataFrame:
         )
     if not images["trial"].dropna().is_monotonic_increasing:
         raise CalmError(f"the numbers of {TRIAL_NUMBER} go backwards: leave the file out of `files`.")
-    planes = checked_rows(find_series(behaviour, PLANE_INDEX, "behaviour"), len(images))
+    planes = checked_rows(find_item(behaviour, PLANE_INDEX, "behaviour"), len(images))
     return images.assign(plane=planes.data[:])
 
 
@@ -189,7 +189,7 @@ def read_channels(
         raise CalmError(f"there is no behaviour called {unknown[0]!r} in this layout: it has {', '.join(CHANNELS)}.")
     values = np.empty((count, len(names)), np.float32)
     for index, (series, column) in enumerate(CHANNELS[name] for name in names):
-        rows = checked_rows(find_series(behaviour_series(nwb), series, "behaviour"), count)
+        rows = checked_rows(find_item(behaviour_series(nwb), series, "behaviour"), count)
         values[:, index] = in_units(rows, slice(None))[:, column]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of frames without a value

@@ -14,13 +14,10 @@ import pydantic
 import yaml
 from tqdm import tqdm
 
-from calm.config import Config
+from calm.config import Config, Names
 from calm.data.session import Session, bad_neurons, describe_neurons, drop_neurons, validate
 from calm.errors import CalmError
 
-Names = Annotated[
-    tuple[str, ...], pydantic.BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
-]
 Layout = Literal["nwb", "dandi_000579"]
 
 

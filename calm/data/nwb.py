@@ -1,133 +1,113 @@
 """A Session read from an NWB file, through pynwb; what a file lacks is a CalmError that says what there is instead."""
 
-import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
-from hdmf.build import GroupBuilder
 from hdmf.common import DynamicTable, DynamicTableRegion, VectorIndex
-from jaxtyping import Float, Int
-from pynwb import NWBHDF5IO, NWBFile, TimeSeries
+from hdmf.container import AbstractContainer
+from jaxtyping import Float
+from pynwb import NWBFile, TimeSeries
+from pynwb.epoch import TimeIntervals
 from pynwb.ophys import DfOverF, RoiResponseSeries
 
+from calm.data.intervals import START, STOP, Trials, Windows, around_events, cut_into_trials, cut_into_windows, period
+from calm.data.nwb_file import open_nwb
 from calm.data.recording import Recording
-from calm.data.session import Session, cut
+from calm.data.resampling import Kind, guess_kind, is_even, same_clock, to_frames
+from calm.data.session import Session
 from calm.errors import CalmError
 
-# Both borders of a trial are moved this share of a frame earlier, so that rounding errors of the clock move no frame
-# from one trial to the next, whether frames are stamped on the border of a trial or half a frame behind it.
-SLACK = 0.25
+PLACES = ("acquisition", "stimulus", "analysis")  # where a file has series that are in no processing module
+SLOWEST = 0.1  # frames per second; a slower clock is one in milliseconds
+
+Kinds = Mapping[str, Kind | None]  # by the name of a time series: what it is, or None for a guess
 
 
 def read_session(
     path: str | Path,
     *,
     traces: tuple[str, ...] | None = None,
-    behaviour: tuple[str, ...] = (),
+    behaviour: Kinds | Sequence[str] = (),
     conditions: tuple[str, ...] = (),
+    trials: Trials | None = None,
+    windows: Windows | None = None,
+    resample: float | None = None,
 ) -> Session:
-    """Read the trials of one recording; a frame belongs to the trial with start_time <= timestamp < stop_time.
+    """Read one recording and cut it into trials, or into windows; see `calm.data.intervals` for what is left out.
 
-    A series goes by its name, by the name of its container, or as `container/name` where these are ambiguous.
+    A series or table goes by its name, by the name of its container, as `container/name`, or by its whole path
+    `module/container/name`: by any of these that is its alone.
 
     Args:
-        path: the NWB file.
+        path: the NWB file, HDF5 or Zarr.
         traces: the RoiResponseSeries, one per imaging plane (row i of every plane is the same volume; the clock is
             that of the first plane); None takes the only one there is in a DfOverF, else the only one there is.
-        behaviour: time series to keep. On the clock of the traces they are taken as they are; on another one they are
-            interpolated linearly at the frame times, and NaN before their first and after their last sample.
+        behaviour: time series to keep. On the clock of the traces they are taken as they are; on another one as their
+            kind says, see `calm.data.resampling.to_frames`. A guess of the kind is told.
         conditions: columns of the trial table to keep beside `start_time` and `stop_time`.
+        trials: tables of intervals or events; None is the file's trial table.
+        windows: cut into these instead.
+        resample: frames per second to bring everything to; None leaves the frames as they are.
 
     Raises:
         CalmError: the file cannot be read, or it lacks what is asked for; the message says what there is.
     """
     path = Path(path)
     with open_nwb(path) as nwb:
-        planes = find_traces(nwb, traces)
-        clock = frame_times(planes)
-        trials, edges = covered_trials(trial_table(nwb, conditions), clock, path.name)
-        rows = slice(edges.min(), edges.max())  # one read of what lies between the first and the last trial
-        frames = np.concatenate([in_units(plane, rows) for plane in planes], axis=1)
-        channels, names = read_behaviour(nwb, behaviour, clock, rows)
-        recording = Recording(
-            name=nwb.session_id or path.stem,
-            subject=(nwb.subject and nwb.subject.subject_id) or "unknown",
-            rate=float(planes[0].rate or 1 / np.median(np.diff(clock))),
-            traces=frames.T,
-            timestamps=clock[rows],
-            neurons=neuron_table(planes),
-            behaviour=channels,
-            behaviour_names=names,
-        )
-        return cut(recording, trials, edges - rows.start)
+        if windows is not None:
+            return cut_into_windows(read_recording(nwb, path, traces, behaviour, resample), windows)
+        table = trial_table(nwb, conditions, trials)
+        return cut_into_trials(read_recording(nwb, path, traces, behaviour, resample), table)
 
 
-@contextlib.contextmanager
-def open_nwb(path: Path) -> Iterator[NWBFile]:
-    """An NWB file open for lazy reading; every CalmError raised while it is open gets the file's name.
-
-    Raises:
-        CalmError: no such file, not HDF5, not NWB, truncated or damaged.
-    """
-    if not path.is_file():
-        raise CalmError(f"There is no file {path}: check the path.")
-    if not h5py.is_hdf5(path):
-        raise CalmError(f"{path} is not an HDF5 file, so not NWB: leave it out, or convert it to NWB.")
-    try:
-        with NWBHDF5IO(path, "r", load_namespaces=True) as io:
-            yield construct(io)
-    except CalmError as error:
-        raise CalmError(f"{path.name}: {error}") from None
-    except OSError as error:
-        raise CalmError(f"{path} is truncated or damaged ({error}): copy or download it again.") from error
-
-
-def construct(io: NWBHDF5IO) -> NWBFile:
-    """The content of an open file, without what belongs to extensions neither installed nor stored in the file."""
-    skipped = drop_unknown_types(io.read_builder(), io.manager.namespace_catalog.namespaces)
-    if skipped:
-        warnings.warn(f"{io.source}: left out {', '.join(skipped)}, of extensions not installed.", stacklevel=2)
-    try:
-        return io.read()
-    except OSError:
-        raise
-    except Exception as error:  # pynwb raises whatever the first missing piece of a broken file leads to
-        reason = " ".join(str(error).split())  # some have several lines
-        raise CalmError(f"this is no valid NWB 2 file ({reason}): check it with `pynwb-validate`.") from error
+def read_recording(
+    nwb: NWBFile, path: Path, traces: tuple[str, ...] | None, behaviour: Kinds | Sequence[str], resample: float | None
+) -> Recording:
+    """The whole recording; see `read_session`."""
+    planes = find_traces(nwb, traces)
+    clock = frame_times(planes)
+    frames = np.concatenate([in_units(plane, slice(len(clock))) for plane in planes], axis=1)
+    rate = float(planes[0].rate or 1 / period(clock))
+    if resample is not None:
+        even, rate = np.arange(clock[0], clock[-1], 1 / resample), float(resample)
+        frames, clock = to_frames(clock, frames, even, "samples"), even
+    channels, names = read_behaviour(nwb, behaviour, clock)
+    return Recording(
+        name=nwb.session_id or path.stem,
+        subject=(nwb.subject and nwb.subject.subject_id) or "unknown",
+        rate=rate,
+        traces=frames.T,
+        timestamps=clock,
+        neurons=neuron_table(planes),
+        behaviour=channels,
+        behaviour_names=names,
+    )
 
 
-def drop_unknown_types(group: GroupBuilder, known: Sequence[str]) -> list[str]:
-    """Remove from a group, in place, what belongs to unknown namespaces, which pynwb refuses; return the paths."""
-    skipped = []
-    for children in (group.groups, group.datasets):
-        for name, child in list(children.items()):
-            namespace = child.attributes.get("namespace")
-            if namespace is not None and namespace not in known:
-                skipped.append(children.pop(name).path)
-            elif isinstance(child, GroupBuilder):
-                skipped += drop_unknown_types(child, known)
-    return skipped
+def full_name(item: AbstractContainer) -> str:
+    """`module/container/name`, or `acquisition/name`: how messages call a series or table."""
+    names = [item.name]
+    while not isinstance(item.parent, NWBFile):
+        item = item.parent
+        names.insert(0, item.name)
+    place = [place for place in PLACES if any(item is other for other in getattr(item.parent, place).values())]
+    return "/".join(place + names)
 
 
-def full_name(series: TimeSeries) -> str:
-    """`container/name`, how messages call a series."""
-    return f"{series.parent.name}/{series.name}"
-
-
-def find_series(candidates: Sequence[TimeSeries], name: str, kind: str) -> TimeSeries:
-    """The one series called `name`: by `container/name`, by its name, or by its container's."""
-    for key in (full_name, lambda series: series.name, lambda series: series.parent.name):
-        matches = [series for series in candidates if key(series) == name]
+def find_item(candidates: Sequence[AbstractContainer], name: str, kind: str) -> AbstractContainer:
+    """The one series or table called `name`: by the end of its full name, or of its container's."""
+    full = [full_name(item) for item in candidates]
+    for ends in (full, [where.rpartition("/")[0] for where in full]):
+        matches = [index for index, where in enumerate(ends) if f"/{where}".endswith(f"/{name}")]
         if len(matches) == 1:
-            return matches[0]
+            return candidates[matches[0]]
         if matches:
-            raise CalmError(f"several {kind} are called {name!r}: choose one of {', '.join(map(full_name, matches))}.")
-    names = ", ".join(sorted(map(full_name, candidates))) or "none at all"
-    raise CalmError(f"there is no {kind} called {name!r}: it has {names}.")
+            choice = ", ".join(sorted(full[index] for index in matches))
+            raise CalmError(f"several {kind} are called {name!r}: choose one of {choice}.")
+    raise CalmError(f"there is no {kind} called {name!r}: it has {', '.join(sorted(full)) or 'none at all'}.")
 
 
 def find_traces(nwb: NWBFile, names: tuple[str, ...] | None) -> list[RoiResponseSeries]:
@@ -135,32 +115,48 @@ def find_traces(nwb: NWBFile, names: tuple[str, ...] | None) -> list[RoiResponse
     traces = [series for series in nwb.objects.values() if isinstance(series, RoiResponseSeries)]
     planes = [series for series in traces if isinstance(series.parent, DfOverF)] or traces
     if names is not None:
-        planes = [find_series(traces, name, "RoiResponseSeries") for name in names]
+        planes = [find_item(traces, name, "RoiResponseSeries") for name in names]
     elif not planes:
         raise CalmError("there is no RoiResponseSeries: write the fluorescence traces as one.")
     elif len(planes) > 1:
         choice = ", ".join(sorted(map(full_name, planes)))
         raise CalmError(f"there are several RoiResponseSeries: choose with `traces` among {choice}.")
     for plane in planes:
-        shape, count = plane.data.shape, len(plane.rois)
+        shape, count = plane.data.shape, len(plane.rois.data)
+        if not count:
+            raise CalmError(f"{full_name(plane)} has data {shape}, but no row in its ROI table: add a row per ROI.")
         if (shape[1:] or (1,)) != (count,):
             raise CalmError(f"{full_name(plane)} has data {shape} for {count} ROIs: it must be (frames, ROIs).")
     return planes
 
 
-def sample_times(series: TimeSeries) -> Float[np.ndarray, " sample"]:
-    """Times of a series in s, from its timestamps or its rate, checked against its data."""
-    where, shape, kind = full_name(series), series.data.shape, series.data.dtype
-    if len(shape) > 2 or kind.kind not in "biuf":
-        raise CalmError(
-            f"{where} has data {shape} of type {kind}: it must be numbers, (frames,) or (frames, channels)."
-        )
+def is_numeric(series: TimeSeries) -> bool:
+    """Whether the data are numbers, (frames,) or (frames, channels)."""
+    return len(series.data.shape) <= 2 and series.data.dtype.kind in "biuf"
+
+
+def sample_times(series: TimeSeries, *, least: int = 2) -> Float[np.ndarray, " sample"]:
+    """Times of a series in s, from its timestamps or its rate, checked against its data.
+
+    Raises:
+        CalmError: fewer than `least`, or another number than the data have, or not in order.
+    """
+    where, shape = full_name(series), series.data.shape
     times = np.asarray(series.get_timestamps(), dtype=float)
-    if len(times) != shape[0] or len(times) < 2:
+    if len(times) != shape[0] or len(times) < least:
         raise CalmError(f"{where} has data {shape} and {len(times)} timestamps: it needs one a frame, of two or more.")
     if not np.all(np.diff(times) >= 0):
         raise CalmError(f"the timestamps of {where} go backwards or are NaN: mend them.")
     return times
+
+
+def check_numeric(series: TimeSeries) -> None:
+    """Refuse what is no table of numbers."""
+    if not is_numeric(series):
+        raise CalmError(
+            f"{full_name(series)} has data {series.data.shape} of type {series.data.dtype}: it must be numbers,"
+            " (frames,) or (frames, channels)."
+        )
 
 
 def frame_times(planes: Sequence[RoiResponseSeries]) -> Float[np.ndarray, " frame"]:
@@ -168,7 +164,15 @@ def frame_times(planes: Sequence[RoiResponseSeries]) -> Float[np.ndarray, " fram
 
     Planes may differ by the one frame that the end of a recording can cut off.
     """
+    for plane in planes:
+        check_numeric(plane)
     times = [sample_times(plane) for plane in planes]
+    step = period(times[0])
+    if not 0 < step < 1 / SLOWEST:
+        raise CalmError(
+            f"the frames of {full_name(planes[0])} are {step:g} s apart: give `timestamps` or `rate` in seconds, not"
+            " in milliseconds."
+        )
     counts = [len(plane) for plane in times]
     if max(counts) - min(counts) > 1:
         listed = ", ".join(f"{full_name(plane)} {count}" for plane, count in zip(planes, counts, strict=True))
@@ -190,42 +194,58 @@ def scalar_column(table: DynamicTable, name: str) -> np.ndarray | None:
     return None if ragged or len(shape) != 1 or kind not in "biufO" else np.asarray(column[:])
 
 
-def trial_table(nwb: NWBFile, conditions: tuple[str, ...]) -> pd.DataFrame:
+def trial_table(nwb: NWBFile, conditions: tuple[str, ...], trials: Trials | None = None) -> pd.DataFrame:
     """All trials: `start_time`, `stop_time` and the conditions, which must have one value per trial."""
+    if trials is not None and trials.events is not None:
+        if conditions:
+            raise CalmError(f"trials around events have no column {conditions[0]!r}: leave `conditions` out.")
+        series = find_item(behaviour_series(nwb), trials.events, "series of events")
+        return around_events(event_times(series), trials.before, trials.after)
+    tables = interval_tables(nwb, trials.tables if trials is not None else None)
+    joined = [scalar_columns(table, (START, STOP, *conditions)) for table in tables]
+    if len(tables) > 1:
+        joined = [columns.assign(table=table.name) for table, columns in zip(tables, joined, strict=True)]
+    return pd.concat(joined, ignore_index=True)
+
+
+def interval_tables(nwb: NWBFile, names: tuple[str, ...] | None) -> list[TimeIntervals]:
+    """The tables that are named, or the file's trial table."""
+    tables = [item for item in nwb.objects.values() if isinstance(item, TimeIntervals)]
+    if names is not None:
+        return [find_item(tables, name, "table of intervals") for name in names]
     if nwb.trials is None:
-        raise CalmError("there is no trial table: add one with start_time and stop_time, in the seconds of the traces.")
+        there = ", ".join(sorted(map(full_name, tables)))
+        choice = (
+            f"name one of its tables of intervals ({there}) under `trials`"
+            if there
+            else "name `trials: {{events: ...}}`"
+        )
+        raise CalmError(
+            f"there is no trial table: {choice}, or cut the recording into windows with `windows: {{length: 80}}`."
+        )
+    return [nwb.trials]
+
+
+def scalar_columns(table: TimeIntervals, names: Sequence[str]) -> pd.DataFrame:
+    """Some columns of a table, which must have one value in each row."""
     columns = {}
-    for name in dict.fromkeys(("start_time", "stop_time", *conditions)):
-        if name not in nwb.trials.colnames:
-            raise CalmError(f"the trials have no column {name!r}: they have {', '.join(nwb.trials.colnames)}.")
-        columns[name] = scalar_column(nwb.trials, name)
+    for name in dict.fromkeys(names):
+        if name not in table.colnames:
+            raise CalmError(f"the {table.name} have no column {name!r}: they have {', '.join(table.colnames)}.")
+        columns[name] = scalar_column(table, name)
         if columns[name] is None:
-            raise CalmError(f"the trials' column {name!r} has several values per trial: leave it out of `conditions`.")
+            raise CalmError(
+                f"the {table.name}' column {name!r} has several values per trial: leave it out of `conditions`."
+            )
     return pd.DataFrame(columns)
 
 
-def trial_edges(times: Float[np.ndarray, "trial 2"], clock: Float[np.ndarray, " frame"]) -> Int[np.ndarray, "trial 2"]:
-    """First frame of each trial and the frame behind its last, from start and stop times in s (see SLACK)."""
-    return np.searchsorted(clock, times - SLACK * np.median(np.diff(clock)))
-
-
-def covered_trials(
-    trials: pd.DataFrame, clock: Float[np.ndarray, " frame"], where: str
-) -> tuple[pd.DataFrame, Int[np.ndarray, "_covered 2"]]:
-    """The trials with frames, and their edges; a warning says how many of the file `where` have none."""
-    times = trials[["start_time", "stop_time"]].to_numpy(float)
-    edges = trial_edges(times, clock)
-    covered = edges[:, 0] < edges[:, 1]
-    if not covered.any():
-        raise CalmError(
-            f"none of {len(trials)} trials has frames: the traces go from {clock[0]:g} to {clock[-1]:g} s,"
-            " check that the trial table is on their clock and in seconds."
-        )
-    if not covered.all():
-        warnings.warn(
-            f"{where}: {np.sum(~covered)} of {len(trials)} trials have no frames and are left out.", stacklevel=3
-        )
-    return trials[covered].reset_index(drop=True), edges[covered]
+def event_times(series: TimeSeries) -> Float[np.ndarray, " event"]:
+    """When events happen: at every sample if they are all alike, else where a value of zero is left."""
+    times = sample_times(series, least=0)
+    values = in_units(series, slice(None)) if is_numeric(series) else np.ones((len(times), 1))
+    on = (np.nan_to_num(values) != 0).any(axis=1)
+    return times[on if guess_kind(times, values) == "events" else on & ~np.append(False, on[:-1])]
 
 
 def neuron_table(planes: Sequence[RoiResponseSeries]) -> pd.DataFrame:
@@ -246,24 +266,35 @@ def behaviour_series(nwb: NWBFile) -> list[TimeSeries]:
 
 
 def read_behaviour(
-    nwb: NWBFile, names: tuple[str, ...], clock: Float[np.ndarray, " frame"], rows: slice
-) -> tuple[Float[np.ndarray, "row behaviour"], tuple[str, ...]]:
-    """Behavioural channels at some of the frames, and their names: `lick`, or `velocity[0]`, `velocity[1]`, ..."""
-    channels, channel_names = [np.empty((rows.stop - rows.start, 0), np.float32)], []
-    for name in names:
-        series = find_series(behaviour_series(nwb), name, "behaviour")
-        channels.append(at_frames(series, clock, rows))
-        one = len(series.data.shape) == 1
-        channel_names += [name] if one else [f"{name}[{channel}]" for channel in range(series.data.shape[1])]
+    nwb: NWBFile, behaviour: Kinds | Sequence[str], clock: Float[np.ndarray, " frame"]
+) -> tuple[Float[np.ndarray, "frame behaviour"], tuple[str, ...]]:
+    """Behavioural channels at the frames, and their names: `lick`, or `velocity[0]`, `velocity[1]`, ..."""
+    kinds = behaviour if isinstance(behaviour, Mapping) else dict.fromkeys(behaviour)
+    channels, channel_names = [np.empty((len(clock), 0), np.float32)], []
+    for name, kind in kinds.items():
+        series = find_item(behaviour_series(nwb), name, "behaviour")
+        channels.append(at_frames(series, kind, clock))
+        count = channels[-1].shape[1]
+        channel_names += [name] if len(series.data.shape) == 1 else [f"{name}[{channel}]" for channel in range(count)]
     return np.concatenate(channels, axis=1), tuple(channel_names)
 
 
-def at_frames(series: TimeSeries, clock: Float[np.ndarray, " frame"], rows: slice) -> Float[np.ndarray, "row channel"]:
-    """A series at some of the frames: as it is on the same clock, else interpolated linearly, NaN outside its times."""
-    times = sample_times(series)
-    jitter = SLACK * np.median(np.diff(clock))
-    if len(times) == len(clock) and np.allclose(times, clock, rtol=0, atol=jitter):
-        return in_units(series, rows)
-    values = in_units(series, slice(None))
-    columns = [np.interp(clock[rows], times, column, left=np.nan, right=np.nan) for column in values.T]
-    return np.stack(columns, axis=1).astype(np.float32)
+def at_frames(
+    series: TimeSeries, kind: Kind | None, clock: Float[np.ndarray, " frame"]
+) -> Float[np.ndarray, "frame channel"]:
+    """A series at the frames: as it is if it is on their clock, else as its kind says; a guess of that is told."""
+    if kind == "events" and not is_numeric(series):  # each has a text, or nothing
+        times = sample_times(series, least=0)
+        return to_frames(times, np.ones((len(times), 1)), clock, kind)
+    check_numeric(series)
+    times, values = sample_times(series, least=0 if kind == "events" else 2), in_units(series, slice(None))
+    if same_clock(times, clock):
+        return values
+    guess = kind or guess_kind(times, values)
+    if kind is None and (guess != "samples" or not is_even(times)):
+        warnings.warn(
+            f"{full_name(series)} is read as {guess}: confirm it with `behaviour: {{{series.name}: {guess}}}`, or name"
+            " another of events, steps and samples.",
+            stacklevel=2,
+        )
+    return to_frames(times, values, clock, guess)

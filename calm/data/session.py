@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from calm.config import Config
 from calm.data.recording import Recording
 from calm.errors import CalmError
 from calm.storage import shapes_of
@@ -17,6 +18,19 @@ from calm.storage import shapes_of
 SPLITS = ("train", "val", "test")
 UNITS = ("z-score", "original")  # that prepared traces can be given back in
 MIN_TRIALS = 7  # the fewest that leave at least one trial in each split, 70/15/15
+SPLIT_GROUP = "split_group"  # column of the trial table, if there is one: trials with one number stay in one split
+
+
+class Preparation(Config):
+    """What `prepare` did to a session; the scale is in its neuron table.
+
+    Attributes:
+        seed: of the split.
+        smoothing: weight of the newest frame in the causal smoothing; 1 is none.
+    """
+
+    seed: int
+    smoothing: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,6 +46,7 @@ class Session:
         behaviour_names: one name per behavioural channel.
         trials: one row per trial; `prepare` adds the column `split`.
         neurons: one row per neuron; `prepare` adds `mean` and `sd` of the training frames.
+        preparation: what `prepare` did; None if the session is as recorded.
     """
 
     name: str
@@ -42,6 +57,7 @@ class Session:
     behaviour_names: tuple[str, ...]
     trials: pd.DataFrame
     neurons: pd.DataFrame
+    preparation: Preparation | None = None
 
     @functools.cached_property
     def frames(self) -> Int[np.ndarray, " trial"]:
@@ -123,10 +139,24 @@ def split_trials(count: int, seed: int) -> list[str]:
         CalmError: fewer trials than a split needs.
     """
     if count < MIN_TRIALS:
-        raise CalmError(f"{count} trials are too few for a 70/15/15 split: at least {MIN_TRIALS} are needed.")
+        raise CalmError(
+            f"{count} trials are too few for a 70/15/15 split, which needs {MIN_TRIALS}: cut the recording into"
+            " `windows` instead, or into shorter ones."
+        )
     borders = np.round(np.array([0.7, 0.85]) * count).astype(int)
     splits = np.repeat(np.array(SPLITS, dtype=object), np.diff([0, *borders, count]))
     return list(splits[np.argsort(np.random.default_rng(seed).permutation(count))])
+
+
+def splits_of(trials: pd.DataFrame, seed: int) -> list[str]:
+    """The split of every trial; those of one SPLIT_GROUP are assigned as one.
+
+    Raises:
+        CalmError: see `split_trials`.
+    """
+    groups = pd.factorize(trials.get(SPLIT_GROUP, np.arange(len(trials))))[0]
+    splits = split_trials(len(set(groups)), seed)
+    return [splits[group] for group in groups]
 
 
 def smooth(trace: Float[np.ndarray, "neuron frame"], weight: float) -> Float[np.ndarray, "neuron frame"]:
@@ -164,6 +194,24 @@ def drop_neurons(session: Session, indices: Int[np.ndarray, " bad"]) -> Session:
     )
 
 
+def check_shapes(session: Session) -> None:
+    """Refuse a session whose fields do not belong together."""
+    where = f"Session {session.name}"
+    counts = len(session.traces), len(session.behaviour), len(session.trials)
+    if len(set(counts)) > 1:
+        raise CalmError(
+            f"{where} has traces of {counts[0]} trials, behaviour of {counts[1]} and a table of {counts[2]}: give each"
+            " trial all three."
+        )
+    neurons = len(session.neurons)
+    for trial, (rows, columns) in enumerate(shapes_of(session.traces)):
+        if rows != neurons:
+            raise CalmError(
+                f"{where}: trial {trial} has traces ({rows}, {columns}), but they must be (neurons, frames), and the"
+                f" neuron table has {neurons} rows: transpose or mend them."
+            )
+
+
 def validate(session: Session, *, min_frames: int = 1) -> None:
     """Refuse a session that cannot be analysed.
 
@@ -171,6 +219,7 @@ def validate(session: Session, *, min_frames: int = 1) -> None:
         CalmError: no trials or neurons, a trial shorter than `min_frames`, NaN or constant neurons.
     """
     where = f"Session {session.name}"
+    check_shapes(session)
     if not session.traces:
         raise CalmError(f"{where} has no trials: check the trial table and that traces cover it.")
     if not len(session.neurons):
@@ -179,6 +228,12 @@ def validate(session: Session, *, min_frames: int = 1) -> None:
         raise CalmError(
             f"{where}: trial {session.frames.argmin()} has {session.frames.min()} frames, but the context and one"
             f" token need {min_frames}: shorten `context` or set `min_frames` in the dataset description."
+        )
+    lost = [trial for trial, trace in enumerate(session.traces) if not np.isfinite(trace).any(axis=0).all()]
+    if lost:
+        raise CalmError(
+            f"{where}: {len(lost)} trials, the first of them {lost[0]}, have frames that are NaN in all neurons: leave"
+            " these trials out."
         )
     for neurons, fault in zip(bad_neurons(session), ("NaN or infinite values", "no change at all"), strict=True):
         if len(neurons):
@@ -243,10 +298,17 @@ def prepare(session: Session, *, seed: int, smoothing: float = 1.0, min_frames: 
         min_frames: shortest trial that can be used (context and one token).
 
     Raises:
-        CalmError: see `validate` and `split_trials`; or something that the training trials give no scale for.
+        CalmError: see `validate` and `split_trials`; or something that the training trials give no scale for; or
+            a session that is prepared already.
     """
+    if session.preparation is not None:
+        raise CalmError(f"Session {session.name} is prepared already: prepare it as it was read.")
     validate(session, min_frames=min_frames)
-    trials = session.trials.assign(split=split_trials(len(session.traces), seed))
+    try:
+        splits = splits_of(session.trials, seed)
+    except CalmError as error:
+        raise CalmError(f"Session {session.name}: {error}") from None
+    trials = session.trials.assign(split=splits)
     train = np.flatnonzero(trials["split"] == "train")
     check_training(session, train)
     traces, scale = zscore([smooth(trace, smoothing) for trace in session.traces], train)
@@ -257,4 +319,5 @@ def prepare(session: Session, *, seed: int, smoothing: float = 1.0, min_frames: 
         behaviour=tuple(channels.T for channels in behaviour),
         trials=trials,
         neurons=session.neurons.assign(mean=scale["mean"].to_numpy(), sd=scale["sd"].to_numpy()),
+        preparation=Preparation(seed=seed, smoothing=smoothing),
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nwb_files import plain_file, random_traces, read_all
+from nwb_files import add_traces, add_trials, new_file, plain_file, random_traces, read_all, save
 
 from calm.data.descriptions import KEYS, load_dataset, load_sessions
 from calm.errors import CalmError
@@ -132,8 +132,11 @@ def test_trials_too_short_for_the_context(tmp_path):
 
 
 def test_trials_of_other_lengths_are_left_out(tmp_path):
-    path = plain_file(tmp_path / "a.nwb", data=random_traces(95))
-    (session,) = load_sessions(str(path), conditions="go")
+    nwb = new_file()
+    add_traces(nwb, random_traces())
+    add_trials(nwb, [*[(float(second), second + 1.0) for second in range(9)], (9.0, 9.5)])
+    path = save(nwb, tmp_path / "a.nwb")
+    (session,) = load_sessions(str(path))
     assert session.frames.tolist() == [10] * 9 + [5]
     (long,), (short,) = load_sessions(str(path), min_frames=6), load_sessions(str(path), max_frames=9)
     assert (long.frames.tolist(), short.frames.tolist()) == ([10] * 9, [5])

@@ -3,9 +3,11 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nwb_writer import write_session
 
 from calm.data import session as sessions
 from calm.errors import CalmError
@@ -147,7 +149,10 @@ def test_preparation_leaves_the_raw_session_as_it_is(raw):
     [
         (put([1, 3], [0, 5], np.nan), r"NaN or infinite values in 2 neurons \(1, 3\)"),
         (put([4], [2], np.inf), r"NaN or infinite values in 1 neuron \(4\)"),
-        (put([0, 1, 2, 3, 4], [0] * 5, np.nan), r"NaN or infinite values in 5 neurons \(0, 1, 2, 3, 4\)"),
+        (
+            put([0, 1, 2, 3, 4], [0] * 5, np.nan),
+            "1 trials, the first of them 0, have frames that are NaN in all neurons",
+        ),
         (lambda _, trace: np.where(np.arange(5)[:, None] == 2, 0.1, trace), r"no change at all in 1 neuron \(2\)"),
         (lambda index, trace: trace[:, : 11 if index == 6 else None], "trial 6 has 11 frames, .* need 12"),
         (lambda _, trace: trace[:0], "no neurons"),
@@ -221,3 +226,27 @@ def test_fingerprint_changes_with_data_name_and_split(raw, change):
 
 def test_fingerprint_changes_with_the_seed_of_the_split(raw):
     assert sessions.prepare(raw, seed=0).fingerprint() != sessions.prepare(raw, seed=1).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"behaviour": ()}, "traces of 15 trials, behaviour of 0 and a table of 15"),
+        ({"neurons": pd.DataFrame({"id": range(18)})}, r"trial 0 has traces \(5, 18\).*18 rows: transpose"),
+    ],
+)
+def test_fields_that_do_not_belong_together_are_refused(raw, change, message):
+    with pytest.raises(CalmError, match=message):
+        sessions.prepare(dataclasses.replace(raw, **change), seed=0)
+
+
+def test_a_session_remembers_its_preparation_and_is_prepared_once(raw):
+    prepared = sessions.prepare(raw, seed=3, smoothing=0.5)
+    assert raw.preparation is None and prepared.preparation == sessions.Preparation(seed=3, smoothing=0.5)
+    with pytest.raises(CalmError, match="uneven is prepared already"):
+        sessions.prepare(prepared, seed=3)
+
+
+def test_a_prepared_session_is_not_written_as_recorded(raw, tmp_path):
+    with pytest.raises(CalmError, match="z-scores"):
+        write_session(sessions.prepare(raw, seed=0), tmp_path / "a.nwb")
