@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
+from scoringrules import crps_ensemble
 from sklearn.metrics import r2_score
 
 MIN_TRIALS = 3  # two trials always correlate at 1 or -1
+BANDS = (50, 90)  # percent of a forecast distribution, in its middle
 
 
 def standardise(series: Float[np.ndarray, "*batch frame"]) -> Float[np.ndarray, "*batch frame"]:
@@ -33,6 +35,49 @@ def trial_correlation(true: Float[np.ndarray, "neuron frame"], predicted: Float[
 def trial_mse(true: Float[np.ndarray, "channel frame"], predicted: Float[np.ndarray, "channel frame"]) -> float:
     """Mean squared error of one trial over channels and frames, in squared units of the traces."""
     return float(np.square(true.astype(np.float64) - predicted).mean())
+
+
+def poco_score(
+    true: Sequence[Float[np.ndarray, "neuron _horizon"]],
+    predicted: Sequence[Float[np.ndarray, "neuron _horizon"]],
+    last: Sequence[Float[np.ndarray, "neuron 1"]],
+) -> float:
+    """1 - MSE / MSE of repeating the last frame of the context: the score of POCO's paper, of all trials together."""
+    error, reference = (
+        sum(np.square(trace.astype(np.float64) - each).sum() for trace, each in zip(true, forecasts, strict=True))
+        for forecasts in (predicted, last)  # the last frame is repeated by broadcasting
+    )
+    return float(1 - error / reference)
+
+
+def central_band(
+    samples: Float[np.ndarray, "sample neuron horizon"], percent: int
+) -> tuple[Float[np.ndarray, "neuron horizon"], Float[np.ndarray, "neuron horizon"]]:
+    """Bounds of the central `percent` of a distribution, from samples of it.
+
+    Quantiles by Weibull's definition, so that one more sample falls between them with just this probability; of too
+    few samples (19 for 90 %) the bounds are the smallest and the largest, and it falls there less often.
+    """
+    tail = (1 - percent / 100) / 2
+    low, high = np.quantile(samples, (tail, 1 - tail), axis=0, method="weibull")
+    return np.asarray(low), np.asarray(high)
+
+
+def distribution_scores(
+    true: Float[np.ndarray, "neuron horizon"], samples: Float[np.ndarray, "sample neuron horizon"]
+) -> dict[str, float]:
+    """Scores of a forecast distribution of one trial, from samples of it: means over neurons and frames.
+
+    Returns:
+        `crps`, the continuous ranked probability score in units of the traces, lower is better (the estimator whose
+        mean does not depend on the number of samples); `coverage 50` and `coverage 90`, the share of true values
+        within the central 50 and 90 % of the samples.
+    """
+    scores = {"crps": float(crps_ensemble(true, samples, m_axis=0, estimator="pwm").mean())}
+    for percent in BANDS:
+        low, high = central_band(samples, percent)
+        scores[f"coverage {percent}"] = float(((low <= true) & (true <= high)).mean())
+    return scores
 
 
 def channel_scores(

@@ -36,6 +36,7 @@ import numpy as np
 from calm.data.session import cut_trials, prepare
 from calm.paper.claims.comparisons import chosen_variant
 from calm.paper.claims.table import verdicts
+from calm.paper.experiments.distributions import score_distributions
 from calm.paper.experiments.forecasting import (
     forecast_trials,
     score_fading,
@@ -45,6 +46,7 @@ from calm.paper.experiments.forecasting import (
 )
 from calm.paper.experiments.methods import add_costs
 from calm.paper.plots import COLUMN, PAGE, bars, example_traces, fading, loss_curves, use_style
+from calm.paper.plots.distributions import distribution_panels
 from calm.paper.provenance import provenance
 from calm.paper.results import Results, summarise
 from calm.paths import RUNS
@@ -53,7 +55,6 @@ from calm.profile import load_profile
 from calm.recordings import Recordings
 from calm.training.tasks import train_quantizer
 from calm.synthetic.simulation import forecast_known_rates, forecast_known_state, simulate
-from calm.training.forecasting import CalMForecaster
 from calm.training.reconstruction import reconstruct, reconstruction_correlations
 
 use_style()
@@ -157,7 +158,7 @@ methods = {each.name: train_on_one(each, settings, seed=seed, runs=RUNS) for eac
 # %%
 config, forecasts = settings.forecast, {}
 for each in sessions:
-    truth, trained = simulations[each.name], methods[each.name]
+    truth, trained, by_split = simulations[each.name], methods[each.name], {}
     for split in ("val", "test"):
         trials = each.trials_of(split)
         predicted = forecast_trials(trained, each, trials, config)
@@ -165,7 +166,9 @@ for each in sessions:
         predicted["ceiling", "known rates"] = forecast_known_rates(truth, each, trials, config.context)
         score_forecasts(results, predicted, each, trials, config, item="fig3b")
         score_fading(results, predicted, each, trials, config, item="fig3b")
+        by_split[split] = predicted
     add_costs(results, trained, each, item="fig3b", task="forecast", trials=len(trials))
+    score_distributions(results, trained, by_split, each, config, item="fig3b")
     forecasts[each.name] = predicted
 scores, trials = results.table("fig3b"), results.table("fig3b_trials")
 chosen = chosen_variant(trials)
@@ -185,7 +188,8 @@ summarise(scores, ["method", "variant", "split", "metric"]).pivot(
 
 # %% [markdown]
 # **Figure 3B.** Pearson correlation per neuron over the frames after the context, mean over neurons, then test trials, then
-# sessions. Dashed: the ceilings. Read the CalM bars against each other first, then the best of them against ridge VAR:
+# sessions; every dot is a network. Dashed: the ceilings. In the table also the squared error and **POCO's score**, $1 - \mathrm{MSE} /
+# \mathrm{MSE}_\text{last frame}$ over all test trials, which POCO's paper reports: 0 is what repeating the last frame gets, 1 is perfect. Read the CalM bars against each other first, then the best of them against ridge VAR:
 # a linear model takes most of what can be had here, which no figure of the paper shows. PatchTST, which sees one neuron at a
 # time, tells how much of it a neuron's own past gives away.
 #
@@ -210,14 +214,44 @@ summarise(results.table("fig3b_cost"), ["method", "variant", "metric"]).pivot(
 ).round(3)
 
 # %% [markdown]
+# ## Does it know how uncertain it is?
+#
+# CalM is generative: it gives not a forecast but a distribution of futures, which the correlation of a mean throws away. The
+# **continuous ranked probability score** judges the distribution $F$ against the true value $y$,
+#
+# $$\mathrm{CRPS}(F, y) = \mathbb E |X - y| - \tfrac12 \mathbb E |X - X'|, \qquad X, X' \sim F,$$
+#
+# the absolute error if $F$ is a single value; and **coverage** asks how often the true value lies in the middle 50 or 90 % of
+# what was foreseen. Three kinds of distributions are compared:
+#
+# - **sampled**: futures that the method itself draws: CalM's rollouts of sampled tokens; ridge VAR's with Gaussian innovations.
+#   CalM's decoder gives the mean of the frames that a token stands for, so that its rollouts lack what frames differ by within a
+#   token; with **decoding noise** the errors of reconstruction on validation trials are added.
+# - **residuals**: any forecast, with what it missed on validation trials at the same time since the end of the context. That
+#   knows how much a method errs, but not when.
+
+# %%
+kinds = ["sampled", "sampled, decoding noise", "residuals", f"{chosen}, residuals", "known state, residuals"]
+distributions = results.table("fig3b_distribution").query("variant in @kinds")
+figure, axes = plt.subplots(1, 3, figsize=(PAGE, 3.2))
+distribution_panels(list(axes), distributions)
+results.save(figures, "fig3b_distribution", figure, made_with)
+plt.show()
+summarise(distributions, ["method", "variant", "metric"]).pivot(
+    index=["method", "variant"], columns="metric", values="mean"
+).sort_values("crps").round(3)
+
+# %% [markdown]
+# Left: CRPS, the best on top; full dots are distributions of the method itself, open ones its forecast with residuals. Middle and
+# right: coverage; left of the dashed line a method is surer than it should be, right of it less sure. Means over neurons, frames
+# and test trials, then networks.
+#
 # ## Examples
 
 # %%
 trial = int(session.trials_of("test")[0])
 contexts, futures = cut_trials(session, np.array([trial]), config.context)
-model = transformers[session.name].chosen.model
-forecaster = CalMForecaster(model, quantizers[session.name].model, session.name, config)
-rollouts = forecaster.rollouts(np.stack(contexts), futures[0].shape[1], samples=config.samples)[:, 0]
+sampler = methods[session.name].methods["CalM", f"mean of {config.samples}"]
 neurons = np.argsort(session.traces[trial].var(axis=1))[::-1][:4]  # the liveliest of this trial
 drawn = {f"CalM, {chosen}": ("CalM", chosen), "POCO": ("POCO", ""), "ridge VAR": ("ridge VAR", "")}
 figure, axes = plt.subplots(4, 1, figsize=(PAGE, 3.6), sharex=True)
@@ -228,7 +262,7 @@ example_traces(
     {name: forecasts[session.name][method][0][neurons] for name, method in drawn.items()},
     [f"neuron {neuron}" for neuron in neurons],
     context=config.context,
-    band=tuple(np.quantile(rollouts[:, neurons], share, axis=0) for share in (0.1, 0.9)),
+    samples=sampler.sample(contexts, [futures[0].shape[1]])[0][:, neurons],
 )
 examples = trials.query("session == @session.name and trial == @trial").drop(columns="trial")
 results.add_rows(examples, item="fig3e")
@@ -236,13 +270,14 @@ results.save(figures, "fig3e", figure, made_with)
 plt.show()
 
 # %% [markdown]
-# **Figure 3E.** The first test trial, its four liveliest neurons: the true trace, the forecasts, and the central 80 % of
-# CalM's sampled rollouts. A single sample looks like a recording, spikes included, but puts them where it likes; the
-# expectation is smooth and is the better forecast.
+# **Figure 3E.** The first test trial, its four liveliest neurons: the true trace, the forecasts, and CalM's sampled rollouts, one
+# of them and the bands that hold 50 and 90 % of them. A single rollout looks like a recording, spikes included, but puts
+# them where it likes; the expectation is smooth and is the better forecast.
 #
 # ## How fast the forecasts fade
 #
-# A panel that the paper does not have: at each time since the end of the context, the correlation over trials.
+# A panel that the paper does not have: at each time since the end of the context, the correlation over trials. Ridge VAR is
+# dashed, since it often lies on CalM.
 
 # %%
 shown = ["CalM", "ridge VAR", "TCN", "PatchTST", "iTransformer", "POCO", "continuous patches", "decay", "ceiling"]

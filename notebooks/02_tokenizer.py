@@ -32,8 +32,8 @@ import numpy as np
 from calm.data.session import SPLITS
 from calm.metrics import pearson
 from calm.paper.claims.table import verdicts
-from calm.paper.experiments.reconstruction import score_reconstruction
-from calm.paper.plots import COLUMN, PAGE, codebook_usage, example_traces, loss_curves, use_style
+from calm.paper.experiments.reconstruction import score_control, score_reconstruction
+from calm.paper.plots import COLUMN, PAGE, bars, codebook_usage, example_traces, loss_curves, use_style
 from calm.paper.plots.data import six_bars
 from calm.paper.provenance import provenance
 from calm.paper.results import Results, summarise
@@ -85,8 +85,33 @@ summarise(rows, ["group", "split"]).round(4)
 
 # %% [markdown]
 # **Figure 1B.** Correlation of a neuron's trace with its reconstruction from tokens, mean over neurons, then trials, then
-# sessions. The quantizer was trained on the training trials of held-in sessions; the other five bars are of trials that it never saw,
+# sessions, which the dots are. The quantizer was trained on the training trials of held-in sessions; the other five bars are of trials that it never saw,
 # the three held-out ones also of neurons and subjects.
+#
+# ## Is that much?
+#
+# A correlation close to 1 means little if the traces are easy to keep, and smoothing makes them so. The control: two codes with as
+# many numbers as there are tokens, which know nothing of calcium. The **mean** of each token's frames; and the first eight
+# **principal components** of windows of eight tokens, the best linear code of that many numbers, fitted to the training trials
+# of held-in sessions. Both keep real numbers, where a token is one of $K$ codes; and neither has a decoder that looks back.
+
+# %%
+score_control(results, recordings, item="fig1b_control")
+kind = "smoothed" if recordings.smoothing < 1 else ""
+results.add_rows(rows.query("split == 'test'").assign(variant=kind), item="fig1b_control")
+control = results.table("fig1b_control")
+figure, axes = plt.subplots(1, len(recordings.groups), figsize=(PAGE, 2.6), sharey=True, squeeze=False)
+for panel, group in zip(axes[0], recordings.groups, strict=True):
+    bars(panel, control.query("group == @group"), list(control["method"].unique()), "test trials (Pearson r)")
+    panel.set_title(group)
+results.save(figures, "fig1b_control", figure, made_with)
+plt.show()
+summarise(control, ["method", "variant", "group"]).pivot(index=["method", "variant"], columns="group", values="mean").round(3)
+
+# %% [markdown]
+# What simple codes keep of the same test trials, as they were smoothed for all of this notebook, and before (`not smoothed`). The
+# quantizer was trained on smoothed traces and has no bar for the others. What the tokens gain is their distance to the two other
+# smoothed bars, not to 0; how much the smoothing made of it, the distance between the bars of one code.
 #
 # ## The claim
 #

@@ -37,17 +37,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from calm.baselines.validation import compared_trials
+from calm.data.session import cut_trials
 from calm.paper.claims.comparisons import chosen_variant
 from calm.paper.claims.table import verdicts
+from calm.paper.experiments.distributions import score_distributions
 from calm.paper.experiments.forecasting import (
     compare_forecasters,
+    score_to_the_end,
     train_calm,
     train_on_one,
     train_rivals,
     trained_on_many,
 )
-from calm.paper.experiments.methods import add_costs
-from calm.paper.plots import COLUMN, PAGE, bars, example_traces, join_legends, use_style
+from calm.paper.experiments.methods import MethodSet, add_costs
+from calm.paper.plots import COLUMN, PAGE, bars, example_traces, fading, join_legends, trials_left, use_style
+from calm.paper.plots.distributions import distribution_panels
 from calm.paper.provenance import provenance
 from calm.paper.results import Results, summarise
 from calm.paths import RUNS
@@ -70,7 +74,8 @@ print(f"{config.context} frames are given, the {config.horizon or 'remaining'} f
 # %%
 for session in list(recordings.groups.values())[-1][:singles]:
     trained = train_on_one(session, settings.shortened(settings.single_share), seed=seed, runs=RUNS)
-    compare_forecasters(results, trained, recordings, session, item="fig3c")
+    predicted = compare_forecasters(results, trained, recordings, session, item="fig3c")
+    score_distributions(results, trained, predicted, session, config, item="fig3c")
     trials = compared_trials(session, "test", config)
     add_costs(results, trained, session, item="fig3c", task="forecast", trials=len(trials))
 
@@ -89,7 +94,7 @@ summarise(scores, ["method", "variant", "split", "metric"]).pivot(
 
 # %% [markdown]
 # **Figure 3C.** Pearson correlation per neuron over the frames of the horizon, mean over neurons, then test trials, then
-# sessions. The mean trial tells how much is due to the task alone: trials are alike, and what they share needs no model of
+# sessions, which the dots are. In the table also POCO's score, as in notebook 01. The mean trial tells how much is due to the task alone: trials are alike, and what they share needs no model of
 # the population. Dashed, for synthetic mice: forecasts that know the state of mouse and network at the end of the context, or every
 # future rate.
 #
@@ -99,16 +104,31 @@ summarise(scores, ["method", "variant", "split", "metric"]).pivot(
 verdicts(figures, claims=[3])
 
 # %% [markdown]
+# ### Does it know how uncertain it is?
+#
+# The distributions behind the forecasts, judged by CRPS and coverage: see notebook 01 for what they are.
+
+# %%
+chosen = chosen_variant(results.table("fig3c_trials"))
+kinds = ["sampled", "sampled, decoding noise", "residuals", f"{chosen}, residuals", "known state, residuals"]
+figure, axes = plt.subplots(1, 3, figsize=(PAGE, 3.2))
+distribution_panels(list(axes), results.table("fig3c_distribution").query("variant in @kinds"))
+results.save(figures, "fig3c_distribution", figure, made_with)
+plt.show()
+
+# %% [markdown]
 # ## Many sessions
 
 # %%
 quantizer, transformers = train_calm(recordings, seed=seed, runs=RUNS)
 rivals = train_rivals(recordings, seed=seed, runs=RUNS)
-forecasts = {}
+forecasts, methods = {}, {}
 for group, sessions in recordings.groups.items():
     for session in sessions:
         trained = trained_on_many(session, transformers[group], quantizer, rivals[group], settings)
-        forecasts[session.name] = compare_forecasters(results, trained, recordings, session, item="fig3d", group=group)
+        predicted = compare_forecasters(results, trained, recordings, session, item="fig3d", group=group)
+        score_distributions(results, trained, predicted, session, config, item="fig3d", group=group)
+        forecasts[session.name], methods[session.name] = predicted["test"], trained.methods
 
 # %%
 made_with = provenance(recordings, results)
@@ -136,12 +156,64 @@ summarise(scores, ["group", "method", "variant", "split", "metric"]).pivot(
 # %%
 verdicts(figures, claims=[4])
 
+# %% [markdown]
+# ### Does it know how uncertain it is?
+
+# %%
+variant = chosen_variant(trials)
+kinds = ["sampled", "sampled, decoding noise", "residuals", f"{variant}, residuals", "known state, residuals"]
+figure, axes = plt.subplots(len(transformers), 3, figsize=(PAGE, 2.6 * len(transformers)), squeeze=False)
+for panels, group in zip(axes, transformers, strict=True):
+    distribution_panels(list(panels), results.table("fig3d_distribution").query("variant in @kinds and group == @group"))
+    panels[0].set_title(group)
+results.save(figures, "fig3d_distribution", figure, made_with)
+plt.show()
+
+# %% [markdown]
+# As for single sessions.
+#
+# ## To the end of every trial
+#
+# The paper says that CalM forecasts any number of frames, while POCO's number is fixed. So every test trial is forecast to its end,
+# by POCO to the end of its horizon. (Its own forecasts could be fed back to it, as those of ridge VAR are; the paper's POCO does not.)
+# CalM is the single rollout that is fed all tokens, weighted.
+
+# %%
+shown = [(name, "") for name in ("decay", "mean trial", "ridge VAR", "POCO", "continuous patches")]
+shown += [("CalM", "expected")]
+for group, sessions in recordings.groups.items():
+    for session in sessions:
+        compared = MethodSet({name: methods[session.name][name] for name in shown})
+        score_to_the_end(results, compared, recordings, session, fixed=[("POCO", "")], item="fig3d", group=group)
+
+# %%
+figure, axes = plt.subplots(
+    2, len(transformers), figsize=(PAGE, 3.6), sharex="col", sharey="row", height_ratios=[4, 1], squeeze=False
+)
+for (top, bottom), group in zip(axes.T, transformers, strict=True):
+    lines = results.table("fig3d_fading").query("group == @group and variant != 'known rates'")
+    fading(top, lines)
+    trials_left(bottom, lines)
+    bottom.set_xlabel(top.get_xlabel())
+    top.set(xlabel="", title=group)
+join_legends(axes[0])
+results.save(figures, "fig3d_fading", figure, made_with)
+plt.show()
+
+# %% [markdown]
+# Above: correlation over the trials that last as long, three or more in a session, mean over neurons, then sessions (band: s.e.m.).
+# POCO stops at the dot. Below: how many trials there are. Trials differ in length: far from the context few are left, and not the same
+# sessions.
+#
+# ## An example
+
 # %%
 session = max(recordings.held_in, key=lambda each: len(each.neurons))
 trial = int(compared_trials(session, "test", config)[0])
 trace = session.traces[trial][:, : config.context + (config.horizon or session.frames[trial])]
 neurons = np.argsort(trace.var(axis=1))[::-1][:4]
-variant = chosen_variant(trials)
+contexts, futures = cut_trials(session, np.array([trial]), config.context, config.horizon)
+sampler = methods[session.name]["CalM", f"mean of {config.samples}"]
 drawn = {f"CalM, {variant}": ("CalM", variant), "POCO": ("POCO", ""), "ridge VAR": ("ridge VAR", "")}
 figure, axes = plt.subplots(len(neurons), 1, figsize=(PAGE, 3.6), sharex=True, squeeze=False)
 example_traces(
@@ -151,6 +223,7 @@ example_traces(
     {name: forecasts[session.name][method][0][neurons] for name, method in drawn.items()},
     [f"neuron {neuron}" for neuron in neurons],
     context=config.context,
+    samples=sampler.sample(contexts, [futures[0].shape[1]])[0][:, neurons],
 )
 examples = trials.query("session == @session.name and trial == @trial").drop(columns="trial")
 results.add_rows(examples, item="fig3f")
@@ -158,4 +231,5 @@ results.save(figures, "fig3f", figure, made_with)
 plt.show()
 
 # %% [markdown]
-# **Figure 3F.** The first test trial of the largest held-in session, its liveliest neurons.
+# **Figure 3F.** The first test trial of the largest held-in session, its liveliest neurons, with one of CalM's sampled rollouts and the
+# bands that hold 50 and 90 % of them.

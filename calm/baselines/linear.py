@@ -12,6 +12,8 @@ from calm.data.session import Session
 from calm.errors import CalmError
 from calm.models.interfaces import BOUND
 
+SEED = 0  # of sampled innovations
+
 
 class TrialForecaster:
     """A forecaster that takes one trial at a time.
@@ -118,13 +120,17 @@ class RidgeVAR:
         order: number of frames it looks back, chosen on the validation trials.
         penalty: ridge penalty, chosen on the validation trials.
         coefficients: rows are (lag, neuron), newest lag first, then the intercept.
+        innovations: covariance of what one frame differs by from its prediction on validation trials, which were not
+            fitted.
         parameters: how many numbers were fitted.
+        samples: rollouts that `sample` draws.
         validation: rolled-out correlation of every (order, penalty) tried.
     """
 
     order: int
     penalty: float
     coefficients: Float[np.ndarray, "regressor neuron"]
+    innovations: Float[np.ndarray, "neuron other"]
     parameters: int
     validation: dict[tuple[int, float], float]
 
@@ -136,7 +142,7 @@ class RidgeVAR:
         """
         self.penalties = config.penalties
         self.orders = tuple(order for order in config.orders if order <= forecast.context)
-        self.config = forecast
+        self.config, self.samples = forecast, forecast.samples
         if not self.orders:
             raise CalmError(
                 f"A context of {forecast.context} frames is too short for autoregressions of order {config.orders}."
@@ -154,26 +160,45 @@ class RidgeVAR:
         self.order, self.penalty = max(self.validation, key=self.validation.get)
         self.coefficients = tried[self.order, self.penalty]
         self.parameters = self.coefficients.size
+        known = [session.traces[trial] for trial in session.trials_of("val")]
+        residuals = [trace[:, self.order :].T - lagged(trace, self.order) @ self.coefficients for trace in known]
+        self.innovations = np.cov(np.concatenate(residuals), rowvar=False)
         return self
 
     def forecast(
         self, contexts: Sequence[Float[np.ndarray, "neuron _context"]], horizons: Sequence[int]
     ) -> list[Float[np.ndarray, "neuron _horizon"]]:
         """Roll all trials out together to the longest horizon, then cut each to its own."""
-        past = np.stack([context[:, -self.order :].T.astype(np.float64) for context in contexts], axis=1)
-        frames = roll_out(self.coefficients, past, max(horizons))
+        past = self.past(contexts)
+        frames = roll_out(self.coefficients, past, np.zeros((max(horizons), *past.shape[1:])))
         return [frames[:horizon, trial].T for trial, horizon in enumerate(horizons)]
+
+    def sample(
+        self, contexts: Sequence[Float[np.ndarray, "neuron _context"]], horizons: Sequence[int]
+    ) -> list[Float[np.ndarray, "sample neuron _horizon"]]:
+        """Rollouts of each trial with Gaussian innovations, which feed back as the forecasts do."""
+        past = np.tile(self.past(contexts), (1, self.samples, 1))
+        rng, (_, rollouts, neurons) = np.random.default_rng(SEED), past.shape
+        noise = rng.multivariate_normal(np.zeros(neurons), self.innovations, (max(horizons), rollouts))
+        frames = roll_out(self.coefficients, past, noise)
+        return [frames[:horizon, trial :: len(contexts)].transpose(1, 2, 0) for trial, horizon in enumerate(horizons)]
+
+    def past(self, contexts: Sequence[Float[np.ndarray, "neuron _context"]]) -> Float[np.ndarray, "order trial neuron"]:
+        """The frames that the first step looks back on, oldest first."""
+        return np.stack([context[:, -self.order :].T.astype(np.float64) for context in contexts], axis=1)
 
 
 def roll_out(
-    coefficients: Float[np.ndarray, "regressor neuron"], past: Float[np.ndarray, "order trial neuron"], horizon: int
+    coefficients: Float[np.ndarray, "regressor neuron"],
+    past: Float[np.ndarray, "order trial neuron"],
+    noise: Float[np.ndarray, "horizon trial neuron"],
 ) -> Float[np.ndarray, "horizon trial neuron"]:
-    """Feed an autoregression its own predictions for `horizon` frames."""
-    order, trials, neurons = past.shape
-    frames = np.concatenate([past, np.empty((horizon, trials, neurons))])
+    """Feed an autoregression its own predictions, and what is added to each of them."""
+    (order, _, neurons), horizon = past.shape, len(noise)
+    frames = np.concatenate([past, np.empty_like(noise)])
     weights, intercept = coefficients[:-1].reshape(order, neurons, neurons), coefficients[-1]
     for step in range(horizon):
         recent = frames[step : step + order][::-1]
         drive = np.einsum("oti,oij->tj", recent, weights, optimize=True)
-        frames[step + order] = np.clip(drive + intercept, -BOUND, BOUND)
+        frames[step + order] = np.clip(drive + intercept + noise[step], -BOUND, BOUND)
     return frames[order:]

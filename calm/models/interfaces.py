@@ -53,6 +53,22 @@ class Forecaster(Protocol):
 
 
 @runtime_checkable
+class Sampler(Protocol):
+    """What a forecaster that knows how uncertain it is does, too.
+
+    Attributes:
+        samples: how many futures it draws.
+    """
+
+    samples: int
+
+    def sample(
+        self, contexts: Sequence[Float[np.ndarray, "neuron _context"]], horizons: Sequence[int]
+    ) -> list[Float[np.ndarray, "sample neuron _horizon"]]:
+        """Possible futures of every trial, drawn from what it predicts of its first frames, in z-scores."""
+
+
+@runtime_checkable
 class Decoder(Protocol):
     """What every decoder of a session's behaviour does."""
 

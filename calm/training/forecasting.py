@@ -49,18 +49,35 @@ class CalMForecaster:
         Raises:
             CalmError: contexts that end within a token.
         """
-        neurons, averaged = len(contexts[0]), self.choice == "sample" and self.samples > 1
+        averaged = self.choice == "sample" and self.samples > 1
+        return [samples.mean(axis=0) for samples in self.sample(contexts, horizons, expect=averaged)]
+
+    def sample(
+        self,
+        contexts: Sequence[Float[np.ndarray, "neuron _context"]],
+        horizons: Sequence[int],
+        *,
+        expect: bool = False,
+    ) -> list[Float[np.ndarray, "sample neuron _horizon"]]:
+        """The rollouts of each trial one by one, in z-scores; contexts are all of one length, whole tokens.
+
+        They are what the decoder makes of sampled tokens. It gives the mean of the frames that a token stands for, so
+        that what frames differ by within a token is missing from their spread. `expect`: see `rollouts`.
+
+        Raises:
+            CalmError: contexts that end within a token.
+        """
+        neurons = len(contexts[0])
         at_once = min(self.samples, max(1, self.config.rows // neurons))
         parts = [min(at_once, self.samples - done) for done in range(0, self.samples, at_once)]
-        forecasts: dict[int, Float[np.ndarray, "neuron _horizon"]] = {}
+        sampled: dict[int, Float[np.ndarray, "sample neuron _horizon"]] = {}
         with seeded(self.seed):
             size = max(1, self.config.rows // (at_once * neurons))
             for group in group_trials(np.array(horizons), np.arange(len(contexts)), size):
                 batch, horizon = np.stack([contexts[trial] for trial in group]), int(horizons[group[0]])
-                rollouts = (self.rollouts(batch, horizon, samples=part, expect=averaged) for part in parts)
-                mean = sum(rollout.sum(0) for rollout in rollouts) / self.samples
-                forecasts |= dict(zip(group.tolist(), mean, strict=True))
-        return [forecasts[trial] for trial in range(len(contexts))]
+                rollouts = [self.rollouts(batch, horizon, samples=part, expect=expect) for part in parts]
+                sampled |= dict(zip(group.tolist(), np.concatenate(rollouts).swapaxes(0, 1), strict=True))
+        return [sampled[trial] for trial in range(len(contexts))]
 
     @torch.no_grad()
     def rollouts(

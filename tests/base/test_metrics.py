@@ -115,3 +115,40 @@ def test_correlation_over_time_is_per_lag_across_trials():
 def test_lags_that_too_few_trials_reach_are_nan():
     true = [np.random.default_rng(trial).normal(size=(2, horizon)) for trial, horizon in enumerate((5, 5, 3))]
     assert np.isnan(metrics.correlation_over_time(true, true)).tolist() == [False] * 3 + [True] * 2
+
+
+def test_pocos_score_is_zero_for_the_last_frame_one_for_the_truth_and_pools_trials():
+    rng = np.random.default_rng(0)
+    contexts, true = ([rng.normal(size=(4, frames)) for frames in lengths] for lengths in ((9, 9), (7, 5)))
+    last = [context[:, -1:] for context in contexts]
+    repeated = [np.repeat(frame, trace.shape[1], axis=1) for frame, trace in zip(last, true, strict=True)]
+    assert metrics.poco_score(true, repeated, last) == 0 and metrics.poco_score(true, true, last) == 1
+    errors, references = (
+        sum(np.square(trace - each).sum() for trace, each in zip(true, forecast, strict=True))
+        for forecast in ([0, 0], repeated)
+    )
+    assert metrics.poco_score(true, [0 * trace for trace in true], last) == pytest.approx(1 - errors / references)
+
+
+@pytest.mark.parametrize("count", [4, 32])
+def test_crps_of_gaussian_samples_is_the_closed_form_however_few_they_are(count):
+    rng = np.random.default_rng(0)
+    mean, sd, true = rng.normal(size=(1, 5, 1)), np.array([0.5, 1, 2, 3, 4])[:, None], rng.normal(size=(5, 4000))
+    crps = metrics.distribution_scores(true, mean + sd * rng.normal(size=(count, 5, 4000)))["crps"]
+    z = (true - mean[0]) / sd
+    closed = sd * (z * (2 * stats.norm.cdf(z) - 1) + 2 * stats.norm.pdf(z) - 1 / np.sqrt(np.pi))
+    assert crps == pytest.approx(closed.mean(), rel=0.02)
+
+
+def test_bands_of_few_samples_cover_as_often_as_they_say():
+    samples = np.random.default_rng(0).normal(size=(20, 50, 200))
+    scores = metrics.distribution_scores(samples[0], samples[1:])
+    assert scores["coverage 50"] == pytest.approx(0.5, abs=0.015)
+    assert scores["coverage 90"] == pytest.approx(0.9, abs=0.01)
+
+
+def test_bands_are_bounds_of_the_samples_in_the_middle():
+    samples = np.arange(1.0, 20)[::-1, None, None] * np.ones((2, 3))  # 1 to 19
+    for percent, bounds in ((50, (5, 15)), (90, (1, 19))):
+        for bound, expected in zip(metrics.central_band(samples, percent), bounds, strict=True):
+            np.testing.assert_allclose(bound, np.full((2, 3), expected))

@@ -11,9 +11,9 @@ from statsmodels.tsa.api import VAR
 from calm.baselines.linear import Decay, MeanTrial, Persistence, RidgeVAR
 from calm.baselines.ridge import lagged
 from calm.config import ForecastConfig, VARConfig
-from calm.data.session import Session, prepare
+from calm.data.session import Session, cut_trials, prepare
 from calm.errors import CalmError
-from calm.metrics import trial_correlation
+from calm.metrics import distribution_scores, trial_correlation
 from calm.models.interfaces import BOUND
 
 CONTEXT = 12
@@ -86,6 +86,11 @@ def test_ridge_var_equals_statsmodels_in_the_small_penalty_limit():
     np.testing.assert_allclose(model.coefficients[:-1], reference.params[1:], atol=1e-6)
     horizon = model.forecast([session.traces[0]], [10])[0]
     np.testing.assert_allclose(horizon.T, reference.forecast(session.traces[0].T.astype(float), 10), atol=1e-6)
+    model.innovations, model.samples = reference.sigma_u, 20_000
+    (samples,) = model.sample([session.traces[0]], [10])
+    np.testing.assert_allclose(samples.mean(axis=0), horizon, atol=0.03)
+    for lag, covariance in enumerate(reference.mse(10)):
+        np.testing.assert_allclose(np.cov(samples[:, :, lag], rowvar=False), covariance, atol=0.1)
 
 
 @pytest.mark.parametrize("model", forecasters(), ids=lambda model: type(model).__name__)
@@ -148,3 +153,16 @@ def test_a_diverging_rollout_stays_finite(oscillators):
 def test_context_shorter_than_every_order_is_refused():
     with pytest.raises(CalmError, match="too short"):
         RidgeVAR(VARConfig(orders=(4, 8)), ForecastConfig(context=3))
+
+
+def test_bands_of_ridge_var_cover_a_linear_system_as_often_as_they_say():
+    session = prepare(session_of(rotations(6, 200, 0.3, np.random.default_rng(0))), seed=0)
+    config = ForecastConfig(context=CONTEXT, horizon=20, samples=99)
+    model = RidgeVAR(VARConfig(orders=(1,), penalties=(1.0,)), config).fit(session)
+    contexts, futures = cut_trials(session, session.trials_of("test"), CONTEXT, 20)
+    samples = model.sample(contexts, [20] * len(futures))
+    scores = [distribution_scores(*pair) for pair in zip(futures, samples, strict=True)]
+    for share in (0.5, 0.9):
+        shares = np.array([score[f"coverage {round(100 * share)}"] for score in scores])
+        assert len(shares) == 30 and abs(shares.mean() - share) < 3 * np.sqrt(share * (1 - share) / 30 / 6)
+    assert len({sample.tobytes() for trial in samples for sample in trial}) == 30 * 99

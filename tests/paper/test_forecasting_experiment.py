@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from calm.baselines.linear import MeanTrial
 from calm.config import ForecastConfig
 from calm.data.session import cut_trials, prepare
 from calm.metrics import correlation_over_time
@@ -12,12 +13,14 @@ from calm.paper.experiments.forecasting import (
     rival_tasks,
     score_fading,
     score_forecasts,
+    score_to_the_end,
     train_groups,
     train_on_one,
 )
-from calm.paper.experiments.methods import add_costs
+from calm.paper.experiments.methods import MethodSet, add_costs
 from calm.paper.results import Results
 from calm.profile import load_profile
+from calm.recordings import Recordings
 from calm.synthetic.simulation import simulate
 from calm.training.tasks import train_quantizer
 
@@ -127,6 +130,7 @@ def test_scores_are_means_over_trials_and_perfect_forecasts_score_one(results, s
     values = rows.set_index(["method", "metric"])["value"]
     assert values["truth", "corr"] == pytest.approx(1) and values["truth", "mse"] == 0
     assert values["zero", "corr"] == 0
+    assert values["truth", "POCO's score"] == 1 > values["zero", "POCO's score"]
     assert values["zero", "mse"] == pytest.approx(np.mean([np.square(future).mean() for future in futures]))
     assert set(rows["group"]) == {"held-in"} and set(rows["variant"]) == {""} and set(rows["split"]) == {"test"}
     assert sorted(results.table("fig3b_trials").query("method == 'truth'")["trial"]) == sorted(trials)
@@ -139,6 +143,21 @@ def test_fading_has_a_row_for_each_frame_after_the_context(results, session):
     np.testing.assert_allclose(rows["seconds"], np.arange(1, futures[0].shape[1] + 1) / session.rate)
     np.testing.assert_allclose(rows["value"], correlation_over_time(futures, futures))
     assert (fading.query("method == 'zero'")["value"] == 0).all()
+
+
+def test_forecasts_go_to_the_end_of_every_trial_but_those_of_a_fixed_horizon(make_session, smoke):
+    lengths = [40, *range(47, 53)] * 10  # of which those of 40 frames end with the context
+    session = prepare(make_session(lengths), seed=0)
+    profile = smoke.changed(forecast=ForecastConfig(context=CONTEXT, horizon=3))
+    recordings, results = Recordings("made", [session], [], profile), Results("made", seed=0)
+    trained = MethodSet({(name, ""): MeanTrial().fit(session) for name in ("fixed", "free")})
+    score_to_the_end(results, trained, recordings, session, fixed=[("fixed", "")], item="fig3d", group="held-in")
+    rows = results.table("fig3d_fading").set_index("method")
+    beyond = session.frames[session.trials_of("test")] - CONTEXT
+    assert rows.loc["fixed", "n"].tolist() == [(beyond > lag).sum() for lag in range(3)]
+    assert rows.loc["free", "n"].tolist() == [(beyond > lag).sum() for lag in range(beyond.max())]
+    np.testing.assert_array_equal(rows.loc["fixed", "value"], rows.loc["free", "value"][:3])
+    assert set(rows["split"]) == {"test"} and set(rows["group"]) == {"held-in"}
 
 
 def test_a_profile_is_shortened_to_a_share_of_the_steps_and_as_many_validations():

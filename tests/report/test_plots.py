@@ -7,6 +7,7 @@ import pytest
 
 from calm.errors import CalmError
 from calm.paper import plots
+from calm.paper.plots.distributions import distribution_panels
 from calm.paper.results import Results
 
 pytestmark = pytest.mark.usefixtures("drawing")
@@ -31,14 +32,25 @@ def test_bars_show_means_errors_sessions_and_ceilings(scores):
     dots = [line for line in axes.lines if line.get_marker() == "o"]
     assert [len(line.get_ydata()) for line in dots] == [3, 3, 3]
     assert any(np.allclose(line.get_ydata(), 0.71) for line in axes.lines)
-    assert "n = 3 sessions" in axes.get_xlabel()
+    assert "dots: n = 3 networks, 1 seed each" in axes.get_xlabel()
 
 
 def test_bars_of_one_session_have_no_whiskers(scores):
     _, axes = plt.subplots()
     plots.bars(axes, scores[scores["session"] == "s0"], ["decay"], "correlation")
-    assert axes.get_xlabel() == "n = 1 session"
+    assert axes.get_xlabel() == "n = 1 network, 1 seed"
     assert len(axes.patches) == 1
+
+
+def test_bars_say_how_many_seeds_they_average_and_which_have_fewer_sessions(scores):
+    again = scores.assign(seed=1, dataset="cohort")
+    table = pd.concat([scores.assign(dataset="cohort"), again]).query("method != 'decay' or session != 's0'")
+    _, axes = plt.subplots()
+    plots.bars(axes, table, ["CalM", "decay"], "correlation")
+    assert "n = 2 to 3 sessions, 2 seeds each" in axes.get_xlabel()
+    assert [label.get_text()[-7:] for label in axes.get_xticklabels()] == ["(n = 3)", "(n = 3)", "(n = 2)"]
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [len(line.get_ydata()) for line in dots] == [3, 3, 2]
 
 
 def test_a_method_without_results_is_named(scores):
@@ -58,12 +70,17 @@ def test_a_method_has_one_colour_and_methods_of_a_figure_differ():
 def test_forecasts_lie_behind_the_context():
     figure, axes = plt.subplots(2, 1)
     time, true = np.arange(10) * 0.2, np.random.default_rng(0).normal(size=(2, 10))
-    band = (true[:, 6:] - 1, true[:, 6:] + 1)
-    plots.example_traces(list(axes), time, true, {"CalM": true[:, 6:]}, ["a", "b"], context=6, band=band)
+    samples = true[:, 6:] + np.arange(-9, 10)[:, None, None]
+    plots.example_traces(list(axes), time, true, {"CalM": true[:, 6:]}, ["a", "b"], context=6, samples=samples)
     drawn = {line.get_label(): line for line in axes[1].lines}
     np.testing.assert_array_equal(drawn["CalM"].get_xdata(), time[6:])
     np.testing.assert_array_equal(drawn["CalM"].get_ydata(), true[1, 6:])
-    assert [text.get_text() for text in figure.legends[0].texts] == ["context", "true", "80 % of samples", "CalM"]
+    np.testing.assert_array_equal(drawn["CalM, one rollout"].get_ydata(), true[1, 6:] - 9)
+    names = ["context", "true", "50 % of rollouts", "90 % of rollouts", "CalM, one rollout", "CalM"]
+    assert [text.get_text() for text in figure.legends[0].texts] == names
+    for band, half in zip(axes[1].collections, (5, 9), strict=True):
+        edges = band.get_paths()[0].vertices[:, 1]
+        assert [edges.min(), edges.max()] == pytest.approx([true[1, 6:].min() - half, true[1, 6:].max() + half])
 
 
 def test_codebook_usage_counts_codes_and_sums_to_all_tokens():
@@ -75,28 +92,64 @@ def test_codebook_usage_counts_codes_and_sums_to_all_tokens():
 
 @pytest.fixture
 def fading():
-    """Two sessions, three lines, twenty moments."""
-    levels = [("CalM", "expected", 0.7), ("ridge VAR", "", 0.6), ("ceiling", "known state", 0.9)]
-    return pd.DataFrame(
-        [
-            {
-                "session": session,
-                "method": method,
-                "variant": variant,
-                "seconds": 0.2 * lag,
-                "value": level + 0.1 * session,
-            }
-            for method, variant, level in levels
-            for session in (0, 1)
-            for lag in range(1, 21)
-        ]
-    )
+    """Two sessions, four lines, twenty moments; one stops after ten."""
+    results = Results("cohort", seed=0)
+    levels = {("CalM", "expected"): 0.7, ("ridge VAR", ""): 0.6, ("POCO", ""): 0.5, ("ceiling", "known state"): 0.9}
+    for (method, variant), level in levels.items():
+        lags = np.arange(1, 11 if method == "POCO" else 21)
+        for session in (0, 1):
+            where = {"session": f"s{session}", "method": method, "variant": variant, "n": 30 - lags}
+            values = np.full(len(lags), level + 0.1 * session)
+            results.add_each("corr over trials", values, item="fig3b_fading", seconds=0.2 * lags, **where)
+    return results.table("fig3b_fading")
 
 
-def test_fading_is_drawn_as_the_mean_over_sessions(fading):
+def test_fading_is_drawn_as_the_mean_over_sessions_with_its_error(fading):
     _, axes = plt.subplots()
     plots.fading(axes, fading)
     lines = {line.get_label(): line for line in axes.lines}
     np.testing.assert_allclose(lines["CalM, expected"].get_ydata(), 0.75)
     np.testing.assert_allclose(lines["CalM, expected"].get_xdata(), 0.2 * np.arange(1, 21))
-    assert lines["ceiling, known state"].get_linestyle() == "--" and lines["ridge VAR"].get_linestyle() == "-"
+    assert lines["ceiling, known state"].get_linestyle() == "--" != lines["CalM, expected"].get_linestyle()
+    assert lines["ridge VAR"].is_dashed() and not lines["CalM, expected"].is_dashed()
+    band = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((0.7, 0.8))  # s.e.m. of 0.7 and 0.8 about 0.75
+    assert "n = 2 sessions" in axes.get_xlabel()
+
+
+def test_sessions_whose_frames_differ_in_length_are_averaged_frame_by_frame(fading):
+    _, axes = plt.subplots()
+    slower = fading["session"] == "s1"
+    plots.fading(axes, fading.assign(seconds=fading["seconds"].where(~slower, 1.01 * fading["seconds"])))
+    line = next(line for line in axes.lines if line.get_label() == "CalM, expected")
+    np.testing.assert_allclose(line.get_ydata(), [0.75] * 20)
+    np.testing.assert_allclose(line.get_xdata(), 1.005 * 0.2 * np.arange(1, 21))
+
+
+def test_a_line_that_stops_early_ends_in_a_dot(fading):
+    _, axes = plt.subplots()
+    plots.fading(axes, fading)
+    (dot,) = [line for line in axes.lines if line.get_marker() == "o"]
+    assert (dot.get_xdata()[0], dot.get_ydata()[0]) == pytest.approx((2.0, 0.55))
+
+
+def test_trials_left_are_those_of_all_sessions(fading):
+    _, axes = plt.subplots()
+    plots.trials_left(axes, fading)
+    assert axes.dataLim.y1 == 2 * 29
+
+
+def test_distributions_are_drawn_with_sessions_errors_and_the_nominal_coverage():
+    results = Results("cohort", seed=0)
+    for (method, variant), crps in {("POCO", "residuals"): 0.5, ("CalM", "sampled"): 0.4}.items():
+        for session in range(3):
+            where = {"item": "x", "session": f"s{session}", "method": method, "variant": variant}
+            for metric, value in {"crps": crps, "coverage 50": 0.4, "coverage 90": 0.8}.items():
+                results.add(metric, value + 0.01 * session, **where)
+    _, axes = plt.subplots(1, 3)
+    distribution_panels(list(axes), results.table("x"))
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["POCO, residuals", "CalM, sampled"]
+    assert [panel.containers[1].lines[0].get_xdata()[0] for panel in axes] == pytest.approx([0.41, 0.41, 0.81])
+    nominal = [[line.get_xdata()[0] for line in panel.lines if line.get_linestyle() == "--"] for panel in axes]
+    assert nominal == [[], [0.5], [0.9]]
+    assert "n = 3 sessions" in axes[1].get_xlabel()

@@ -15,7 +15,7 @@ from calm.baselines.tcn import TCN
 from calm.baselines.validation import compared_trials
 from calm.config import Config, FitConfig, ForecastConfig
 from calm.data.session import Session, cut_trials
-from calm.metrics import correlation_over_time, trial_correlation, trial_mse
+from calm.metrics import correlation_over_time, poco_score, trial_correlation, trial_mse
 from calm.models.interfaces import Forecaster, Network
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.rollout import Choice
@@ -165,19 +165,20 @@ def compare_forecasters(
     *,
     item: str,
     group: str = "",
-) -> dict[Method, Forecasts]:
+) -> dict[str, dict[Method, Forecasts]]:
     """Score methods on validation and test trials, and the ceilings where the truth is known.
 
-    Returns the forecasts of the test trials.
+    Returns the forecasts of both by split.
     """
-    config, truth = recordings.profile.forecast, recordings.truth(session)
+    config, truth, by_split = recordings.profile.forecast, recordings.truth(session), {}
     for split in ("val", "test"):
         trials = compared_trials(session, split, config)
         forecasts = forecast_trials(trained, session, trials, config)
         if truth is not None:
             forecasts |= cohort_ceilings(truth, session, trials, config, recordings.smoothing)
         score_forecasts(results, forecasts, session, trials, config, item=item, group=group)
-    return forecasts
+        by_split[split] = forecasts
+    return by_split
 
 
 def score_forecasts(
@@ -191,13 +192,15 @@ def score_forecasts(
     group: str = "",
 ) -> None:
     """Add scores of the frames after the context: means over trials of one split, and each trial (`<item>_trials`)."""
-    _, futures = cut_trials(session, trials, config.context, config.horizon)
+    contexts, futures = cut_trials(session, trials, config.context, config.horizon)
+    last = [context[:, -1:] for context in contexts]
     where = {"split": session.trials["split"].iloc[trials[0]], "group": group, "session": session.name}
     for (method, variant), predicted in forecasts.items():
         where |= {"method": method, "variant": variant}
         correlations = list(map(trial_correlation, futures, predicted))
         results.add("corr", np.mean(correlations), item=item, n=len(trials), **where)
         results.add("mse", np.mean(list(map(trial_mse, futures, predicted))), item=item, n=len(trials), **where)
+        results.add("POCO's score", poco_score(futures, predicted, last), item=item, n=len(trials), **where)
         results.add_each("corr", correlations, item=f"{item}_trials", trial=trials, **where)
 
 
@@ -209,12 +212,45 @@ def score_fading(
     config: ForecastConfig,
     *,
     item: str,
+    group: str = "",
 ) -> None:
-    """Add the correlation over trials of one split at each time since the end of the context (`<item>_fading`)."""
+    """Add the correlation over trials of one split at each time since the end of the context (`<item>_fading`).
+
+    As many trials count as reach that time; where they are too few there is no correlation.
+    """
     _, futures = cut_trials(session, trials, config.context, config.horizon)
-    where = {"split": session.trials["split"].iloc[trials[0]], "session": session.name, "n": len(trials)}
+    frames = np.array([future.shape[1] for future in futures])
+    where = {"split": session.trials["split"].iloc[trials[0]], "group": group, "session": session.name}
     for (method, variant), predicted in forecasts.items():
         where |= {"method": method, "variant": variant}
         values = correlation_over_time(futures, predicted)
-        seconds = np.arange(1, len(values) + 1) / session.rate
-        results.add_each("corr over trials", values, item=f"{item}_fading", **where, seconds=seconds)
+        lags = np.arange(1, len(values) + 1)
+        reaching = (frames >= lags[:, None]).sum(axis=1)
+        rows = {"n": reaching, "seconds": lags / session.rate}
+        results.add_each("corr over trials", values, item=f"{item}_fading", **where, **rows)
+
+
+def score_to_the_end(
+    results: Results,
+    trained: MethodSet[Forecaster],
+    recordings: Recordings,
+    session: Session,
+    *,
+    fixed: Sequence[Method],
+    item: str,
+    group: str = "",
+) -> None:
+    """Add how forecasts of all test trials fade up to the end of each (see `score_fading`).
+
+    The methods `fixed` forecast up to the horizon that they were trained for, where they stop.
+    """
+    usual = recordings.profile.forecast
+    whole, truth = usual.changed(horizon=None), recordings.truth(session)
+    trials = session.trials_of("test")
+    trials = trials[session.frames[trials] > usual.context]
+    for config, stops in ((whole, False), (usual, True)):
+        methods = {name: method for name, method in trained.methods.items() if (name in fixed) == stops}
+        forecasts = forecast_trials(MethodSet(methods), session, trials, config)
+        if truth is not None and not stops:
+            forecasts |= cohort_ceilings(truth, session, trials, config, recordings.smoothing)
+        score_fading(results, forecasts, session, trials, config, item=item, group=group)

@@ -1,6 +1,7 @@
 """Style and panels: tables and arrays in, drawn Axes out; nothing is computed here that a table should hold."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,9 @@ from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from scipy.stats import sem
 
+from calm.config import SIMULATION
 from calm.errors import CalmError
+from calm.metrics import BANDS, central_band
 from calm.paper.results import summarise
 
 COLUMN, PAGE = 85 / 25.4, 174 / 25.4  # inches: one and two columns of a journal page
@@ -25,7 +28,7 @@ COLOURS = {
     "ceiling": GREY,
 }
 CEILING_DASHES = ("--", ":", "-.")
-DASHES = {"linear head": "--"}  # by variant; solid without
+DASHES = {"linear head": "--", "one rollout": ":"}  # by variant; solid without
 
 
 def use_style() -> None:
@@ -88,10 +91,12 @@ def bars(axes: Axes, table: pd.DataFrame, order: Sequence[str], label: str) -> N
     crowded = len(summary) > 4
     joined = summary["method"] + (", " if crowded else "\n") + summary["variant"]
     names = summary["method"].where(summary["variant"] == "", joined)
+    if summary["n"].min() < summary["n"].max():
+        names += " (n = " + summary["n"].astype(str) + ")"
     slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
     axes.set_xticks(range(len(names)), names, **slant)
     axes.set_ylabel(label)
-    axes.set_xlabel(sessions_text(summary["n"]))
+    axes.set_xlabel(sessions_text(table[table["method"].isin(order)], "dots: "))
     draw_ceilings(axes, table[table["method"] == "ceiling"])
 
 
@@ -119,12 +124,19 @@ def shuffle_range(draws: pd.DataFrame, by: str) -> tuple[pd.Series, pd.Series]:
     return shuffled.quantile(0.025), shuffled.quantile(0.975)
 
 
-def sessions_text(counts: pd.Series) -> str:
-    """What bars, whiskers and dots are, with n; a single session has no whiskers."""
-    fewest, most = counts.min(), counts.max()
+def sessions_text(table: pd.DataFrame, mark: str = "") -> str:
+    """What is averaged, with n: sessions (networks, if simulated), each of them over so many seeds.
+
+    `mark` says what stands for a single one. Where there is but one there is no error.
+    """
+    counts = summarise(table, ["method", "variant"])["n"]
+    fewest, most, seeds = int(counts.min()), int(counts.max()), table["seed"].nunique()
+    kind = "network" if set(table["dataset"]) == {SIMULATION} else "session"
+    of_each = f"{seeds} seed" + "s" * (seeds > 1)
     if most == 1:
-        return "n = 1 session"
-    return f"mean ± s.e.m.\ndots: n = {fewest if fewest == most else f'{fewest} to {most}'} sessions"
+        return f"n = 1 {kind}, {of_each}"
+    n = fewest if fewest == most else f"{fewest} to {most}"
+    return f"mean ± s.e.m.\n{mark}n = {n} {kind}s, {of_each} each"
 
 
 def draw_ceilings(axes: Axes, ceilings: pd.DataFrame) -> None:
@@ -145,7 +157,7 @@ def example_traces(
     *,
     unit: str = "z-score",
     context: int = 0,
-    band: tuple[Float[np.ndarray, "series horizon"], Float[np.ndarray, "series horizon"]] | None = None,
+    samples: Float[np.ndarray, "sample series horizon"] | None = None,
 ) -> None:
     """Series of one trial, one per Axes: the true one, and what each method makes of it (Fig. 1C, 3E, 3F, 4D, 5C).
 
@@ -157,16 +169,18 @@ def example_traces(
         names: of the series.
         unit: of the series.
         context: frames that the methods were given, which are shaded.
-        band: bounds of the central 80 % of CalM's sampled rollouts, drawn as a band.
+        samples: CalM's sampled rollouts: bands hold the central 50 and 90 % of them, and the first one is drawn.
     """
+    drawn = dict(predicted) if samples is None else {"CalM, one rollout": samples[0], **predicted}
+    bands = {} if samples is None else {percent: central_band(samples, percent) for percent in BANDS}
     for place, panel in enumerate(axes):
         if context:
             panel.axvspan(time[0], time[context - 1], color="0.92", lw=0, label="context")
         panel.plot(time, true[place], color="black", lw=0.8, label="true")
-        if band is not None:
-            look = {"color": COLOURS["CalM"], "alpha": 0.2, "lw": 0, "label": "80 % of samples"}
-            panel.fill_between(time[context:], band[0][place], band[1][place], **look)
-        for name, series in predicted.items():
+        for percent, (low, high) in bands.items():
+            look = {"color": COLOURS["CalM"], "alpha": 15 / percent, "lw": 0, "label": f"{percent} % of rollouts"}
+            panel.fill_between(time[context : context + low.shape[1]], low[place], high[place], **look)
+        for name, series in drawn.items():
             frames = time[context : context + series.shape[1]]
             panel.plot(frames, series[place], color=colour(name), linestyle=dashes(name), label=name)
         panel.set_ylabel(f"{names[place]}\n({unit})")
@@ -174,7 +188,7 @@ def example_traces(
         panel.tick_params(labelbottom=panel is axes[-1])
     axes[-1].set_xlabel("time in trial (s)")
     handles, labels = axes[0].get_legend_handles_labels()
-    axes[0].figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), handlelength=1.5)
+    axes[0].figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 5), handlelength=1.5)
 
 
 def loss_curves(axes: Axes, history: pd.DataFrame, val_label: str) -> None:
@@ -200,19 +214,47 @@ def codebook_usage(axes: Axes, counts: Int[np.ndarray, " code"]) -> None:
 
 
 def fading(axes: Axes, table: pd.DataFrame) -> None:
-    """Mean correlation over sessions at each time since the end of the context, a line for each method and variant."""
+    """Mean correlation over sessions at each time since the end of the context, a line for each method and variant.
+
+    A line that ends before the longest trials do, as that of a method with a fixed horizon, ends in a dot.
+    """
     ceilings = iter(CEILING_DASHES)
-    for (method, variant), rows in table.groupby(["method", "variant"], sort=False):
-        style = {"color": colour(method), "linestyle": next(ceilings) if method == "ceiling" else "-"}
-        draw_mean_over_time(axes, rows, ", ".join(filter(None, (method, variant))), **style)
+    for (method, variant), rows in table.dropna(subset="value").groupby(["method", "variant"], sort=False):
+        # Ridge VAR often lies on CalM: dashed, both are seen.
+        dashes = next(ceilings) if method == "ceiling" else {"ridge VAR": (0, (4, 2))}.get(method, "-")
+        style = {"color": colour(method), "linestyle": dashes}
+        mean = draw_mean_over_time(axes, rows, ", ".join(filter(None, (method, variant))), **style)
+        if mean.index[-1] < table.dropna(subset="value")["seconds"].max():
+            axes.plot(mean.index[-1], mean.iloc[-1], "o", ms=4, color=colour(method))
     axes.axhline(0, color="0.8", lw=0.6, zorder=0)
-    axes.set_xlabel("time since end of context (s)")
+    axes.set_xlabel(f"time since end of context (s)\n{sessions_text(table)}")
     axes.set_ylabel("correlation over trials,\nmean over neurons")
     legend_above(axes, columns=3)
 
 
-def draw_mean_over_time(axes: Axes, rows: pd.DataFrame, name: str, *, color: str, linestyle: str) -> None:
-    """A line through the means over sessions at each time (column `seconds`)."""
-    mean = rows.groupby("seconds")["value"].mean()
+def trials_left(axes: Axes, table: pd.DataFrame) -> None:
+    """How many trials of all sessions last until each time since the end of the context."""
+    rows = table.drop_duplicates(["session", "seconds"])
+    frames = rows.groupby(frames_of(rows))
+    axes.fill_between(frames["seconds"].mean(), frames["n"].sum(), color="0.8", lw=0, step="mid")
+    axes.set_ylabel("trials (n)")
+    axes.set_ylim(bottom=0)
+
+
+def draw_mean_over_time(axes: Axes, rows: pd.DataFrame, name: str, *, color: str, linestyle: Any) -> pd.Series:
+    """A line through the means over sessions at each frame, and their standard error as a band.
+
+    Returns the means by time, in s (column `seconds`), which is a mean over sessions, too.
+    """
+    frames = rows.groupby(frames_of(rows))
+    mean = frames["value"].mean().set_axis(frames["seconds"].mean())
+    error = frames["value"].sem().fillna(0).to_numpy()
+    axes.fill_between(mean.index, mean - error, mean + error, color=color, alpha=0.15, lw=0)
     axes.plot(mean.index, mean, color=color, linestyle=linestyle, label=name)
     axes.margins(x=0)
+    return mean
+
+
+def frames_of(rows: pd.DataFrame) -> pd.Series:
+    """Which frame of its session each time is: recordings differ a little in how long a frame takes."""
+    return rows.groupby("session")["seconds"].rank(method="dense")

@@ -44,7 +44,6 @@ def share_curve(axes: Axes, table: pd.DataFrame, label: str) -> None:
     axes.set_xscale("log")
     axes.set_xticks(100 * groups["share"].unique(), [f"{100 * share:g}" for share in groups["share"].unique()])
     axes.minorticks_off()
-    sessions = sessions_text(groups["n"]).replace("\ndots:", ",")  # there are none
-    axes.set_xlabel(f"training trials with known behaviour (%)\n{sessions}")
+    axes.set_xlabel(f"training trials with known behaviour (%)\n{sessions_text(table)}")
     axes.set_ylabel(label)
     legend_above(axes, columns=2)
