@@ -3,14 +3,13 @@
 import contextlib
 import errno
 import hashlib
-import itertools
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from calm.config import Config
 from calm.errors import CalmError
 from calm.paths import file_name
+from calm.trial_file import TrialFile
 
 if TYPE_CHECKING:  # reading recordings needs no torch, which takes seconds to load
     import torch
@@ -168,49 +168,6 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, "torch.Tensor"], dict[str, 
 
     manifest = read_manifest(folder)
     return load_file(folder / WEIGHTS), manifest
-
-
-class TrialFile(Sequence[np.ndarray]):
-    """The trials in a file, each read when it is asked for, so that a corpus may be larger than the memory.
-
-    Not a memory map: a map of a file that is cut short meanwhile ends the whole process, without a word.
-
-    Args:
-        path: of the file.
-        dtype: of the numbers.
-        shapes: rows and columns of each trial.
-    """
-
-    def __init__(self, path: Path, dtype: str, shapes: Sequence[Sequence[int]]):
-        self.path, self.dtype, self.shapes = path, np.dtype(dtype), [(rows, columns) for rows, columns in shapes]
-        sizes = [rows * columns * self.dtype.itemsize for rows, columns in self.shapes]
-        self.offsets = [0, *itertools.accumulate(sizes)]
-
-    def __len__(self) -> int:
-        return len(self.shapes)
-
-    def __getitem__(self, trial: SupportsIndex) -> np.ndarray:
-        """One trial, (rows, columns).
-
-        Raises:
-            CalmError: the file is gone or ends before the trial does.
-        """
-        trial = range(len(self))[trial]
-        rows, columns = self.shapes[trial]
-        try:
-            values = np.fromfile(self.path, self.dtype, rows * columns, offset=self.offsets[trial])
-        except OSError as error:
-            raise CalmError(
-                f"{self.path} is gone ({error.strerror}): delete {self.path.parent} and run again."
-            ) from None
-        if values.size < rows * columns:
-            raise CalmError(f"{self.path} was cut short: delete {self.path.parent} and run again.")
-        return values.reshape(rows, columns)
-
-
-def shapes_of(trials: Sequence[np.ndarray]) -> list[tuple[int, int]]:
-    """Rows and columns of each trial; those in a file are not read for it."""
-    return trials.shapes if isinstance(trials, TrialFile) else [trial.shape for trial in trials]
 
 
 def save_trials(folder: Path, files: Mapping[str, Iterable[np.ndarray]], manifest: Mapping[str, Any]) -> None:

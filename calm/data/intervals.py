@@ -12,12 +12,11 @@ import pydantic
 from jaxtyping import Bool, Float, Int
 
 from calm.config import Config, Names
-from calm.data.recording import Recording
+from calm.data.recording import LONGEST_STEP, Recording, gaps, period
 from calm.data.session import MIN_TRIALS, SPLIT_GROUP, Session, cut
 from calm.errors import CalmError
 
 ROUNDING = 1e-4  # s; what times lose that are stored in single precision, or to a tenth of a millisecond
-LONGEST_STEP = 1.5  # frames; between two frames that may each be stamped a quarter of a frame off
 GAP_SHARE = 0.1  # of a recording that the gaps between blocks of windows take, if that leaves blocks enough
 START, STOP = "start_time", "stop_time"
 
@@ -62,16 +61,6 @@ class Windows(Config):
     def between(self) -> int:
         """Frames between two blocks that belong to no window."""
         return self.length // 2 if self.gap is None else self.gap
-
-
-def period(clock: Float[np.ndarray, " frame"]) -> float:
-    """The usual time from one frame to the next in s."""
-    return float(np.median(np.diff(clock)))
-
-
-def gaps(clock: Float[np.ndarray, " frame"]) -> Bool[np.ndarray, " step"]:
-    """Which steps from a frame to the next are longer than LONGEST_STEP."""
-    return np.diff(clock) > LONGEST_STEP * period(clock)
 
 
 def frames_between(

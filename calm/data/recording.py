@@ -4,7 +4,9 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+
+LONGEST_STEP = 1.5  # frames; between two frames that may each be stamped a quarter of a frame off
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,3 +32,13 @@ class Recording:
     neurons: pd.DataFrame
     behaviour: Float[np.ndarray, "frame behaviour"]
     behaviour_names: tuple[str, ...] = ()
+
+
+def period(clock: Float[np.ndarray, " frame"]) -> float:
+    """The usual time from one frame to the next in s."""
+    return float(np.median(np.diff(clock)))
+
+
+def gaps(clock: Float[np.ndarray, " frame"]) -> Bool[np.ndarray, " step"]:
+    """Which steps from a frame to the next are longer than LONGEST_STEP."""
+    return np.diff(clock) > LONGEST_STEP * period(clock)

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import make_interp_spline
 
-from calm.data.intervals import gaps, period
+from calm.data.recording import gaps, period
 
 Kind = Literal["events", "steps", "samples"]
 

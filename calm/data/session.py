@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from calm.config import Config
 from calm.data.recording import Recording
 from calm.errors import CalmError
-from calm.storage import shapes_of
+from calm.trial_file import shapes_of
 
 SPLITS = ("train", "val", "test")
 UNITS = ("z-score", "original")  # that prepared traces can be given back in

@@ -12,8 +12,9 @@ from calm.config import FitConfig
 from calm.data.session import Session
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import TokenBatch
-from calm.storage import is_stored, load_trials, save_trials, shapes_of
+from calm.storage import is_stored, load_trials, save_trials
 from calm.training.batches import Batches, Stretches, TrainingTrials
+from calm.trial_file import shapes_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

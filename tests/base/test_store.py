@@ -16,9 +16,10 @@ from fit_cases import first_pass
 from calm.config import FitConfig
 from calm.data.store import load_session, store_session
 from calm.errors import CalmError
-from calm.storage import TrialFile, load_trials, save_trials, shapes_of
+from calm.storage import load_trials, save_trials
 from calm.training.batches import trace_batches
 from calm.training.tokens import store_tokens, token_batches
+from calm.trial_file import TrialFile, shapes_of
 
 TRACES = "traces.bin"
 CONFIG = FitConfig(steps=1, rows=10)
