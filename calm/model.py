@@ -1,7 +1,7 @@
 """CalM in a few lines: pretrain on sessions, adapt to new ones, forecast, save and load."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from calm.baselines.linear import Decay, RidgeVAR
 from calm.baselines.validation import validation_correlation
-from calm.data.session import Session, cut_trials, to_unit
+from calm.data.session import Preparation, Session, cut_trials, to_unit
 from calm.devices import best_device
 from calm.errors import CalmError
 from calm.models.quantizer import NeuralQuantizer
@@ -39,11 +39,13 @@ class CalM:
         profile: the numbers that they were made with.
         quantizer: stage 1.
         transformer: stage 2.
+        preparations: of the sessions that the transformer knows, by name.
     """
 
     profile: Profile
     quantizer: Trained[NeuralQuantizer]
     transformer: Trained[DualAxisTransformer]
+    preparations: Mapping[str, Preparation]
 
     @classmethod
     def pretrain(
@@ -66,7 +68,8 @@ class CalM:
         check_prepared(sessions, profile)
         quantizer = train_quantizer(sessions, profile, seed=seed, runs=runs)
         task = TransformerTask(quantizer, sessions, profile.dat, profile.forecast)
-        model = cls(profile, quantizer, train(task, profile.dat_fit, seed=seed, runs=runs))
+        trained = train(task, profile.dat_fit, seed=seed, runs=runs)
+        model = cls(profile, quantizer, trained, preparations_of(sessions))
         print(verdict(model.compare(sessions).mean()))
         return model
 
@@ -79,7 +82,7 @@ class CalM:
         check_prepared(sessions, self.profile)
         task = TransformerTask(self.quantizer, sessions, self.profile.dat, self.profile.forecast)
         adapted = train(task, self.profile.dat_fit, seed=seed, runs=runs, pretrained=self.transformer)
-        return CalM(self.profile, self.quantizer, adapted)
+        return CalM(self.profile, self.quantizer, adapted, preparations_of(sessions))
 
     def finetune(self, sessions: Sequence[Session], *, trunk: bool = True, seed: int = 0, runs: Path = RUNS) -> "CalM":
         """The same model, trained further on what its forecasts look like as traces; not in the paper.
@@ -103,7 +106,7 @@ class CalM:
         )
         pretrained = None if trunk else self.transformer
         tuned = train(task, self.profile.finetune_fit, seed=seed, runs=runs, pretrained=pretrained)
-        return CalM(self.profile, self.quantizer, tuned)
+        return CalM(self.profile, self.quantizer, tuned, preparations_of(sessions))
 
     @property
     def sessions(self) -> dict[str, int]:
@@ -210,14 +213,21 @@ class CalM:
         return model.neuron_embeddings[model.index[session.name]].detach().cpu().numpy()
 
     def check_known(self, session: Session) -> None:
-        """Refuse a session that the transformer has no embeddings for.
+        """Refuse a session that the transformer has no embeddings for, or that it was trained on with other numbers.
 
         Raises:
-            CalmError: it has none.
+            CalmError: it has none, or the session is not prepared as then: with another seed, its test trials may
+                have been trained on.
         """
         if self.sessions.get(session.name) != len(session.neurons):
             raise CalmError(
                 f"The model does not know session {session.name} with {len(session.neurons)} neurons: `adapt` it."
+            )
+        known = self.preparations[session.name]
+        if session.preparation != known:
+            raise CalmError(
+                f"Session {session.name} is {session.preparation or 'not prepared'}, but was {known} when the model was"
+                f" trained: call `calm.prepare(session, seed={known.seed}, smoothing={known.smoothing})`."
             )
 
     def save(self, folder: str | Path) -> None:
@@ -233,6 +243,7 @@ class CalM:
             raise CalmError(f"{folder} holds something else than a model: choose a folder that is new or empty.")
         tensors: dict[str, Tensor] = {}
         manifest: dict[str, Any] = {"profile": self.profile.model_dump(mode="json"), "sessions": self.sessions}
+        manifest["preparations"] = {name: each.model_dump() for name, each in self.preparations.items()}
         for stage in STAGES:
             trained: Trained[Any] = getattr(self, stage)
             weights = trained.model.state_dict()
@@ -257,7 +268,8 @@ class CalM:
             weights = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
             model.load_state_dict(weights)
             stages[stage] = Trained(model.to(best_device()).eval(), pd.DataFrame(about["history"]), about["key"])
-        return cls(profile, **stages)
+        preparations = {name: Preparation(**numbers) for name, numbers in manifest["preparations"].items()}
+        return cls(profile, **stages, preparations=preparations)
 
 
 def check_prepared(sessions: Sequence[Session], profile: Profile) -> None:
@@ -271,13 +283,18 @@ def check_prepared(sessions: Sequence[Session], profile: Profile) -> None:
         raise CalmError(f"A `forecast.context` of {context} frames ends within a token: use a multiple of {window}.")
     shortest = context + window
     for session in sessions:
-        if "split" not in session.trials:
+        if session.preparation is None:
             raise CalmError(f"Session {session.name} is not prepared: call `calm.prepare(session, seed=0)` first.")
         if session.frames.min() < shortest:
             raise CalmError(
                 f"Session {session.name}: its shortest trial has {session.frames.min()} frames, but context and one"
                 f" token need {shortest}: leave it out, or the profile a shorter `forecast.context`."
             )
+
+
+def preparations_of(sessions: Sequence[Session]) -> dict[str, Preparation]:
+    """How each of some prepared sessions was prepared."""
+    return {session.name: session.preparation for session in sessions}
 
 
 def verdict(scores: pd.Series) -> str:

@@ -32,6 +32,9 @@ class Preparation(Config):
     seed: int
     smoothing: float = 1.0
 
+    def __str__(self) -> str:
+        return f"prepared with seed {self.seed} and smoothing {self.smoothing:g}"
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Session:

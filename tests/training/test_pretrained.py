@@ -9,6 +9,7 @@ import torch
 from linear_systems import noise_free_session
 
 import calm
+from calm.data.session import prepare
 from calm.errors import CalmError
 from calm.model import CalM, verdict
 from calm.profile import load_profile
@@ -134,3 +135,22 @@ def test_pretraining_says_what_simple_methods_reach(model, session, runs, capsys
     assert verdict(pd.Series({"CalM": 0.5, "decay": 0.1})) == (
         "Forecast correlation on validation trials: CalM 0.500, decay 0.100."
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda raw: raw, "is not prepared, but was prepared with seed 0"),
+        (
+            lambda raw: prepare(raw, seed=1),
+            "is prepared with seed 1 and smoothing 1, but was .* seed 0 and",
+        ),
+        (lambda raw: prepare(raw, seed=0, smoothing=0.5), "is prepared .* smoothing 0.5, but was .* smoothing 1 when"),
+    ],
+)
+def test_a_session_that_is_not_prepared_as_in_training_is_refused(model, session, change, told, tmp_path):
+    raw = dataclasses.replace(session, trials=session.trials.drop(columns="split"), preparation=None)
+    model.save(tmp_path / "model")
+    for each in (model, CalM.load(tmp_path / "model")):
+        with pytest.raises(CalmError, match=f"Session {session.name} {told}"):
+            each.forecast(change(raw), np.arange(2))
