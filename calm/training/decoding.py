@@ -104,7 +104,7 @@ class HeadDecoder:
             raise CalmError(
                 f"A trial of {trace.shape[1]} frames is shorter than a token of {self.extractor.window}: leave it out."
             )
-        features = self.extractor.extract(self.session, trace).to(self.head.bias.device)
+        features = torch.from_numpy(self.extractor.features(self.session, trace)).to(self.head.bias.device)
         decoded = self.head(self.session, features[:, None])[0].cpu().numpy()
         return np.pad(decoded, ((0, trace.shape[1] - whole), (0, 0)), mode="edge")
 

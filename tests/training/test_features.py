@@ -59,13 +59,26 @@ def test_features_of_a_small_session_are_computed_once(extractor, uneven, monkey
         np.testing.assert_array_equal(features.features(trial), values)
 
 
-def test_features_of_a_large_session_are_computed_whenever_they_are_asked_for(extractor, uneven, monkeypatch):
-    whole = sum(extractor.extract("uneven", trace).numpy().nbytes for trace in uneven.traces)
-    for limit, kept in ((whole, 1), (whole - 1, 0)):
+def test_features_without_room_are_computed_whenever_they_are_asked_for(extractor, uneven, monkeypatch):
+    one, same = (extractor.extract("uneven", uneven.traces[trial]).numpy() for trial in (5, 2))
+    assert one.nbytes == same.nbytes
+    for limit, kept in ((one.nbytes - 1, 0), (one.nbytes, 1), (2 * one.nbytes, 2)):
         monkeypatch.setattr("calm.training.features.KEPT", limit)
+        extractor.kept.clear()
         features = FeatureSession(uneven, extractor)
-        np.testing.assert_array_equal(features.features(3), features.features(3))
-        assert len(features.kept) == kept
+        for trial, expected in ((5, one), (2, same), (5, one)):
+            np.testing.assert_array_equal(features.features(trial), expected)
+        assert len(extractor.kept) == kept
+
+
+def test_features_are_kept_by_session_and_traces(extractor, uneven):
+    trace = uneven.traces[5]
+    first = extractor.features("uneven", trace)
+    assert extractor.features("uneven", trace.copy()) is first
+    changed = trace.copy()
+    changed[0, 0] += 1
+    assert not np.array_equal(extractor.features("uneven", changed), first)
+    assert [name for name, _ in extractor.kept] == ["uneven", "uneven"]
 
 
 def test_a_batch_holds_the_features_and_the_behaviour_of_its_trials(extractor, uneven):
