@@ -16,17 +16,17 @@ Coefficients = Float[np.ndarray, "regressor behaviour"]
 
 
 def lagged_design(
-    trace: Float[np.ndarray, "neuron frame"], lags: int, ahead: int = 0
+    trace: Float[np.ndarray, "neuron frame"], lags: int, look_ahead: int = 0
 ) -> Float[np.ndarray, "frame regressor"]:
-    """For each frame the traces of `ahead` later frames and of the newest `lags` frames, latest first, then a 1.
+    """For each frame the traces of `look_ahead` later frames and of the newest `lags` frames, latest first, then a 1.
 
     Frames before and behind the trial are zeros, the mean of every neuron: no lag crosses into another trial.
     """
     # `lagged` ends before its target, hence one more frame behind the trial that it never reads.
-    return lagged(np.pad(trace, ((0, 0), (lags - 1, ahead + 1))), lags + ahead)
+    return lagged(np.pad(trace, ((0, 0), (lags - 1, look_ahead + 1))), lags + look_ahead)
 
 
-def decoding_equations(session: Session, lags: int, ahead: int = 0) -> tuple[Gram, Coefficients]:
+def decoding_equations(session: Session, lags: int, look_ahead: int = 0) -> tuple[Gram, Coefficients]:
     """Gram matrix and moments of the training trials; frames on which not every channel was recorded take no part.
 
     Raises:
@@ -39,13 +39,13 @@ def decoding_equations(session: Session, lags: int, ahead: int = 0) -> tuple[Gra
             " one by one."
         )
     return normal_equations(
-        (lagged_design(session.traces[trial], lags, ahead)[frames], session.behaviour[trial][frames])
+        (lagged_design(session.traces[trial], lags, look_ahead)[frames], session.behaviour[trial][frames])
         for trial, frames in known.items()
     )
 
 
 class GLM:
-    """Ridge regression of behaviour on the traces of the newest frames; within the trial, and causal without `ahead`.
+    """Ridge regression of behaviour on the traces of the newest frames; within the trial; causal without `look_ahead`.
 
     Attributes:
         penalty: ridge penalty, chosen on the validation trials; on the sum of squares, as in scikit-learn.
@@ -79,7 +79,7 @@ class GLM:
             CalmError: no behaviour to fit or to validate with.
         """
         shared_behaviours([session])
-        gram, moments = decoding_equations(session, self.config.lags, self.config.ahead)
+        gram, moments = decoding_equations(session, self.config.lags, self.config.look_ahead)
         tried = {
             (rank, penalty): coefficients
             for penalty in self.config.penalties
@@ -96,7 +96,7 @@ class GLM:
         self, traces: Sequence[Float[np.ndarray, "neuron _frame"]]
     ) -> list[Float[np.ndarray, "_frame behaviour"]]:
         """Behaviour on every frame, in z-scores."""
-        return [lagged_design(trace, self.config.lags, self.config.ahead) @ self.coefficients for trace in traces]
+        return [lagged_design(trace, self.config.lags, self.config.look_ahead) @ self.coefficients for trace in traces]
 
 
 class RRR(GLM):

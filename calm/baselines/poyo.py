@@ -8,11 +8,13 @@ Departures from the authors' training: the loop that all networks share, with Ad
 LAMB and mixed batches; and no neurons are left out at random.
 """
 
+import copy
 from collections.abc import Mapping
 from itertools import accumulate
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from torch_brain.models import CalciumPOYOPlus
@@ -27,6 +29,7 @@ from calm.models.interfaces import DecoderNetwork
 
 LONGEST_PERIOD = 2.0627  # of the rotations, in windows; the official default, meant for windows of 1 s
 READOUT = "behaviour"  # the only one, of all channels
+FEW = 4  # frames that a limited window is read for; the last of them sees 3 frames less, as with heads on tokens of 4
 AT_ONCE = 64  # windows: trials are seldom of equal length, and one by one their windows would be slow
 
 
@@ -115,11 +118,17 @@ def window_starts(frames: int, window: int) -> list[int]:
 class POYO(DecoderNetwork):
     """Reads behaviour window by window from the traces of any of the sessions that it was made for.
 
+    It sees the whole window, so that it looks ahead by up to a window less one frame, unless it is limited.
+
+    Attributes:
+        look_ahead: frames behind the present one that are seen; None is up to the end of its windows.
+
     Raises:
         CalmError: see `check_sizes`.
     """
 
     session_parameters = ("official.unit_emb.", "official.session_emb.")
+    look_ahead: int | None = None
 
     def __init__(self, config: POYOConfig, sessions: Mapping[str, int], behaviours: int, rate: float):
         check_sizes(config, rate)
@@ -141,6 +150,8 @@ class POYO(DecoderNetwork):
         Windows overlap by half, and a frame gets the mean of its windows, as in the authors' evaluation. A stretch
         that is shorter than a window is the beginning of one.
         """
+        if self.look_ahead is not None:
+            return self.decode_limited(session, traces, self.look_ahead)
         batch, _, frames = traces.shape
         stretches = [slice(start, start + self.window) for start in window_starts(frames, self.window)]
         windows = torch.cat([traces[..., stretch] for stretch in stretches]).split(max(AT_ONCE, batch))
@@ -150,6 +161,26 @@ class POYO(DecoderNetwork):
             total[:, stretch] += predicted
             times[stretch] += 1
         return total / times
+
+    def limited(self, look_ahead: int) -> "POYO":
+        """The same network, which decodes frames from windows that end so many frames behind them, or fewer (ours).
+
+        It was trained on every place in a window, so on these, too. Windows that reach no further stay as they are.
+        """
+        limited = copy.copy(self)  # with the same weights
+        limited.look_ahead = look_ahead if look_ahead < self.window - 1 else None
+        return limited
+
+    def decode_limited(
+        self, session: str, traces: Float[Tensor, "batch neuron frame"], look_ahead: int
+    ) -> Float[Tensor, "batch frame behaviour"]:
+        """A window for every few frames; before and behind the trial there are zeros, the mean of every neuron."""
+        batch, _, frames = traces.shape
+        first, few = self.window - 1 - look_ahead, min(FEW, look_ahead + 1)
+        padded = F.pad(traces, (first, look_ahead + -frames % few))
+        windows = padded.unfold(2, self.window, few).transpose(1, 2).flatten(0, 1)
+        read = [self.read_window(session, part)[:, first : first + few] for part in windows.split(AT_ONCE)]
+        return torch.cat(read).unflatten(0, (batch, -1)).flatten(1, 2)[:, :frames]
 
     def read_window(
         self, session: str, traces: Float[Tensor, "batch neuron frame"]

@@ -103,7 +103,9 @@ class TCN(Network):
 
 
 class TCNDecoder(DecoderNetwork):
-    """Behaviour on a frame from the traces up to it; trained on whole trials of one session.
+    """Behaviour on a frame from the traces up to `look_ahead` frames behind it; trained on whole trials of one session.
+
+    The network is causal: to look ahead, its output for a later frame is taken for the present one.
 
     The paper searches over the weight decay (0, 1e-5, 1e-4); here it is fixed, in `tcn_decoder_fit`, and every network
     is searched over the learning rate (`learning_rates`) instead, so that all have the same number of tries.
@@ -120,5 +122,6 @@ class TCNDecoder(DecoderNetwork):
     def decode(
         self, session: str, traces: Float[Tensor, "batch neuron frame"]
     ) -> Float[Tensor, "batch frame behaviour"]:
-        """Behaviour on every frame, in z-scores; before the trial there are zeros, the mean of every neuron."""
-        return self.head(through(self.layers, traces)).transpose(1, 2)
+        """Behaviour on every frame, in z-scores; before and behind the trial are zeros, the mean of every neuron."""
+        behaviour = self.head(through(self.layers, F.pad(traces, (0, self.config.look_ahead))))
+        return behaviour[..., self.config.look_ahead :].transpose(1, 2)

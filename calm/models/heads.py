@@ -9,11 +9,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from calm.config import HeadConfig
+from calm.errors import CalmError
 from calm.models.interfaces import Trainable, recorded_error
 
 # sd of the outputs at first, whatever the number of neurons. The paper does not give it. Near 0, the mean behaviour, a
 # head has less to unlearn (validation error of a synthetic session: linear 0.606, with 1.0 0.639; GLU 0.607 and 0.611).
 START = 0.1
+NEURONS = 32  # at which the sum over neurons is what the authors' is
 
 
 @dataclasses.dataclass  # not frozen: Fabric moves it to the device field by field
@@ -34,32 +36,46 @@ class FeatureBatch:
 class TemporalConvolution(nn.Module):
     """A convolution over the frames of each behaviour by itself (depth-wise), which starts as the identity.
 
-    The paper does not say whether it looks ahead. Ours does not, as GLM and TCN do not.
+    Without the bias of the authors' code: the head has one.
+
+    Args:
+        behaviours: number of behavioural channels.
+        taps: frames that it reads.
+        ahead: frames from the present one to the newest that it reads; where it is negative, the present one is not
+            read, and the convolution starts as a delay.
+
+    Raises:
+        CalmError: it would read later frames only.
     """
 
-    def __init__(self, behaviours: int, taps: int):
+    def __init__(self, behaviours: int, taps: int, ahead: int):
         super().__init__()
-        identity = torch.zeros(behaviours, 1, taps)
-        identity[..., -1] = 1
-        self.weight = nn.Parameter(identity)
+        if ahead >= taps:
+            raise CalmError(f"{taps} taps that end {ahead} frames ahead leave the present one out: choose more `taps`.")
+        self.ahead = ahead
+        start = torch.zeros(behaviours, 1, taps)
+        start[..., -1 - max(ahead, 0)] = 1
+        self.weight = nn.Parameter(start)
 
     def forward(self, values: Float[Tensor, "batch frame behaviour"]) -> Float[Tensor, "batch frame behaviour"]:
-        """Each frame from itself and the frames before it; before the trial there are zeros."""
+        """Each frame from the `taps` frames that end `ahead` of it; before and behind the trial there are zeros."""
         behaviours, _, taps = self.weight.shape
-        past = F.pad(values.transpose(1, 2), (taps - 1, 0))
-        return F.conv1d(past, self.weight, groups=behaviours).transpose(1, 2)
+        padded = F.pad(values.transpose(1, 2), (taps - 1 - self.ahead, self.ahead))  # by less than 0: cut
+        return F.conv1d(padded, self.weight, groups=behaviours).transpose(1, 2)
 
 
 class BehaviourHead(Trainable):
     """What both heads share: a neuron bank, outputs for the frames of each token, the temporal convolution.
 
-    A token's features know its last frame, and so does the output on its first: it looks ahead by up to `window - 1`
-    frames, which GLM and TCN do not. Calcium lags behind behaviour, so that this matters: on a synthetic session, three
-    frames ahead take the validation error of ridge on lags 0-4 from 0.80 to 0.67. The same head on raw traces sees as
-    far as on the transformer's features.
+    A token's features know its last frame, and so does the output on its first, which is up to `window - 1` frames
+    ahead. The convolution reaches as much further as makes `look_ahead` in all: no output knows a later frame. Calcium
+    lags behind behaviour, so that this matters, and other decoders are to be compared at the same `look_ahead`.
+
+    The sum over neurons is not divided by their number in the authors' code. Here it is, so that a step of the
+    optimizer, which is about equal for all weights, moves the outputs as much for 30 neurons as for 1,000.
 
     Args:
-        config: rank, taps and dropout.
+        config: rank, taps, look-ahead and dropout.
         channels: of the features.
         window: frames per token.
         behaviours: number of behavioural channels.
@@ -74,11 +90,11 @@ class BehaviourHead(Trainable):
         self.config, self.window, self.behaviours = config, window, behaviours
         self.index = {session: number for number, session in enumerate(neurons)}
         outputs = window * behaviours
-        scales = {count: START * (count * config.rank) ** -0.5 for count in neurons.values()}
+        scales = {count: START * (count / config.rank) ** 0.5 / NEURONS for count in neurons.values()}
         rows = [torch.randn(count, outputs, config.rank) * scales[count] for count in neurons.values()]
         self.bank = nn.ParameterList(map(nn.Parameter, rows))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        self.smooth = TemporalConvolution(behaviours, config.taps)
+        self.smooth = TemporalConvolution(behaviours, config.taps, config.look_ahead - (window - 1))
 
     def read_out(
         self,
@@ -92,7 +108,8 @@ class BehaviourHead(Trainable):
         self, session: str, features: Float[Tensor, "token batch neuron channel"]
     ) -> Float[Tensor, "batch frame behaviour"]:
         """Behaviour on the frames of the tokens, in z-scores; the neurons are in the order of the bank's rows."""
-        outputs = self.read_out(features.to(self.bias.dtype), self.bank[self.index[session]]) + self.bias
+        rows = self.bank[self.index[session]]
+        outputs = self.read_out(features.to(self.bias.dtype), rows * (NEURONS / len(rows))) + self.bias
         frames = outputs.unflatten(-1, (self.behaviours, self.window)).permute(1, 0, 3, 2).flatten(1, 2)
         return self.smooth(frames)
 

@@ -196,7 +196,7 @@ class HeadTask(Task[BehaviourHead]):
     and does not say how it chooses the heads.
     """
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     kind: type[BehaviourHead]
     config: HeadConfig
     features: Sequence[FeatureSession]

@@ -165,12 +165,31 @@ def test_lagged_linear_behaviour_is_decoded_on_unseen_trials(session, kind):
 
 @pytest.mark.parametrize("kind", [GLM, RRR])
 @pytest.mark.parametrize("frame", [0, 7, 25])
-def test_a_frame_reaches_the_decoded_frames_from_itself_to_the_longest_lag_only(session, kind, frame):
-    model, trace = kind(config()).fit(session), session.traces[0]
+@pytest.mark.parametrize("look_ahead", [0, 2, 7])
+def test_a_frame_reaches_the_decoded_frames_from_the_look_ahead_to_the_longest_lag_only(
+    session, kind, frame, look_ahead
+):
+    model, trace = kind(config().changed(look_ahead=look_ahead)).fit(session), session.traces[0]
     changed = trace.copy()
     changed[:, frame] += 1
     moved = (model.decode([changed])[0] != model.decode([trace])[0]).any(axis=1)
-    assert np.flatnonzero(moved).tolist() == [later for later in range(frame, frame + LAGS) if later < len(moved)]
+    reached = range(max(0, frame - look_ahead), min(frame + LAGS, len(moved)))
+    assert np.flatnonzero(moved).tolist() == list(reached)
+
+
+@pytest.mark.parametrize("penalty", [1e-3, 1.0])
+def test_lags_into_the_future_are_those_of_ridge_on_shifted_traces(session, penalty):
+    """Closed form: the traces put off by two frames, with two more lags, on frames that have them all."""
+    model = GLM(config(penalty).changed(look_ahead=2)).fit(session)
+    designs, behaviour = [], []
+    for trial in session.trials_of("train"):
+        trace = np.pad(session.traces[trial].astype(float), ((0, 0), (0, 2)))
+        designs.append(literal_design(trace, LAGS + 2)[2:])
+        behaviour.append(session.behaviour[trial].astype(float))
+    design, target = np.concatenate(designs), np.concatenate(behaviour)
+    centred = design - design.mean(axis=0)
+    expected = np.linalg.solve(centred.T @ centred + penalty * np.eye(design.shape[1]), centred.T @ target)
+    np.testing.assert_allclose(model.coefficients[:-1], expected, atol=1e-8)
 
 
 @pytest.mark.parametrize("kind", [GLM, RRR])

@@ -217,6 +217,36 @@ def test_making_and_using_a_model_says_nothing_and_leaves_the_package_as_it_was(
     assert registered == torch_brain.MODALITY_REGISTRY and logging.getLogger().handlers == handlers
 
 
+@pytest.mark.parametrize("look_ahead", [0, 1, 4])
+def test_limited_frames_are_read_from_the_window_that_ends_at_the_look_ahead_of_the_first(model, look_ahead):
+    traces, limited = torch.randn(2, NEURONS["second"], 15), model.limited(look_ahead)
+    padded = torch.nn.functional.pad(traces, (WINDOW, WINDOW))
+    decoded = limited.decode("second", traces)
+    for frame in range(15):
+        later = frame % min(4, look_ahead + 1)
+        end = WINDOW + frame - later + look_ahead + 1
+        expected = model.read_window("second", padded[..., end - WINDOW : end])[:, WINDOW - 1 - look_ahead + later]
+        assert (decoded[:, frame] - expected).abs().max() < 1e-5
+    assert decoded.shape == (2, 15, 2) and model.look_ahead is None
+    assert limited.official is model.official  # the weights are shared
+
+
+@pytest.mark.parametrize("look_ahead", [0, 1, 4])
+def test_limited_it_has_no_gradient_from_frames_beyond_the_look_ahead(model, look_ahead):
+    traces = torch.randn(1, NEURONS["second"], 15, requires_grad=True)
+    decoded = model.limited(look_ahead).decode("second", traces)
+    for frame in (0, 7, 12):
+        (gradient,) = torch.autograd.grad(decoded[0, frame].sum(), traces, retain_graph=True)
+        newest = min(frame - frame % min(4, look_ahead + 1) + look_ahead, 14)
+        assert not gradient[..., newest + 1 :].any() and gradient[..., newest].any()
+
+
+@pytest.mark.parametrize("look_ahead", [WINDOW - 1, WINDOW, 20])
+def test_windows_that_end_before_the_look_ahead_stay_as_they_are(model, look_ahead):
+    traces = torch.randn(1, NEURONS["second"], 15)
+    assert torch.equal(model.limited(look_ahead).decode("second", traces), model.decode("second", traces))
+
+
 def test_a_session_that_it_was_not_made_for_is_refused(model, traces):
     with pytest.raises(CalmError, match="not trained on session 'third', only on first, second"):
         model.decode("third", traces)

@@ -37,11 +37,20 @@ def test_later_frames_do_not_reach_earlier_behaviour(traces, frame):
     assert (before[:, frame] != after[:, frame]).all()  # the present frame counts
 
 
-@pytest.mark.parametrize("frame", [5, 25])
-def test_gradient_of_decoded_behaviour_is_zero_at_all_later_frames(traces, frame):
+@pytest.mark.parametrize("frame", [5, 25, FRAMES - 2])
+@pytest.mark.parametrize("look_ahead", [0, 1, 3, 8])
+def test_gradient_of_decoded_behaviour_is_zero_beyond_the_look_ahead(traces, frame, look_ahead):
     traces.requires_grad_()
-    make().decode("only", traces)[:, frame].sum().backward()
-    assert not traces.grad[..., frame + 1 :].any() and traces.grad[..., frame].all()
+    make(SMALL.changed(look_ahead=look_ahead)).decode("only", traces)[:, frame].sum().backward()
+    newest = min(frame + look_ahead, FRAMES - 1)
+    assert not traces.grad[..., newest + 1 :].any() and traces.grad[..., newest].all()
+
+
+def test_looking_ahead_is_what_the_causal_network_says_later(traces):
+    causal, ahead = make(), make(SMALL.changed(look_ahead=4))
+    ahead.load_state_dict(causal.state_dict())
+    later = causal.decode("only", torch.nn.functional.pad(traces, (0, 4)))[:, 4:]
+    assert torch.equal(ahead.decode("only", traces), later)
 
 
 @pytest.mark.parametrize(("layers", "kernel", "field"), [(3, 3, 15), (2, 5, 13), (2, 1, 1)])

@@ -146,8 +146,9 @@ def test_margins_are_written_once_and_named_in_the_tests(tmp_path):
 
 R2 = ("r2", "r2 pitch", "r2 roll", "r2 yaw")
 GLU, LINEAR = ("CalM", "GLU head"), ("CalM", "linear head")
-OTHERS = dict.fromkeys([(name, "") for name in DECODERS], 0.5)
-TWO = {("GLM", ""): 0.5, ("TCN", ""): 0.5}
+AHEAD = "equal look-ahead"
+OTHERS = dict.fromkeys([(name, AHEAD) for name in DECODERS], 0.5)
+TWO = {("GLM", AHEAD): 0.5, ("TCN", AHEAD): 0.5}
 
 
 def decoded(levels, mice=(5,), **options):
@@ -183,22 +184,22 @@ def test_other_behaviour_than_the_papers_is_judged_by_its_own_names(tmp_path):
 
 @pytest.mark.parametrize(("level", "note"), [(0.9, HOLDS), (0.69, HOLDS), (0.65, FAILS), (0.5, FAILS)])
 def test_the_linear_head_is_competitive_down_to_the_margin(tmp_path, level, note):
-    tests = judged(tmp_path, 7, fig4b_trials=decoded({LINEAR: level, **OTHERS, ("RRR", ""): 0.7}, noise=0.02))
+    tests = judged(tmp_path, 7, fig4b_trials=decoded({LINEAR: level, **OTHERS, ("RRR", AHEAD): 0.7}, noise=0.02))
     assert tests["variant"].tolist() == ["mean of channels", "pitch", "roll", "yaw"]
-    assert set(tests.index) == {"CalM (linear head) over RRR"} and set(tests["note"]) == {note}
+    assert set(tests.index) == {"CalM (linear head) over RRR (equal look-ahead)"} and set(tests["note"]) == {note}
     np.testing.assert_allclose(tests["ours"], level - 0.7, atol=0.03)
 
 
 def test_the_best_other_decoder_is_chosen_on_validation_trials(tmp_path):
-    rows = decoded({LINEAR: 0.6, **OTHERS, ("TCN", ""): 0.7})
+    rows = decoded({LINEAR: 0.6, **OTHERS, ("TCN", AHEAD): 0.7, ("POYO+", ""): 0.9})  # as many frames, or no rival
     rows.loc[(rows["split"] == "test") & (rows["method"] == "GLM"), "value"] += 1
-    assert judged(tmp_path, 7, fig4b_trials=rows).index.str.endswith("over TCN").all()
+    assert judged(tmp_path, 7, fig4b_trials=rows).index.str.endswith("over TCN (equal look-ahead)").all()
     assert set(judged(tmp_path, 7, fig4b_trials=rows[rows["split"] == "test"])["note"]) == {UNTESTED}
 
 
 @pytest.mark.parametrize(("level", "notes"), [(0.6, (HOLDS, HOLDS_FOR_MICE)), (0.5, (FAILS, FAILS))])
 def test_a_gain_over_poyo_is_given_in_points_and_relative(tmp_path, level, notes):
-    rows, mice = groups_of(*[{GLU: level, ("POYO+", ""): 0.5}] * 2, metrics=R2, noise=0.02)
+    rows, mice = groups_of(*[{GLU: level, ("POYO+", AHEAD): 0.5}] * 2, metrics=R2, noise=0.02)
     for claim, number, note in ((8, 2, notes[0]), (9, 1, notes[1])):
         tests = judged(tmp_path, claim, fig4c_trials=rows, data_session_subjects=mice)
         points, relative = (tests[tests["metric"].str.startswith("relative") == form] for form in (False, True))
@@ -209,7 +210,7 @@ def test_a_gain_over_poyo_is_given_in_points_and_relative(tmp_path, level, notes
 
 
 def test_there_is_no_relative_gain_over_what_decodes_nothing(tmp_path):
-    rows, _ = groups_of(*[{GLU: 0.6, ("POYO+", ""): -0.5}] * 2, metrics=R2)
+    rows, _ = groups_of(*[{GLU: 0.6, ("POYO+", AHEAD): -0.5}] * 2, metrics=R2)
     tests = judged(tmp_path, 9, fig4c_trials=rows).set_index("metric")
     assert tests.loc["relative r2 difference", "note"] == UNTESTED and tests.loc["r2 difference", "ours"] > 1
 

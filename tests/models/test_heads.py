@@ -8,12 +8,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from calm.config import FitConfig, HeadConfig
+from calm.errors import CalmError
+from calm.models.heads import NEURONS as SAME
 from calm.models.heads import START, FeatureBatch, GLUHead, LinearHead, TemporalConvolution
 from calm.training.fit import Objective, fit
 
 TOKENS, TRIALS, NEURONS, CHANNELS, WINDOW, BEHAVIOURS = 6, 3, 4, 5, 3, 2
 OUTPUTS = WINDOW * BEHAVIOURS
-SMALL = HeadConfig(rank=2, taps=3, dropout=0.5)
+SMALL = HeadConfig(rank=2, taps=3, look_ahead=WINDOW - 1, dropout=0.5)  # no further than a token
 SESSIONS = {"other": 7, "own": NEURONS}
 
 
@@ -63,7 +65,8 @@ def gated_output(head, bank, h, o):
 
 def literal(head, features):
     """The equation of the head at each token and output, put in the order of the frames."""
-    bank, one = head.bank[head.index["own"]], linear_output if isinstance(head, LinearHead) else gated_output
+    bank = head.bank[head.index["own"]] * SAME / NEURONS
+    one = linear_output if isinstance(head, LinearHead) else gated_output
     frames = torch.zeros(TRIALS, TOKENS * WINDOW, BEHAVIOURS, dtype=torch.float64)
     for trial, token, o in torch.cartesian_prod(torch.arange(TRIALS), torch.arange(TOKENS), torch.arange(OUTPUTS)):
         behaviour, frame = divmod(int(o), WINDOW)
@@ -77,15 +80,51 @@ def test_a_head_is_its_equation_then_the_convolution(head, features):
     assert found.std() > 0.1 and (found - head.smooth(literal(head, features))).abs().max() < 1e-10
 
 
+@pytest.mark.parametrize("ahead", [-2, 0, 1, 3])
 @torch.no_grad()
-def test_the_convolution_is_causal_depthwise_and_the_identity_at_first():
+def test_the_convolution_is_depthwise_and_ends_where_it_should_and_starts_as_the_identity_or_a_delay(ahead):
     values = torch.randn(TRIALS, 9, BEHAVIOURS, dtype=torch.float64)
-    smooth = TemporalConvolution(BEHAVIOURS, 4).double()
-    assert torch.equal(smooth(values), values)
+    smooth = TemporalConvolution(BEHAVIOURS, 4, ahead).double()
+    delay = max(0, -ahead)
+    assert torch.equal(smooth(values)[:, delay:], values[:, : 9 - delay]) and not smooth(values)[:, :delay].any()
     nn.init.normal_(smooth.weight)
     for frame in range(9):
-        expected = sum(smooth.weight[:, 0, 3 - back] * values[:, frame - back] for back in range(min(4, frame + 1)))
+        read = {tap: frame + ahead - 3 + tap for tap in range(4)}
+        expected = sum(smooth.weight[:, 0, tap] * values[:, place] for tap, place in read.items() if 0 <= place < 9)
         assert (smooth(values)[:, frame] - expected).abs().max() < 1e-12
+
+
+@torch.no_grad()
+def test_the_published_convolution_is_centred_and_without_look_ahead_it_is_causal():
+    values, weight = torch.randn(TRIALS, 20, BEHAVIOURS), torch.randn(BEHAVIOURS, 1, 9)
+    centred, causal = (TemporalConvolution(BEHAVIOURS, 9, ahead) for ahead in (4, 0))
+    head = LinearHead(HeadConfig(), 2, 4, 3, {"own": 2})
+    assert head.smooth.ahead == 4 and head.smooth.weight.shape == (3, 1, 9)
+    for smooth, padding in ((centred, (4, 4)), (causal, (8, 0))):
+        smooth.weight.copy_(weight)
+        expected = F.conv1d(F.pad(values.transpose(1, 2), padding), weight, groups=BEHAVIOURS).transpose(1, 2)
+        assert torch.equal(smooth(values), expected)
+
+
+def test_a_convolution_that_leaves_the_present_frame_out_is_refused():
+    with pytest.raises(CalmError, match="3 taps that end 3 frames ahead leave the present one out"):
+        LinearHead(SMALL.changed(look_ahead=WINDOW + 2), CHANNELS, WINDOW, BEHAVIOURS, SESSIONS)
+
+
+@pytest.mark.parametrize("kind", [LinearHead, GLUHead])
+@pytest.mark.parametrize("look_ahead", [0, 1, 2, 3, 5, 8])
+def test_no_frame_knows_of_one_beyond_the_look_ahead(kind, look_ahead):
+    config = SMALL.changed(taps=9, look_ahead=look_ahead)
+    head = kind(config, CHANNELS, WINDOW, BEHAVIOURS, SESSIONS).double().eval()
+    nn.init.normal_(head.smooth.weight)
+    features = torch.randn(8, 1, NEURONS, CHANNELS, dtype=torch.float64, requires_grad=True)
+    decoded = head("own", features)
+    for frame in (0, 7, 10, 20):
+        (gradient,) = torch.autograd.grad(decoded[0, frame].sum(), features, retain_graph=True)
+        # Token k knows the frames up to 3 k + 2.
+        reached = gradient.flatten(1).any(dim=1)
+        newest = min(7, (frame + look_ahead - (WINDOW - 1)) // WINDOW)
+        assert not reached[newest + 1 :].any() and (newest < 0 or reached[newest])
 
 
 def test_later_tokens_reach_no_frame_of_earlier_ones(head, features):
@@ -109,6 +148,36 @@ def test_permuting_neurons_with_their_rows_changes_nothing(head, features):
     rows = head.bank[head.index["own"]]
     rows.copy_(rows[order])
     assert (head("own", features[:, :, order]) - before).abs().max() < 1e-12
+
+
+def tuned(neurons):
+    """Features that follow a few signals, each neuron in its own way, and behaviour that is the first two of them."""
+    torch.manual_seed(1)
+    signals = torch.randn(5, 20, 4)
+    mixed = torch.einsum("tbs,snc->tbnc", signals, torch.randn(4, neurons, CHANNELS))
+    behaviour = signals[..., :BEHAVIOURS].repeat_interleave(WINDOW, dim=0).transpose(0, 1)
+    return FeatureBatch("own", mixed + torch.randn(mixed.shape), behaviour)
+
+
+def losses(kind, neurons):
+    """Of the first steps of AdamW, averaged over each ten."""
+    torch.manual_seed(0)
+    head = kind(SMALL.changed(rank=8, dropout=0.0), CHANNELS, WINDOW, BEHAVIOURS, {"own": neurons})
+    batch, optimizer, values = tuned(neurons), torch.optim.AdamW(head.parameters(), 1e-3), []
+    for _ in range(20):
+        loss = head.training_loss(batch)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        values.append(loss.item())
+    return torch.tensor(values).unflatten(0, (-1, 10)).mean(dim=1)
+
+
+@pytest.mark.parametrize("kind", [LinearHead, GLUHead])
+def test_sessions_of_few_and_of_many_neurons_train_alike(kind):
+    few, many = losses(kind, 30), losses(kind, 1000)
+    assert few[1] < few[0] / 2
+    torch.testing.assert_close(many, few, rtol=0.4, atol=0)  # undivided, the loss of many rises to 10 and 14
 
 
 @pytest.mark.parametrize("kind", [LinearHead, GLUHead])

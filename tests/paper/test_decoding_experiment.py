@@ -14,9 +14,11 @@ from calm.data.session import prepare
 from calm.metrics import channel_scores
 from calm.models.interfaces import Decoder
 from calm.paper.experiments.decoding import (
+    AHEAD,
     add_gains,
     decode_known_rates,
     decode_trials,
+    decoders_at,
     decoders_of,
     head_features,
     linear_decoders,
@@ -24,6 +26,7 @@ from calm.paper.experiments.decoding import (
     search_on_many,
     train_on_one,
     train_with_share,
+    variants,
 )
 from calm.paper.results import Results, read_item, save_item, summarise
 from calm.profile import load_profile
@@ -32,7 +35,7 @@ from calm.synthetic.mice import plan_cohort
 from calm.synthetic.truth import read_truth
 
 RIDGE = RidgeDecoderConfig(lags=3, penalties=(1.0, 100.0))
-ALL = {("GLM", ""), ("GLM", "3 frames ahead"), ("RRR", ""), ("TCN", ""), ("POYO+", "")}
+ALL = {(method, variant) for method in ("GLM", "RRR", "TCN", "POYO+") for variant in ("", AHEAD)}
 HEADED = {(method, head) for method in ("CalM", "raw traces") for head in ("linear head", "GLU head")}
 
 
@@ -65,9 +68,10 @@ def test_a_glm_that_sees_ahead_decodes_what_comes_before_the_traces():
     session = decodable_session(trials=40)
     late = tuple(np.roll(values, -2, axis=0) for values in session.behaviour)  # behaviour leads by two frames
     leading = dataclasses.replace(session, behaviour=late)
-    trained = linear_decoders(leading, RIDGE, window=4)
+    trained = linear_decoders(leading, variants(RIDGE, 3))
     decoded = decode_trials(trained, leading, leading.trials_of("test"))
-    assert r2(leading, decoded["GLM", "3 frames ahead"]) > r2(leading, decoded["GLM", ""]) + 0.2
+    for method in ("GLM", "RRR"):
+        assert r2(leading, decoded[method, AHEAD]) > r2(leading, decoded[method, ""]) + 0.2
     assert set(trained.costs) == set(trained.methods)
 
 
@@ -80,6 +84,26 @@ def test_every_decoder_of_a_single_session_decodes_whole_trials_after_as_many_tr
     for method, behaviour in decode_trials(trained, session, trials).items():
         assert isinstance(trained.methods[method], Decoder) and trained.seconds[method] > 0
         assert [each.shape for each in behaviour] == [(frames, 3) for frames in session.frames[trials]]
+
+
+@pytest.mark.parametrize("networks", [False, True])
+def test_decoders_at_a_look_ahead_know_no_later_frame(backbone, session, tmp_path, networks):
+    profile, features = load_profile("smoke"), head_features(session, backbone)
+    profile = profile.changed(poyo_single=profile.poyo_single.changed(window=2.0))
+    trace, frame = session.traces[0], 14
+    for look_ahead in (0, 5, 8):
+        given = {"networks": networks, "seed": 0, "runs": tmp_path}
+        methods = decoders_at(look_ahead, session, features, profile, **given).methods
+        linear = {("GLM", AHEAD), ("RRR", AHEAD)}
+        assert set(methods) == ({("TCN", AHEAD), ("POYO+", AHEAD)} | linear | HEADED if networks else linear)
+        changed = trace.copy()
+        changed[:, frame + look_ahead + 1 :] += 1
+        nearer = trace.copy()
+        nearer[:, frame + look_ahead - 3 :] += 1  # of a token, which heads know as a whole
+        for method, decoder in methods.items():
+            plain, later, near = (decoder.decode([each])[0][frame] for each in (trace, changed, nearer))
+            np.testing.assert_allclose(later, plain, rtol=0, atol=1e-6, err_msg=str(method))
+            assert not np.allclose(near, plain, rtol=0, atol=1e-5), method
 
 
 def test_fewer_labels_change_what_is_learned(backbone, session, tmp_path):
@@ -105,7 +129,7 @@ def test_new_sessions_of_many_get_only_what_is_theirs(backbone, session, tmp_pat
         weights = before.state_dict()
         same = {name for name, value in after.state_dict().items() if value.equal(weights[name])}
         assert trained and trained < set(weights) and same >= set(weights) - trained
-    assert set(decoders_of(held_out, backbone, other).methods) == set(held_out)
+    assert set(decoders_of(held_out, backbone, other, 7).methods) == {*held_out, ("POYO+", AHEAD)}
 
 
 def test_known_rates_are_decoded_better_than_traces(tmp_path):
@@ -116,14 +140,14 @@ def test_known_rates_are_decoded_better_than_traces(tmp_path):
     ridge = RidgeDecoderConfig(lags=5, penalties=(10.0, 100.0, 1000.0))
     trials = session.trials_of("test")
     known = decode_known_rates(read_truth(tmp_path / plan.path), session, ridge)
-    traces = decode_trials(linear_decoders(session, ridge, 4), session, trials)["GLM", ""]
+    traces = decode_trials(linear_decoders(session, {"": ridge}), session, trials)["GLM", ""]
     assert r2(session, [known[trial] for trial in trials]) > r2(session, traces) > 0
 
 
 # --- Scores
 
 WINDOW = 4
-LEVELS = {("CalM", "GLU head"): 0.2, ("POYO+", ""): 0.5}
+LEVELS = {("CalM", "GLU head"): 0.2, ("POYO+", AHEAD): 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +246,6 @@ def test_gains_are_differences_to_poyo_in_points_and_relative(decoded_session):
 
 
 def test_gains_over_a_rival_that_decodes_nothing_are_not_relative_and_without_one_there_are_none(decoded_session):
-    table = many(decoded_session, {**LEVELS, ("POYO+", ""): 5.0})
+    table = many(decoded_session, {**LEVELS, ("POYO+", AHEAD): 5.0})
     assert table.query("metric == 'relative r2 gain over POYO+ yaw'")["value"].isna().all()
     assert not many(decoded_session, {("CalM", "GLU head"): 0.2})["metric"].str.contains("gain").any()

@@ -10,7 +10,7 @@ import pytest
 from calm.errors import CalmError
 from calm.paper import plots
 from calm.paper.plots import example_traces
-from calm.paper.plots.decoding import channel_bars, share_curve
+from calm.paper.plots.decoding import channel_bars, look_ahead_curve, share_curve
 from calm.paper.results import Results
 
 pytestmark = pytest.mark.usefixtures("drawing")
@@ -81,3 +81,16 @@ def test_the_curve_is_the_mean_over_sessions_at_each_share(sessions):
     assert ("n = 3 sessions" if sessions > 1 else "n = 1 session") in axes.get_xlabel()
     figure.canvas.draw()
     assert [label.get_text() for label in axes.get_xticklabels()] == ["5", "25", "100"]
+
+
+def test_the_curve_by_look_ahead_has_the_points_of_each_method():
+    rows = (
+        scores(LEVELS, 2, shares=(0.0, 3.0, 7.0)).query("metric == 'r2 pitch'").rename(columns={"share": "look_ahead"})
+    )
+    rows = rows[(rows["method"] == "GLM") | (rows["look_ahead"] != 3)]
+    _, axes = plt.subplots()
+    look_ahead_curve(axes, rows, "R²")
+    lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+    np.testing.assert_allclose(lines["GLM"].get_xydata(), [(0, 0), (3, 3 * 0.205), (7, 7 * 0.205)])
+    np.testing.assert_allclose(lines["CalM, GLU head"].get_xydata(), [(0, 0), (7, 7 * 0.605)])
+    assert axes.get_xlabel().startswith("frames seen behind the present one") and "n = 2 sessions" in axes.get_xlabel()

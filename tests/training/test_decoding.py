@@ -23,7 +23,7 @@ from calm.training.stages import search, train
 from calm.training.tasks import HeadTask
 
 RAW = RawFeatures(window=4, tokens=2)
-SMALL = HeadConfig(rank=8, taps=3, dropout=0.0)
+SMALL = HeadConfig(rank=8, taps=3, look_ahead=3, dropout=0.0)  # to the end of a token
 FIT = FitConfig(steps=105, rows=40, learning_rate=2e-2, weight_decay=1e-2, validate_every=35)
 SHORT = FIT.changed(steps=14)
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
@@ -226,13 +226,20 @@ def test_a_share_that_cannot_be_taken_is_refused(session, share):
         with_share(session, share, seed=0)
 
 
-def test_features_are_not_computed_again_for_a_share(session, stored, monkeypatch):
+def test_features_are_not_computed_again_for_a_share_another_head_or_decoding(session, monkeypatch):
+    extractor = RawFeatures(window=4, tokens=2)
+    stored = FeatureSession(session, extractor)
     for trial in range(len(session.traces)):
         stored.features(trial)
     monkeypatch.setattr(RawFeatures, "extract", lambda *_: pytest.fail("computed again"))
     shared = dataclasses.replace(stored, session=with_share(session, 0.25, seed=0))
     batches = first_pass(feature_batches([shared], FIT, seed=0))
     assert sum(len(batch.behaviour) for batch in batches) == len(shared.session.trials_of("train")) == 10
+    for kind in HEADS.values():
+        decoded = HeadDecoder(kind(SMALL, extractor.channels, 4, 2, {"linear": 6}), extractor, "linear").decode(
+            [session.traces[trial].copy() for trial in session.trials_of("test")]
+        )
+        assert len(decoded) == len(session.trials_of("test"))
 
 
 def without_behaviour(session):

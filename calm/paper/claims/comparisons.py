@@ -154,6 +154,7 @@ def methods(
     *,
     item: str,
     rivals: Sequence[str],
+    variant: str = "",
     calm: str = "",
     metrics: Sequence[str] = ("corr",),
     channels: str = "",
@@ -171,6 +172,7 @@ def methods(
         mice: see `Mice`.
         item: with a row a trial.
         rivals: that the claim names.
+        variant: of these.
         calm: variant; empty for the way to roll out that is best on validation trials.
         metrics: that are compared.
         channels: pattern of the behavioural channels whose R² are compared, too.
@@ -185,7 +187,8 @@ def methods(
     for group, metric in itertools.product(groups, [*metrics, *channel_metrics(tables[item], channels)]):
         scored = tables.rows(item, metric=metric)
         rows = scored[scored["group"] == group] if group else scored
-        named = [best_rival(rows, rivals)] if best else [(name, "") for name in rivals]
+        named = [(name, variant) for name in rivals]
+        named = [best_rival(rows, named)] if best else named
         for rival in [*named, *(each for each in other_methods(rows) if others and each not in named)]:
             pair = (("CalM", calm) if calm else chosen_calm(scored), rival)
             test = compare_methods(rows, mice, metric, pair, margin=margin, relative=relative)
@@ -206,10 +209,10 @@ def other_methods(rows: pd.DataFrame) -> list[Method]:
     return [each for each in names if each[0] not in ("CalM", "ceiling")]
 
 
-def best_rival(rows: pd.DataFrame, rivals: Sequence[str]) -> Method:
+def best_rival(rows: pd.DataFrame, rivals: Sequence[Method]) -> Method:
     """The one with the best mean over sessions on validation trials."""
     scores = by_trial(rows, ["method", "variant"], "val")
-    known = scores[[(name, "") for name in rivals if (name, "") in scores]]
+    known = scores[[rival for rival in rivals if rival in scores]]
     return known.groupby("session").mean().mean().idxmax() if known.size else ("the best other decoder", "")
 
 

@@ -3,6 +3,9 @@
 What the metrics are called: `r2 yaw`, `mse yaw` and `corr yaw` are of the channel yaw, per trial, then averaged over
 trials, as the paper's authors do; `r2 over frames yaw` is over all frames of a session's trials at once. Without a
 channel, they are means over the channels.
+
+Heads see some frames behind the present one, `HeadConfig.look_ahead`. Every rival is there as in the paper, and once
+more, as the variant `equal look-ahead`, with as many frames: this is what heads are to be compared with.
 """
 
 import dataclasses
@@ -17,7 +20,7 @@ from torch import nn
 from calm.baselines.linear_decoders import GLM, RRR
 from calm.baselines.poyo import POYO
 from calm.baselines.tcn import TCNDecoder
-from calm.config import FitConfig, HeadConfig, RidgeDecoderConfig
+from calm.config import Config, FitConfig, HeadConfig, RidgeDecoderConfig
 from calm.data.session import Session
 from calm.metrics import channel_scores
 from calm.models.heads import BehaviourHead
@@ -41,16 +44,22 @@ from calm.training.tasks import DecoderTask, HeadTask
 Behaviour = Sequence[Float[np.ndarray, "_frame behaviour"]]  # true or decoded, a trial each
 CONTROL = "raw traces"  # the same heads on the traces themselves: does the backbone help at all?
 CEILING = ("ceiling", "known rates, linear")
+AHEAD = "equal look-ahead"  # variant of a rival that sees as many frames ahead as the heads
 Tasks = dict[Method, tuple[Task, FitConfig]]
-GLU, RIVAL = ("CalM", "GLU head"), ("POYO+", "")  # whose difference is the gain of Fig. 4C
+GLU, RIVAL = ("CalM", "GLU head"), ("POYO+", AHEAD)  # whose difference is the gain of Fig. 4C
 
 
-def linear_decoders(session: Session, config: RidgeDecoderConfig, window: int) -> MethodSet[Decoder]:
-    """GLM and RRR of a session, and a GLM that sees as far ahead as a head does: to the end of a token."""
-    fitted, ahead = MethodSet[Decoder](), window - 1
-    fitted.fit(("GLM", ""), GLM(config), session)
-    fitted.fit(("GLM", f"{ahead} frames ahead"), GLM(config.changed(ahead=ahead)), session)
-    fitted.fit(("RRR", ""), RRR(config), session)
+def variants(config: Config, look_ahead: int) -> dict[str, Config]:
+    """A rival's numbers as they are, and with these frames ahead."""
+    return {"": config, AHEAD: config.changed(look_ahead=look_ahead)}
+
+
+def linear_decoders(session: Session, configs: Mapping[str, RidgeDecoderConfig]) -> MethodSet[Decoder]:
+    """GLM and RRR of a session, in some variants."""
+    fitted = MethodSet[Decoder]()
+    for variant, config in configs.items():
+        fitted.fit(("GLM", variant), GLM(config), session)
+        fitted.fit(("RRR", variant), RRR(config), session)
     return fitted
 
 
@@ -76,16 +85,45 @@ def train_on_one(
     session: Session, features: Mapping[str, FeatureSession], profile: Profile, *, seed: int, runs: Path
 ) -> MethodSet[Decoder]:
     """Every decoder of one session: heads on its `head_features`, and the baselines (Fig. 4B)."""
-    trained, tasks = linear_decoders(session, profile.ridge_decoder, profile.quantizer.window), {}
+    look_ahead, tasks = profile.head.look_ahead, {}
+    trained = linear_decoders(session, variants(profile.ridge_decoder, look_ahead))
     for method, each in features.items():
         tasks |= head_tasks(method, [each], profile.head, profile.head_fit)
-    tasks["TCN", ""] = DecoderTask(TCNDecoder, profile.tcn_decoder, [session]), profile.tcn_decoder_fit
+    for variant, config in variants(profile.tcn_decoder, look_ahead).items():
+        tasks["TCN", variant] = DecoderTask(TCNDecoder, config, [session]), profile.tcn_decoder_fit
     tasks["POYO+", ""] = DecoderTask(POYO, profile.poyo_single, [session]), profile.poyo_single_fit
     for name, task in tasks.items():
         tries = search(*task, profile.learning_rates, seed=seed, runs=runs)
         extractor = features[name[0]].extractor if name[0] in features else None
         trained.add(name, as_decoder(tries.chosen.model, extractor, session), tries)
+    add_limited(trained, session, look_ahead)
     return trained
+
+
+def decoders_at(
+    look_ahead: int,
+    session: Session,
+    features: Mapping[str, FeatureSession],
+    profile: Profile,
+    *,
+    networks: bool,
+    seed: int,
+    runs: Path,
+) -> MethodSet[Decoder]:
+    """Those of a session that see so many frames ahead: GLM and RRR, and the `networks` that have to be trained."""
+    profile = profile.changed(head=profile.head.changed(look_ahead=look_ahead))
+    if networks:
+        trained = train_on_one(session, features, profile, seed=seed, runs=runs)
+    else:
+        trained = linear_decoders(session, variants(profile.ridge_decoder, look_ahead))
+    return MethodSet({name: each for name, each in trained.methods.items() if name[0] in features or name[1] == AHEAD})
+
+
+def add_limited(trained: MethodSet[Decoder], session: Session, look_ahead: int) -> None:
+    """Add POYO+ limited to the frames that the heads see: nothing is trained again."""
+    tries = trained.searches["POYO+", ""]
+    limited = tries.chosen.model.limited(look_ahead)
+    trained.add(("POYO+", AHEAD), NetworkDecoder(limited, session.name), tries)
 
 
 def train_with_share(
@@ -93,7 +131,7 @@ def train_with_share(
 ) -> MethodSet[Decoder]:
     """Heads, GLM and RRR that know the behaviour of a share of the training trials; without a search."""
     labelled = with_share(session, share, seed=seed)
-    trained = linear_decoders(labelled, profile.ridge_decoder, profile.quantizer.window)
+    trained = linear_decoders(labelled, variants(profile.ridge_decoder, profile.head.look_ahead))
     for method, each in features.items():
         known = dataclasses.replace(each, session=labelled)
         for name, task in head_tasks(method, [known], profile.head, profile.head_fit).items():
@@ -125,11 +163,14 @@ def search_on_many(
     return searches
 
 
-def decoders_of(searches: Mapping[Method, Search], backbone: BackboneFeatures, session: Session) -> MethodSet[Decoder]:
-    """The decoders of many sessions, on one of them."""
+def decoders_of(
+    searches: Mapping[Method, Search], backbone: BackboneFeatures, session: Session, look_ahead: int
+) -> MethodSet[Decoder]:
+    """The decoders of many sessions, on one of them; POYO+ a second time with no more frames ahead than the heads."""
     trained = MethodSet[Decoder]()
     for method, tries in searches.items():
         trained.add(method, as_decoder(tries.chosen.model, backbone, session), tries)
+    add_limited(trained, session, look_ahead)
     return trained
 
 
@@ -164,7 +205,8 @@ def compare_decoders(
     Returns what was decoded of the test trials.
     """
     truth, profile = recordings.truth(session), recordings.profile
-    known = None if truth is None else decode_known_rates(truth, session, profile.ridge_decoder)
+    ridge = profile.ridge_decoder.changed(look_ahead=profile.head.look_ahead)
+    known = None if truth is None else decode_known_rates(truth, session, ridge)
     for split in ("val", "test"):
         trials = session.trials_of(split)
         decoded = decode_trials(trained, session, trials)
@@ -229,6 +271,7 @@ def by_channel(metric: str, scores: pd.DataFrame) -> pd.DataFrame:
 def add_gains(results: Results, item: str, group: str) -> None:
     """Add by how much the GLU head is above POYO+ on test trials of a group, for each channel and their mean (Fig. 4C).
 
+    POYO+ is limited to as many frames ahead as the head sees; the paper's is not known to be.
     In points of R2, a session each, and relative to POYO+'s mean over sessions (NaN where that is not above 0): the
     paper does not say which of them its gains are.
     """

@@ -28,7 +28,7 @@ COLOURS = {
     "ceiling": GREY,
 }
 CEILING_DASHES = ("--", ":", "-.")
-DASHES = {"linear head": "--", "one rollout": ":"}  # by variant; solid without
+DASHES = {"linear head": "--", "one rollout": ":", "equal look-ahead": "-."}  # by variant; solid without
 
 
 def use_style() -> None:

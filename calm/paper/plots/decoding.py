@@ -1,4 +1,4 @@
-"""Panels of decoding: bars by behavioural channel, and R2 by the share of labelled trials."""
+"""Panels of decoding: bars by behavioural channel, R2 by the share of labelled trials and by look-ahead."""
 
 from collections.abc import Sequence
 
@@ -33,17 +33,28 @@ def share_curve(axes: Axes, table: pd.DataFrame, label: str) -> None:
 
     Whiskers are the standard error over sessions, which a single one does not have.
     """
-    groups = summarise(table, ["method", "variant", "share"]).sort_values("share", kind="stable")
+    percent = table.assign(percent=100 * table["share"])
+    draw_lines(axes, percent, "percent", "training trials with known behaviour (%)", label)
+    axes.set_xscale("log")
+    shares = sorted(percent["percent"].unique())
+    axes.set_xticks(shares, [f"{share:g}" for share in shares])
+    axes.minorticks_off()
+
+
+def look_ahead_curve(axes: Axes, table: pd.DataFrame, label: str) -> None:
+    """The same by the frames behind the present one that a decoder sees."""
+    draw_lines(axes, table, "look_ahead", "frames seen behind the present one", label)
+
+
+def draw_lines(axes: Axes, table: pd.DataFrame, column: str, column_label: str, label: str) -> None:
+    """Mean over sessions and its standard error by a column, a line for each method and variant."""
+    groups = summarise(table, ["method", "variant", column]).sort_values(column, kind="stable")
     for (method, variant), rows in groups.groupby(["method", "variant"], sort=False):
         name = ", ".join(filter(None, (method, variant)))
         line, shade = dashes(name), colour(method)
-        shares = 100 * rows["share"]
-        axes.errorbar(shares, rows["mean"], rows["sem"].fillna(0), fmt="none", ecolor=shade, capsize=2)
+        axes.errorbar(rows[column], rows["mean"], rows["sem"].fillna(0), fmt="none", ecolor=shade, capsize=2)
         fill = shade if line == "-" else "white"
-        axes.plot(shares, rows["mean"], line, color=shade, marker="o", ms=3, mfc=fill, label=name)
-    axes.set_xscale("log")
-    axes.set_xticks(100 * groups["share"].unique(), [f"{100 * share:g}" for share in groups["share"].unique()])
-    axes.minorticks_off()
-    axes.set_xlabel(f"training trials with known behaviour (%)\n{sessions_text(table)}")
+        axes.plot(rows[column], rows["mean"], line, color=shade, marker="o", ms=3, mfc=fill, label=name)
+    axes.set_xlabel(f"{column_label}\n{sessions_text(table)}")
     axes.set_ylabel(label)
     legend_above(axes, columns=2)
