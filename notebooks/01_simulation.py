@@ -46,7 +46,7 @@ from calm.paper.experiments.forecasting import (
 )
 from calm.paper.experiments.methods import add_costs
 from calm.paper.plots import COLUMN, PAGE, bars, example_traces, fading, loss_curves, use_style
-from calm.paper.plots.distributions import distribution_panels
+from calm.paper.plots.dots import distribution_panels
 from calm.paper.provenance import provenance
 from calm.paper.results import Results, summarise
 from calm.paths import RUNS
@@ -243,8 +243,8 @@ summarise(distributions, ["method", "variant", "metric"]).pivot(
 
 # %% [markdown]
 # Left: CRPS, the best on top; full dots are distributions of the method itself, open ones its forecast with residuals. Middle and
-# right: coverage; left of the dashed line a method is surer than it should be, right of it less sure. Means over neurons, frames
-# and test trials, then networks.
+# right: coverage; left of the dashed line a method is surer than it should be, right of it less sure. (The four samples of profile
+# `smoke` are too few for a band of 90 %.) Means over neurons, frames and test trials, then networks.
 #
 # ## Examples
 

@@ -33,8 +33,9 @@ from calm.data.session import SPLITS
 from calm.metrics import pearson
 from calm.paper.claims.table import verdicts
 from calm.paper.experiments.reconstruction import score_control, score_reconstruction
-from calm.paper.plots import COLUMN, PAGE, bars, codebook_usage, example_traces, loss_curves, use_style
+from calm.paper.plots import COLUMN, PAGE, codebook_usage, example_traces, loss_curves, use_style
 from calm.paper.plots.data import six_bars
+from calm.paper.plots.dots import dots
 from calm.paper.provenance import provenance
 from calm.paper.results import Results, summarise
 from calm.paths import RUNS
@@ -100,18 +101,19 @@ score_control(results, recordings, item="fig1b_control")
 kind = "smoothed" if recordings.smoothing < 1 else ""
 results.add_rows(rows.query("split == 'test'").assign(variant=kind), item="fig1b_control")
 control = results.table("fig1b_control")
-figure, axes = plt.subplots(1, len(recordings.groups), figsize=(PAGE, 2.6), sharey=True, squeeze=False)
+order = list(dict.fromkeys(control[["method", "variant"]].itertuples(index=False, name=None)))
+figure, axes = plt.subplots(1, len(recordings.groups), figsize=(PAGE, 1.8), sharex=True, sharey=True, squeeze=False)
 for panel, group in zip(axes[0], recordings.groups, strict=True):
-    bars(panel, control.query("group == @group"), list(control["method"].unique()), "test trials (Pearson r)")
-    panel.set_title(group)
+    dots(panel, control.query("group == @group"), order, f"{group}, test trials (Pearson r)")
 results.save(figures, "fig1b_control", figure, made_with)
 plt.show()
 summarise(control, ["method", "variant", "group"]).pivot(index=["method", "variant"], columns="group", values="mean").round(3)
 
 # %% [markdown]
 # What simple codes keep of the same test trials, as they were smoothed for all of this notebook, and before (`not smoothed`). The
-# quantizer was trained on smoothed traces and has no bar for the others. What the tokens gain is their distance to the two other
-# smoothed bars, not to 0; how much the smoothing made of it, the distance between the bars of one code.
+# quantizer was trained on smoothed traces and is not asked about the others. What tokens are worth is their distance to the two
+# codes of smoothed traces, not to 0: if means of four frames keep as much, "faithful" says that the traces are smooth. What tokens do that
+# these codes do not is to be one of $K$ symbols.
 #
 # ## The claim
 #

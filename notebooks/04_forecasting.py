@@ -51,7 +51,7 @@ from calm.paper.experiments.forecasting import (
 )
 from calm.paper.experiments.methods import MethodSet, add_costs
 from calm.paper.plots import COLUMN, PAGE, bars, example_traces, fading, join_legends, trials_left, use_style
-from calm.paper.plots.distributions import distribution_panels
+from calm.paper.plots.dots import distribution_panels
 from calm.paper.provenance import provenance
 from calm.paper.results import Results, summarise
 from calm.paths import RUNS
@@ -179,7 +179,7 @@ plt.show()
 # CalM is the single rollout that is fed all tokens, weighted.
 
 # %%
-shown = [(name, "") for name in ("decay", "mean trial", "ridge VAR", "POCO", "continuous patches")]
+shown = [(name, "") for name in ("decay", "ridge VAR", "POCO", "continuous patches")]
 shown += [("CalM", "expected")]
 for group, sessions in recordings.groups.items():
     for session in sessions:

@@ -7,7 +7,7 @@ import pytest
 
 from calm.errors import CalmError
 from calm.paper import plots
-from calm.paper.plots.distributions import distribution_panels
+from calm.paper.plots.dots import distribution_panels
 from calm.paper.results import Results
 
 pytestmark = pytest.mark.usefixtures("drawing")
