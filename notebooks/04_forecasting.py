@@ -50,6 +50,7 @@ from calm.paper.experiments.forecasting import (
     trained_on_many,
 )
 from calm.paper.experiments.methods import MethodSet, add_costs
+from calm.paper.experiments.tokens import add_model, add_training
 from calm.paper.plots import COLUMN, PAGE, bars, example_traces, fading, join_legends, trials_left, use_style
 from calm.paper.plots.dots import distribution_panels
 from calm.paper.provenance import provenance
@@ -233,3 +234,44 @@ plt.show()
 # %% [markdown]
 # **Figure 3F.** The first test trial of the largest held-in session, its liveliest neurons, with one of CalM's sampled rollouts and the
 # bands that hold 50 and 90 % of them.
+#
+# ## Why discrete tokens?
+#
+# The authors' next model drops them (CAPT, arXiv 2607.23258), and the continuous patches here are a control for them: layers,
+# width, sessions, steps, learning rate and scheduled sampling are CalM's. What differs is how four frames of a neuron get in
+# and out:
+#
+# | | in | out | learns by |
+# |---|---|---|---|
+# | CalM | the nearest of the quantizer's codes, which has a vector | a probability for each code | cross-entropy, Eq. 11 |
+# | continuous patches | $W x + b$ | $\hat x_{t+1} = x_{t, 4} \mathbf 1 + W' h_t + b'$, changes from the last frame | $\lVert x_{t+1} - \hat x_{t+1} \rVert^2$ |
+#
+# A token loses a little of the trace (notebook 02), and the patches need no first stage. In return, tokens give a distribution
+# from which whole futures can be drawn; a patch is a single guess, the mean of what may come. For correlation and squared error
+# the mean is the best there is.
+
+# %%
+for group, sessions in recordings.groups.items():
+    add_model(results, "CalM", transformers[group], sessions, recordings, group=group)
+    patches = rivals[group]["continuous patches"]
+    add_model(results, "continuous patches", patches, sessions, recordings, group=group)
+add_training(results, "CalM", quantizer, group="held-in", variant="quantizer")
+stand_for = "split == 'test' and (method == 'continuous patches' or method == 'CalM' and variant == @variant)"
+results.add_rows(scores.query(stand_for).assign(variant="forecasts"), item="tokens")
+methods_of = "method in ('continuous patches', 'CalM') and variant in @kinds"
+results.add_rows(results.table("fig3d_distribution").query(methods_of), item="tokens")
+results.save(figures, "tokens", None, provenance(recordings, results))
+summarise(results.table("tokens"), ["group", "metric", "variant", "method"]).pivot(
+    index=["group", "metric", "variant"], columns="method", values="mean"
+).round(3)
+
+# %% [markdown]
+# **The same layers with tokens and without.** Forecasts, and the distributions around them (CRPS and coverage, see notebook 01;
+# CalM samples futures, the patches have only the residuals that they left on validation trials): means over the sessions of a
+# group, on test trials. How both fade is drawn further up. Read-outs: the correlation of a property of left-out neurons with
+# what a ridge regression reads out of their embeddings, and what it reaches for shuffled neurons (notebook 06 explains both).
+# Parameters and seconds: of what was trained for that group; the quantizer comes on top of CalM's.
+#
+# Where the patches forecast as well or better, tokens are not what makes CalM forecast: the layers do it, with who the neurons
+# are, and the tokens cost a stage and a little of the trace. What is left to them then is that whole futures can be drawn, not
+# only their mean. One seed cannot tell a small difference from luck.

@@ -7,6 +7,7 @@ import pandas as pd
 from jaxtyping import Float
 from sklearn.linear_model import RidgeCV
 
+from calm.errors import CalmError
 from calm.paper.embeddings.gradients import NeuronFeatures, Tuning, orders_within
 from calm.paper.embeddings.tuning import TRUE
 
@@ -47,11 +48,13 @@ def shuffled_read_outs(
         These, and of how many neurons they are.
 
     Raises:
-        CalmError: see `NeuronFeatures.prepare`.
+        CalmError: nothing is known of the neurons; and see `NeuronFeatures.prepare`.
     """
     known = np.isfinite(neurons[list(variables)].to_numpy()).all(axis=1)
     d_primes = neurons.loc[known, list(variables)].add_prefix("d' of ")
     targets = d_primes.join(neurons.filter(regex=f"^{TRUE}"))
+    if targets.empty:
+        raise CalmError("Trials have no column with two values: name one under `conditions` in the description.")
     sessions = pd.factorize(neurons["session"])[0][known]
     features, values = NeuronFeatures.prepare(embeddings[known], sessions, seed), targets.to_numpy()
     orders = orders_within(sessions, draws=draws, seed=seed)

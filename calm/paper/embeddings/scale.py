@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from calm.baselines.patches import ContinuousPatches
 from calm.data.session import Session, drop_neurons
 from calm.errors import CalmError
 from calm.models.quantizer import NeuralQuantizer
@@ -94,7 +95,12 @@ def train_scales(
 
 
 def scale_read_outs(
-    model: DualAxisTransformer, sessions: Sequence[Session], recordings: Recordings, *, draws: int, seed: int
+    model: DualAxisTransformer | ContinuousPatches,
+    sessions: Sequence[Session],
+    recordings: Recordings,
+    *,
+    draws: int,
+    seed: int,
 ) -> dict[tuple[str, str], float]:
     """By metric and variable: read-out of d' and, of synthetic neurons, of the truth; and the top of chance.
 

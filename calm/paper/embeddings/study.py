@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from calm.baselines.patches import ContinuousPatches
 from calm.data.session import Session
 from calm.errors import CalmError
 from calm.models.transformer import DualAxisTransformer
@@ -55,7 +56,7 @@ ITEMS = {
 
 
 def neuron_embeddings(
-    transformer: DualAxisTransformer, sessions: Sequence[Session]
+    transformer: DualAxisTransformer | ContinuousPatches, sessions: Sequence[Session]
 ) -> Float[np.ndarray, "neuron channel"]:
     """The embeddings of all neurons of some sessions, one session after the other."""
     rows = [transformer.neuron_embeddings[transformer.index[session.name]] for session in sessions]
