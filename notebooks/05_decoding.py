@@ -161,7 +161,7 @@ for session in chosen_sessions:
     trials = session.trials_of("test")
     for frames in look_aheads:
         seeing = {"networks": frames in trained_look_aheads, "seed": seed, "runs": RUNS}
-        trained = decoders_at(frames, session, features[session.name], alone, **seeing)
+        trained = decoders_at(frames, session, {"CalM": features[session.name]["CalM"]}, alone, **seeing)
         ahead = decode_trials(trained, session, trials)
         score_decoding(results, ahead, session, trials, window, item="fig4b_lookahead", look_ahead=frames)
 
@@ -174,7 +174,7 @@ plt.show()
 
 # %% [markdown]
 # R² against the frames behind the present one that a decoder sees, mean over the channels. Only methods at the same place may be
-# compared. Networks have few points, as each takes a training; POYO+ is the same network at all of them.
+# compared. Networks have few points, as each takes a training; POYO+ is the same network at all of them, without the frames beyond.
 #
 # ## Few labels
 #
