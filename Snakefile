@@ -11,7 +11,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from calm.config import COHORT, SIMULATION
-from calm.data.descriptions import load_dataset
+from calm.data.descriptions import load_dataset, states
 from calm.errors import CalmError
 from calm.paper.report.timing import print_times
 from calm.paths import RUNS, file_name
@@ -50,7 +50,7 @@ EXECUTED = f"runs/notebooks/{SCALE}/{file_name(NAME)}/{SEED}"
 FOLDER = f"figures/{SCALE}" if OWN else f"figures/{SCALE}/{file_name(NAME)}"
 PARAMETERS = {"profile": str(PROFILE), "seed": SEED}
 SIMULATED, RECORDED = f"{EXECUTED}/simulation.json", f"{EXECUTED}/recordings.json"
-STATES = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in FILES]
+STATES = [states(path) for path in FILES]
 STATE = hashlib.sha256(json.dumps(STATES).encode()).hexdigest()
 LIBRARY = [str(path) for path in sorted(Path("calm").rglob("*")) if path.suffix in {".py", ".yaml", ".css", ".csv", ".md"}]
 

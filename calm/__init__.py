@@ -9,10 +9,11 @@ from calm.errors import CalmError
 OLDEST_TORCH = (2, 8)
 USED = {  # where each name is, which is loaded when it is used: torch and pynwb take seconds
     "CalM": "calm.model",
-    "load_sessions": "calm.data.descriptions",
+    "from_arrays": "calm.data.arrays",
+    "load_sessions": "calm.data.reading",
     "prepare": "calm.data.session",
 }
-__all__ = ["CalM", "CalmError", "load_sessions", "prepare"]
+__all__ = ["CalM", "CalmError", "from_arrays", "load_sessions", "prepare"]
 
 
 def check_torch(version: str) -> None:

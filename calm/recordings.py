@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from calm.config import COHORT, SIMULATION
-from calm.data.descriptions import Dataset, load_dataset, read_checked, read_sessions
+from calm.data.descriptions import Dataset, load_dataset, states
+from calm.data.reading import read_checked, read_sessions
 from calm.data.session import Session, prepare
 from calm.data.store import load_session, store_session
 from calm.errors import CalmError
@@ -120,7 +121,7 @@ def read_recordings(dataset: Dataset, profile: Profile, seed: int, runs: Path) -
 
 def prepare_once(file: Path, dataset: Dataset, min_frames: int, seed: int, runs: Path) -> Session:
     """One prepared session of a description, its trials on the disk; what was prepared before is loaded."""
-    identity = f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns} {min_frames}"
+    identity = f"{states(file.resolve())} {min_frames}"
     # What changes nothing about a session must not make it be read again.
     relevant = dataset.changed(name="", files=(file.name,), held_out=(), context=None, horizon=None)
     folder = runs / "sessions" / stage_key(file.stem, [relevant], [identity], seed, VERSION)

@@ -8,7 +8,7 @@ from pynwb import NWBHDF5IO, NWBFile, TimeSeries
 from pynwb.file import Subject
 from pynwb.ophys import DfOverF, Fluorescence, ImageSegmentation, OpticalChannel, RoiResponseSeries
 
-from calm.data.descriptions import read_checked, read_sessions
+from calm.data.reading import read_checked, read_sessions
 
 RATE = 10.0  # Hz
 FRAMES = 100

@@ -1,24 +1,40 @@
-"""A dataset description: which recordings, and what of them, as a small YAML file; and the sessions it names."""
+"""A dataset description: which recordings, and what of them, as a small YAML file."""
 
-import dataclasses
 import glob
 import os
 import string
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import pydantic
 import yaml
-from tqdm import tqdm
 
 from calm.config import Config, Names
-from calm.data.session import Session, bad_neurons, describe_neurons, drop_neurons, validate
+from calm.data.dff import Baseline
+from calm.data.intervals import Trials, Windows
+from calm.data.pipelines import NEUROPIL
+from calm.data.recording import Value
 from calm.errors import CalmError
 
-Layout = Literal["nwb", "dandi_000579"]
+Layout = Literal["nwb", "dandi_000579", "suite2p", "caiman", "csv", "npz"]
+PLAIN = ("suite2p", "caiman", "csv", "npz")  # layouts whose files hold one recording and no trials
+LAYOUTS = {  # in which a key means something; the others in all
+    "traces": ("nwb",),
+    "behaviour": ("nwb", "dandi_000579", "csv", "npz"),
+    "trials": ("nwb", *PLAIN),
+    "windows": ("nwb", *PLAIN),
+    "rate": PLAIN,
+    "keep": PLAIN,
+    "dff": PLAIN,
+    "neuropil": ("suite2p",),
+}
+Values = Annotated[
+    tuple[Value, ...], pydantic.BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))
+]
+TrialSource = Annotated[
+    Trials, pydantic.BeforeValidator(lambda value: {"tables": value} if isinstance(value, str | list) else value)
+]
 
 
 class Dataset(Config):
@@ -30,6 +46,12 @@ class Dataset(Config):
     traces: Names | None = None
     behaviour: Names | None = None  # the default of the layout
     conditions: Names = ()
+    trials: TrialSource | None = None
+    windows: Windows | None = None
+    rate: float | None = pydantic.Field(None, gt=0)  # frames per second, where a file does not say
+    keep: Mapping[str, Values] | None = None  # cells, where a file tells
+    neuropil: float = pydantic.Field(NEUROPIL, ge=0)
+    dff: Baseline | bool | None = None  # for Suite2p only
     context: int | None = pydantic.Field(None, ge=1)  # frames; the profile's
     horizon: int | None = pydantic.Field(None, ge=1)  # frames; the profile's, else to the end of the shortest trial
     held_out: Names = ()
@@ -43,8 +65,15 @@ class Dataset(Config):
     def _consistent(self) -> "Dataset":
         if self.min_frames and self.max_frames and self.min_frames > self.max_frames:
             raise ValueError(f"`min_frames` {self.min_frames} is more than `max_frames` {self.max_frames}")
-        if self.layout != "nwb" and self.traces is not None:
-            raise ValueError(f"`traces` has no meaning with `layout` {self.layout}, whose traces are always the same")
+        for key, layouts in LAYOUTS.items():
+            if self.layout not in layouts and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"`{key}` has no meaning with `layout` {self.layout}")
+        if self.layout == "suite2p" and self.rate is None:
+            raise ValueError("`layout` suite2p needs `rate`, the frames per second of a plane")
+        if self.layout in PLAIN and (self.trials is None) == (self.windows is None):
+            raise ValueError(
+                f"`layout` {self.layout} needs either `windows` or `trials`, a CSV file with start_time and stop_time"
+            )
         return self
 
     def paths(self) -> list[Path]:
@@ -56,9 +85,11 @@ class Dataset(Config):
         paths = set()
         for pattern in self.files:
             where = str(self.folder / expand(pattern))
-            files = [Path(match) for match in glob.glob(where, recursive=True) if os.path.isfile(match)]
+            is_one = os.path.isdir if self.layout == "suite2p" else os.path.isfile
+            files = [Path(match) for match in glob.glob(where, recursive=True) if is_one(match)]
             if not files:
-                raise CalmError(f"No file matches {where!r}: correct `files` of {self.name}.")
+                kind = "folder" if self.layout == "suite2p" else "file"
+                raise CalmError(f"No {kind} matches {where!r}: correct `files` of {self.name}.")
             paths.update(files)
         return sorted(paths)
 
@@ -93,6 +124,8 @@ def explain(mistake: Any) -> str:
     """One of pydantic's error details in a few words, with what to do."""
     key = ".".join(map(str, mistake["loc"]))
     match mistake["type"]:
+        case "extra_forbidden" if len(mistake["loc"]) > 1:
+            return f"there is no key `{key}`: data/README.md lists those of `{mistake['loc'][0]}`"
         case "extra_forbidden":
             return f"there is no key `{key}`: the keys are {', '.join(KEYS)}"
         case "missing":
@@ -129,120 +162,7 @@ def load_dataset(path: str | Path) -> Dataset:
     return describe({"name": path.stem, **content, "folder": path.parent}, path.name)
 
 
-def read_sessions(dataset: Dataset, read: Callable[[Path], Session]) -> list[Session]:
-    """All sessions of a dataset; `read` makes one of a file.
-
-    Raises:
-        CalmError: two sessions have one name, or a held-out subject has no session.
-    """
-    sessions: dict[str, Session] = {}
-    sources: dict[str, Path] = {}
-    for path in tqdm(dataset.paths(), desc=f"Reading {dataset.name}", unit="session"):
-        session = read(path)
-        if session.name in sessions:
-            raise CalmError(
-                f"{sources[session.name]} and {path} are both session {session.name!r}: leave one out, or give it"
-                " another session_id."
-            )
-        sessions[session.name], sources[session.name] = session, path
-    subjects = {session.subject for session in sessions.values()}
-    if unknown := [subject for subject in dataset.held_out if subject not in subjects]:
-        raise CalmError(
-            f"{dataset.name}: no session has the held-out subject {unknown[0]!r}: choose `held_out` among"
-            f" {', '.join(sorted(subjects))}."
-        )
-    return list(sessions.values())
-
-
-def load_sessions(
-    files: str | Sequence[str],
-    *,
-    layout: Layout = "nwb",
-    traces: str | Sequence[str] | None = None,
-    behaviour: str | Sequence[str] | None = None,
-    conditions: str | Sequence[str] = (),
-    min_frames: int | None = None,
-    max_frames: int | None = None,
-    bad_neurons: Literal["refuse", "drop"] = "refuse",
-) -> list[Session]:
-    """Read sessions without a description: `load_sessions("recordings/*.nwb", behaviour="lick")`.
-
-    The arguments are the keys of a description (data/README.md); the patterns are relative to the current folder.
-
-    Raises:
-        CalmError: see `read_sessions`.
-    """
-    content = {
-        "name": "load_sessions",
-        "files": files,
-        "layout": layout,
-        "traces": traces,
-        "behaviour": behaviour,
-        "conditions": conditions,
-        "min_frames": min_frames,
-        "max_frames": max_frames,
-        "bad_neurons": bad_neurons,
-    }
-    dataset = describe(content, "load_sessions")
-    return read_sessions(dataset, lambda path: read_checked(path, dataset, min_frames=1))
-
-
-def read_checked(path: Path, dataset: Dataset, *, min_frames: int) -> Session:
-    """The session of one file as recorded, not smoothed, not z-scored; trials and neurons left out as it says.
-
-    Raises:
-        CalmError: the file or session is unusable, see the readers of the layouts and `calm.data.session.validate`.
-    """
-    session = keep_trials(read_file(path, dataset), dataset.min_frames, dataset.max_frames)
-    if dataset.bad_neurons == "drop":
-        session = without_bad_neurons(session)
-    validate(session, min_frames=min_frames)
-    return session
-
-
-def read_file(path: Path, dataset: Dataset) -> Session:
-    """The session of one file, read as the layout of the dataset says."""
-    # A description is read without pynwb, which takes seconds to load.
-    from calm.data.dandi_000579 import BEHAVIOUR, read_dandi_session
-    from calm.data.nwb import read_session
-
-    if dataset.layout == "nwb":
-        behaviour = dataset.behaviour or ()
-        return read_session(path, traces=dataset.traces, behaviour=behaviour, conditions=dataset.conditions)
-    return read_dandi_session(
-        path,
-        behaviour=BEHAVIOUR if dataset.behaviour is None else dataset.behaviour,
-        conditions=dataset.conditions,
-        min_frames=dataset.min_frames,
-        max_frames=dataset.max_frames,
-    )
-
-
-def keep_trials(session: Session, min_frames: int | None, max_frames: int | None) -> Session:
-    """The session without the trials that are shorter or longer than wanted; None sets no limit.
-
-    Raises:
-        CalmError: no trial is left.
-    """
-    shortest, longest = min_frames or 0, max_frames or np.inf
-    keep = np.flatnonzero((session.frames >= shortest) & (session.frames <= longest))
-    if not len(keep):
-        raise CalmError(
-            f"Session {session.name}: its trials have {session.frames.min()} to {session.frames.max()} frames, none of"
-            f" them between {shortest} and {longest}: change `min_frames` or `max_frames`."
-        )
-    return dataclasses.replace(
-        session,
-        traces=tuple(session.traces[trial] for trial in keep),
-        behaviour=tuple(session.behaviour[trial] for trial in keep),
-        trials=session.trials.iloc[keep].reset_index(drop=True),
-    )
-
-
-def without_bad_neurons(session: Session) -> Session:
-    """The session without NaN and constant neurons; a warning says which."""
-    bad = np.sort(np.concatenate(bad_neurons(session)))
-    if len(bad):
-        text = f"Session {session.name}: left out {describe_neurons(bad)} with NaN or constant traces."
-        warnings.warn(text, stacklevel=2)
-    return drop_neurons(session, bad)
+def states(path: Path) -> list[list[str | int]]:
+    """Name, size and time of change of a file, or of each in a folder: what tells whether they are still the same."""
+    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    return [[str(each), each.stat().st_size, each.stat().st_mtime_ns] for each in files]

@@ -1,11 +1,22 @@
 """A recording: traces and behaviour of one session from beginning to end, on one clock."""
 
 import dataclasses
+import operator
+import re
+import warnings
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
+from numpy.typing import ArrayLike
 
+from calm.errors import CalmError
+
+COMPARISON = re.compile(r"\s*(>=|<=|>|<)\s*(-?\d+\.?\d*)\s*")
+OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+Value = bool | int | float | str  # in a column of the neuron table
+SUBJECT = re.compile(r"sub-([A-Za-z0-9]+)")  # as the archives of NWB and BIDS files write it into paths
 LONGEST_STEP = 1.5  # frames; between two frames that may each be stamped a quarter of a frame off
 
 
@@ -42,3 +53,119 @@ def period(clock: Float[np.ndarray, " frame"]) -> float:
 def gaps(clock: Float[np.ndarray, " frame"]) -> Bool[np.ndarray, " step"]:
     """Which steps from a frame to the next are longer than LONGEST_STEP."""
     return np.diff(clock) > LONGEST_STEP * period(clock)
+
+
+def make_recording(
+    traces: ArrayLike,
+    *,
+    name: str,
+    subject: str = "unknown",
+    rate: float | None = None,
+    timestamps: ArrayLike | None = None,
+    neurons: pd.DataFrame | None = None,
+    behaviour: Mapping[str, ArrayLike] | None = None,
+) -> Recording:
+    """A recording of arrays that nobody has checked: traces (neurons, frames), behaviour (frames,) by its name.
+
+    Raises:
+        CalmError: anything but numbers; lengths that do not go together; neither rate nor timestamps.
+    """
+    values = numbers(traces, "the traces", ("neurons", "frames"))
+    frames = values.shape[1]
+    clock = make_clock(frames, rate, timestamps)
+    channels = {channel: numbers(each, channel, ("frames",)) for channel, each in (behaviour or {}).items()}
+    for channel, each in channels.items():
+        if len(each) != frames:
+            transposed = ", which are transposed" if len(each) == len(values) else ""
+            raise CalmError(
+                f"{channel} has {len(each)} frames, but the traces {values.shape} have {frames}{transposed}: pass"
+                " traces as (neurons, frames), and behaviour on the same frames."
+            )
+    if len(values) > frames:
+        warnings.warn(
+            f"{name}: {len(values)} neurons and {frames} frames; if it is the other way round, transpose the traces.",
+            stacklevel=3,
+        )
+    return Recording(
+        name=name,
+        subject=subject,
+        rate=rate or float(1 / np.median(np.diff(clock))),
+        traces=values.astype(np.float32),
+        timestamps=clock,
+        neurons=pd.DataFrame({"id": range(len(values))}) if neurons is None else neurons,
+        behaviour=np.stack(list(channels.values()), axis=1).astype(np.float32)
+        if channels
+        else np.empty((frames, 0), np.float32),
+        behaviour_names=tuple(channels),
+    )
+
+
+def numbers(values: ArrayLike, what: str, axes: tuple[str, ...]) -> np.ndarray:
+    """An array of numbers with these axes.
+
+    Raises:
+        CalmError: it is something else.
+    """
+    try:
+        array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise CalmError(f"{what}: these are no numbers in one array ({', '.join(axes)}): mend them.") from None
+    if array.ndim != len(axes) or not array.size:
+        raise CalmError(f"{what} must be ({', '.join(axes)}), but the shape is {array.shape}: reshape it.")
+    return array
+
+
+def make_clock(frames: int, rate: float | None, timestamps: ArrayLike | None) -> Float[np.ndarray, " frame"]:
+    """Times of the frames in s.
+
+    Raises:
+        CalmError: neither rate nor timestamps, or timestamps that are not one a frame, one later than the other.
+    """
+    if rate is not None and not 0 < rate < np.inf:
+        raise CalmError(f"a `rate` of {rate} is no number of frames per second: it must be above 0.")
+    if timestamps is None:
+        if rate is None:
+            raise CalmError("nothing says how fast the frames follow each other: add `rate`, in frames per second.")
+        return np.arange(frames) / rate
+    clock = numbers(timestamps, "the timestamps", ("frames",))
+    if len(clock) != frames or len(clock) < 2 or not np.all(np.diff(clock) > 0):
+        raise CalmError(
+            f"{len(clock)} timestamps for {frames} frames: there must be one for each, later than the last."
+        )
+    return clock
+
+
+def subject_of(path: object) -> str:
+    """The subject that a path names as `sub-...`, or `unknown`."""
+    match = SUBJECT.search(str(path))
+    return match.group(1) if match else "unknown"
+
+
+def keep_neurons(recording: Recording, wanted: Mapping[str, Sequence[Value]]) -> Recording:
+    """The neurons that have one of the wanted values in every column named; a value may be `> 0.5`.
+
+    Raises:
+        CalmError: no such column, or no neuron is left.
+    """
+    keep = np.ones(len(recording.neurons), bool)
+    for column, values in wanted.items():
+        if column not in recording.neurons:
+            raise CalmError(
+                f"the neurons have no column {column!r} to `keep`: they have {', '.join(recording.neurons)}."
+            )
+        keep &= matches(recording.neurons[column], values)
+    if not keep.any():
+        raise CalmError(f"`keep` leaves none of {len(keep)} neurons: change it.")
+    return dataclasses.replace(
+        recording, traces=recording.traces[keep], neurons=recording.neurons[keep].reset_index(drop=True)
+    )
+
+
+def matches(column: pd.Series, values: Sequence[Value]) -> Bool[np.ndarray, " neuron"]:
+    """Which rows of a column have one of the values, or fulfil one of the comparisons among them."""
+    hits = column.isin(list(values)).to_numpy()
+    for value in values:
+        comparison = COMPARISON.fullmatch(str(value))
+        if comparison and pd.api.types.is_numeric_dtype(column):
+            hits = hits | OPERATORS[comparison[1]](column.to_numpy(), float(comparison[2]))
+    return hits

@@ -10,7 +10,8 @@ from dandi_files import ROIS, Recording, time, trace, velocity, write_dandi
 from nwb_files import read_all
 
 from calm.data.dandi_000579 import CONDITIONS, read_dandi_session
-from calm.data.descriptions import load_dataset, load_sessions
+from calm.data.descriptions import load_dataset
+from calm.data.reading import load_sessions
 from calm.data.session import prepare
 from calm.errors import CalmError
 

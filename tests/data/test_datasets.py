@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from nwb_files import add_traces, add_trials, new_file, plain_file, random_traces, read_all, save
 
-from calm.data.descriptions import KEYS, load_dataset, load_sessions
+from calm.data.descriptions import KEYS, load_dataset
+from calm.data.reading import load_sessions
 from calm.errors import CalmError
 
 ROOT = Path(__file__).parents[2]

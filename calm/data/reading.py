@@ -1,0 +1,205 @@
+"""The sessions that a description names: each read as its layout says, checked, without what is to be left out."""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from calm.data.arrays import read_csv, read_npz
+from calm.data.descriptions import PLAIN, Dataset, Layout, describe
+from calm.data.dff import Baseline, delta_f_over_f
+from calm.data.intervals import START, STOP, cut_into_trials, cut_into_windows
+from calm.data.pipelines import NEUROPIL, read_caiman, read_suite2p
+from calm.data.recording import Recording, keep_neurons
+from calm.data.session import Session, bad_neurons, describe_neurons, drop_neurons, validate
+from calm.errors import CalmError
+
+CELLS = {"suite2p": {"iscell": (True,)}, "caiman": {"accepted": (True,)}}  # kept by default, where a file tells them
+
+
+def read_sessions(dataset: Dataset, read: Callable[[Path], Session]) -> list[Session]:
+    """All sessions of a dataset; `read` makes one of a file.
+
+    Raises:
+        CalmError: two sessions have one name, or a held-out subject has no session.
+    """
+    sessions: dict[str, Session] = {}
+    sources: dict[str, Path] = {}
+    for path in tqdm(dataset.paths(), desc=f"Reading {dataset.name}", unit="session"):
+        session = read(path)
+        if session.name in sessions:
+            raise CalmError(
+                f"{sources[session.name]} and {path} are both session {session.name!r}: leave one out, or give it"
+                " another session_id."
+            )
+        sessions[session.name], sources[session.name] = session, path
+    subjects = {session.subject for session in sessions.values()}
+    if unknown := [subject for subject in dataset.held_out if subject not in subjects]:
+        raise CalmError(
+            f"{dataset.name}: no session has the held-out subject {unknown[0]!r}: choose `held_out` among"
+            f" {', '.join(sorted(subjects))}."
+        )
+    return list(sessions.values())
+
+
+def load_sessions(
+    files: str | Sequence[str],
+    *,
+    layout: Layout = "nwb",
+    rate: float | None = None,
+    trials: str | Sequence[str] | Mapping[str, Any] | None = None,
+    windows: Mapping[str, Any] | None = None,
+    keep: Mapping[str, Any] | None = None,
+    neuropil: float = NEUROPIL,
+    dff: Mapping[str, Any] | bool | None = None,
+    traces: str | Sequence[str] | None = None,
+    behaviour: str | Sequence[str] | None = None,
+    conditions: str | Sequence[str] = (),
+    min_frames: int | None = None,
+    max_frames: int | None = None,
+    bad_neurons: Literal["refuse", "drop"] = "refuse",
+) -> list[Session]:
+    """Read sessions without a description: `load_sessions("recordings/*.nwb", behaviour="lick")`.
+
+    The arguments are the keys of a description (data/README.md); the patterns are relative to the current folder.
+
+    Raises:
+        CalmError: see `read_sessions`.
+    """
+    content = {
+        "name": "load_sessions",
+        "files": files,
+        "layout": layout,
+        "rate": rate,
+        "trials": trials,
+        "windows": windows,
+        "keep": keep,
+        "neuropil": neuropil,
+        "dff": dff,
+        "traces": traces,
+        "behaviour": behaviour,
+        "conditions": conditions,
+        "min_frames": min_frames,
+        "max_frames": max_frames,
+        "bad_neurons": bad_neurons,
+    }
+    dataset = describe(content, "load_sessions")
+    return read_sessions(dataset, lambda path: read_checked(path, dataset, min_frames=1))
+
+
+def read_checked(path: Path, dataset: Dataset, *, min_frames: int) -> Session:
+    """The session of one file as recorded, not smoothed, not z-scored; trials and neurons left out as it says.
+
+    Raises:
+        CalmError: the file or session is unusable, see the readers of the layouts and `calm.data.session.validate`.
+    """
+    session = keep_trials(read_file(path, dataset), dataset.min_frames, dataset.max_frames)
+    if dataset.bad_neurons == "drop":
+        session = without_bad_neurons(session)
+    validate(session, min_frames=min_frames)
+    return session
+
+
+def read_file(path: Path, dataset: Dataset) -> Session:
+    """The session of one file, read as the layout of the dataset says."""
+    # Pynwb takes seconds to load, and not every layout needs it.
+    from calm.data.dandi_000579 import BEHAVIOUR, read_dandi_session
+    from calm.data.nwb import read_session
+
+    if dataset.layout in PLAIN:
+        recording = read_recording(path, dataset)
+        if dataset.windows is not None:
+            return cut_into_windows(recording, dataset.windows)
+        return cut_into_trials(recording, read_trials(path, dataset))
+    if dataset.layout == "nwb":
+        behaviour = dataset.behaviour or ()
+        return read_session(
+            path,
+            traces=dataset.traces,
+            behaviour=behaviour,
+            conditions=dataset.conditions,
+            trials=dataset.trials,
+            windows=dataset.windows,
+        )
+    return read_dandi_session(
+        path,
+        behaviour=BEHAVIOUR if dataset.behaviour is None else dataset.behaviour,
+        conditions=dataset.conditions,
+        min_frames=dataset.min_frames,
+        max_frames=dataset.max_frames,
+    )
+
+
+def read_recording(path: Path, dataset: Dataset) -> Recording:
+    """The recording of one file or folder that holds no trials: the neurons to keep, as dF/F where that is wanted."""
+    match dataset.layout:
+        case "suite2p":
+            recording = read_suite2p(path, rate=dataset.rate, neuropil=dataset.neuropil)
+        case "caiman":
+            recording = read_caiman(path, rate=dataset.rate)
+        case "csv":
+            recording = read_csv(path, rate=dataset.rate, behaviour=dataset.behaviour or ())
+        case _:
+            recording = read_npz(path, rate=dataset.rate, behaviour=dataset.behaviour or ())
+    cells = CELLS.get(dataset.layout, {})
+    default = {column: values for column, values in cells.items() if column in recording.neurons}
+    recording = keep_neurons(recording, default if dataset.keep is None else dataset.keep)
+    raw = dataset.layout == "suite2p" if dataset.dff is None else dataset.dff
+    return delta_f_over_f(recording, raw if isinstance(raw, Baseline) else Baseline()) if raw else recording
+
+
+def read_trials(path: Path, dataset: Dataset) -> pd.DataFrame:
+    """The trials of a recording, from the CSV files beside it, or in its folder.
+
+    Raises:
+        CalmError: a file or column is missing, or trials around events are asked for.
+    """
+    if dataset.trials.tables is None:
+        raise CalmError(
+            f"`layout` {dataset.layout} has no events: write `trials` as a CSV file with start_time and stop_time."
+        )
+    folder, tables = path if path.is_dir() else path.parent, []
+    for name in dataset.trials.tables:
+        if not (folder / name).is_file():
+            raise CalmError(f"There is no table of trials {folder / name}: correct `trials`.")
+        table = pd.read_csv(folder / name)
+        missing = [column for column in (START, STOP, *dataset.conditions) if column not in table]
+        if missing:
+            raise CalmError(f"{folder / name} has no column {missing[0]!r}: it has {', '.join(table)}.")
+        tables.append(table[[START, STOP, *dataset.conditions]])
+    return pd.concat(tables, ignore_index=True)
+
+
+def keep_trials(session: Session, min_frames: int | None, max_frames: int | None) -> Session:
+    """The session without the trials that are shorter or longer than wanted; None sets no limit.
+
+    Raises:
+        CalmError: no trial is left.
+    """
+    shortest, longest = min_frames or 0, max_frames or np.inf
+    keep = np.flatnonzero((session.frames >= shortest) & (session.frames <= longest))
+    if not len(keep):
+        raise CalmError(
+            f"Session {session.name}: its trials have {session.frames.min()} to {session.frames.max()} frames, none of"
+            f" them between {shortest} and {longest}: change `min_frames` or `max_frames`."
+        )
+    return dataclasses.replace(
+        session,
+        traces=tuple(session.traces[trial] for trial in keep),
+        behaviour=tuple(session.behaviour[trial] for trial in keep),
+        trials=session.trials.iloc[keep].reset_index(drop=True),
+    )
+
+
+def without_bad_neurons(session: Session) -> Session:
+    """The session without NaN and constant neurons; a warning says which."""
+    bad = np.sort(np.concatenate(bad_neurons(session)))
+    if len(bad):
+        text = f"Session {session.name}: left out {describe_neurons(bad)} with NaN or constant traces."
+        warnings.warn(text, stacklevel=2)
+    return drop_neurons(session, bad)
