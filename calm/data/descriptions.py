@@ -85,13 +85,18 @@ class Dataset(Config):
         paths = set()
         for pattern in self.files:
             where = str(self.folder / expand(pattern))
-            is_one = os.path.isdir if self.layout == "suite2p" else os.path.isfile
-            files = [Path(match) for match in glob.glob(where, recursive=True) if is_one(match)]
+            files = [Path(match) for match in glob.glob(where, recursive=True) if self.may_read(match)]
             if not files:
                 kind = "folder" if self.layout == "suite2p" else "file"
                 raise CalmError(f"No {kind} matches {where!r}: correct `files` of {self.name}.")
             paths.update(files)
         return sorted(paths)
+
+    def may_read(self, path: str) -> bool:
+        """Whether a path may be a recording: a file, but a folder for Suite2p, and for NWB in Zarr."""
+        if self.layout == "suite2p":
+            return os.path.isdir(path)
+        return os.path.isfile(path) or path.endswith(".zarr")
 
 
 KEYS = tuple(name for name in Dataset.model_fields if name != "folder")

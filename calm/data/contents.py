@@ -1,0 +1,184 @@
+"""A first look at a recording: what a file or folder holds, what calm would use of it, and a description to save."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import yaml
+
+from calm.data.descriptions import Layout, describe
+from calm.data.intervals import gaps, period
+from calm.data.reading import CELLS, read_checked, read_recording
+from calm.data.recording import Recording
+from calm.errors import CalmError
+from calm.profile import load_profile
+
+ENDINGS: Mapping[str, Layout] = {".csv": "csv", ".tsv": "csv", ".npz": "npz", ".nwb": "nwb", ".zarr": "nwb"}
+ASSUMED_RATE = 30.0  # frames per second, until somebody says
+WINDOWS = {"length": 80}
+MOST_VALUES = 50_000_000  # of a series that are searched for NaN
+
+
+def inspect(path: str | Path, *, rate: float | None = None) -> str:
+    """Print what a recording holds, what of it would be used, and a description of it, which is returned.
+
+    Args:
+        path: an NWB file, the folder of Suite2p, CaImAn's HDF5, a CSV or an NPZ file.
+        rate: frames per second, if the file does not say.
+
+    Raises:
+        CalmError: nothing is there, or it is none of these.
+    """
+    path = Path(path)
+    layout = layout_of(path)
+    content: dict[str, Any] = {"files": str(path.absolute())} | ({} if layout == "nwb" else {"layout": layout})
+    if layout == "nwb":
+        table, more = nwb_contents(path)
+    else:
+        unsure = rate is None and layout in ("suite2p", "csv", "npz") and not has_clock(path, layout)
+        content |= {"rate": ASSUMED_RATE if unsure else rate} if unsure or rate else {}
+        content |= {"windows": WINDOWS}
+        dataset = describe({"name": path.stem, "keep": {}, "dff": False, **content}, path.name)
+        table, more = recording_contents(read_recording(path, dataset), CELLS.get(layout, {})), {}
+        if unsure:
+            print(f"Nothing says how fast frames follow each other; {ASSUMED_RATE:g} per second is a guess: change it.")
+    description = yaml.safe_dump(content | more, sort_keys=False)
+    print(f"\n{path}\n{table.to_string(index=False)}\n")
+    print(usable(path, content | more))
+    print(f"\nA description, to be saved as data/mine.yaml:\n\n{description}\n{cost()}")
+    return description
+
+
+def layout_of(path: Path) -> Layout:
+    """The layout that a path looks like.
+
+    Raises:
+        CalmError: nothing is there, or it looks like none.
+    """
+    if not path.exists():
+        raise CalmError(f"There is nothing at {path}: check the path.")
+    if path.suffix in ENDINGS:
+        return ENDINGS[path.suffix]
+    if path.is_dir():
+        return "suite2p"
+    if not h5py.is_hdf5(path):
+        raise CalmError(f"{path} looks like no recording: pass NWB, Suite2p's folder, CaImAn's HDF5, CSV or NPZ.")
+    with h5py.File(path) as file:
+        return "caiman" if "estimates" in file else "nwb"
+
+
+def has_clock(path: Path, layout: Layout) -> bool:
+    """Whether a recording can be read without being told the rate."""
+    try:
+        read_recording(path, describe({"name": "clock", "files": "", "layout": layout, "windows": WINDOWS}, path.name))
+    except CalmError as error:
+        if "`rate`" not in str(error):
+            raise
+        return False
+    return True
+
+
+def recording_contents(recording: Recording, cells: Mapping[str, Any]) -> pd.DataFrame:
+    """One row: how large a recording is, its rate, gaps and NaN, and how many of its neurons count as cells."""
+    kept = [f"{recording.neurons[column].sum()} {column}" for column in cells if column in recording.neurons]
+    row = {
+        "neurons": ", ".join([str(len(recording.neurons)), *kept]),
+        **clock_row(recording.timestamps),
+        "NaN": share_of_nan(recording.traces),
+        "columns to keep by": ", ".join(recording.neurons),
+    }
+    return pd.DataFrame([row])
+
+
+def clock_row(times: np.ndarray) -> dict[str, Any]:
+    """Number, rate, span and gaps of some times in s."""
+    if len(times) < 2:
+        return {"samples": len(times)}
+    return {
+        "samples": len(times),
+        "Hz": round(1 / period(times), 3) if period(times) > 0 else np.nan,
+        "from s": round(float(times[0]), 2),
+        "to s": round(float(times[-1]), 2),
+        "gaps": int(gaps(times).sum()),
+    }
+
+
+def share_of_nan(values: np.ndarray) -> str:
+    """How much of an array is NaN."""
+    share = float(np.mean(~np.isfinite(values))) if values.size and values.dtype.kind == "f" else 0.0
+    return f"{share:.2%}" if share else "none"
+
+
+def nwb_contents(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """A row for each series and each table of intervals; and the keys of a description that are needed to read it."""
+    from pynwb import TimeSeries
+    from pynwb.epoch import TimeIntervals
+    from pynwb.ophys import DfOverF, RoiResponseSeries
+
+    from calm.data.nwb import full_name
+    from calm.data.nwb_file import open_nwb
+
+    with open_nwb(path) as nwb:
+        series = [item for item in nwb.objects.values() if isinstance(item, TimeSeries)]
+        tables = [item for item in nwb.objects.values() if isinstance(item, TimeIntervals)]
+        rows = [*map(series_row, series), *map(interval_row, tables)]
+        traces = [each for each in series if isinstance(each, RoiResponseSeries)]
+        ratios = [each for each in traces if isinstance(each.parent, DfOverF)] or traces
+        more: dict[str, Any] = {"traces": min(map(full_name, ratios))} if len(ratios) > 1 else {}
+        if nwb.trials is None:
+            more |= {"trials": min(map(full_name, tables))} if tables else {"windows": WINDOWS}
+        return pd.DataFrame(rows, dtype=object).fillna(""), more
+
+
+def series_row(series: Any) -> dict[str, Any]:
+    """What is in a time series of an NWB file."""
+    from calm.data.nwb import full_name
+
+    shape = np.shape(series.data)
+    few = np.prod(shape) <= MOST_VALUES
+    return {
+        "path": full_name(series),
+        "type": type(series).__name__,
+        "shape": "x".join(map(str, shape)),
+        "unit": series.unit,
+        **clock_row(np.asarray(series.get_timestamps(), float)),
+        "NaN": share_of_nan(np.asarray(series.data)) if few else "not searched",
+    }
+
+
+def interval_row(table: Any) -> dict[str, Any]:
+    """What is in a table of intervals of an NWB file."""
+    from calm.data.nwb import full_name
+
+    columns = ", ".join(name for name in table.colnames if name not in ("start_time", "stop_time"))
+    return {"path": full_name(table), "type": f"{len(table)} intervals", "shape": columns}
+
+
+def usable(path: Path, content: Mapping[str, Any]) -> str:
+    """What comes out when the description is followed, or why nothing does."""
+    try:
+        session = read_checked(path, describe({"name": path.stem, **content}, path.name), min_frames=1)
+    except CalmError as error:
+        return f"With this description it cannot be used: {error}"
+    return (
+        f"Used: session {session.name} of subject {session.subject}, {len(session.neurons)} neurons,"
+        f" {len(session.traces)} trials of {session.frames.min()} to {session.frames.max()} frames at"
+        f" {session.rate:.4g} Hz, behaviour: {', '.join(session.behaviour_names) or 'none'}."
+    )
+
+
+def cost() -> str:
+    """What training takes, which does not grow with the length of recordings."""
+    return (
+        "\n".join(steps_of(name) for name in ("smoke", "quick")) + "\nHow long a step takes is shown while it trains."
+    )
+
+
+def steps_of(name: str) -> str:
+    """The steps that a profile trains."""
+    profile = load_profile(name)
+    fits: Iterator[str] = (f"{fit.steps} steps of {fit.rows} rows" for fit in (profile.quantizer_fit, profile.dat_fit))
+    return f"Profile {name} trains {' and '.join(fits)} (quantizer, transformer), however long the recordings are."
