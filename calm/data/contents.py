@@ -10,9 +10,8 @@ import pandas as pd
 import yaml
 
 from calm.data.descriptions import Layout, describe
-from calm.data.intervals import gaps, period
 from calm.data.reading import CELLS, read_checked, read_recording
-from calm.data.recording import Recording
+from calm.data.recording import Recording, gaps, period
 from calm.errors import CalmError
 from calm.profile import load_profile
 

@@ -6,7 +6,6 @@ import warnings
 import numpy as np
 import pydantic
 from jaxtyping import Float
-from scipy.ndimage import percentile_filter
 
 from calm.config import Config
 from calm.data.recording import Recording
@@ -23,6 +22,8 @@ def baseline_of(
     fluorescence: Float[np.ndarray, "neuron frame"], rate: float, baseline: Baseline
 ) -> Float[np.ndarray, "neuron frame"]:
     """The percentile of F in the window around every frame; at the ends, of the window mirrored there."""
+    from scipy.ndimage import percentile_filter  # takes a while to load, and few recordings need it
+
     size = min(max(1, round(baseline.window * rate)), fluorescence.shape[1])
     return np.stack([percentile_filter(trace, baseline.percentile, size, mode="reflect") for trace in fluorescence])
 
