@@ -21,11 +21,10 @@ from calm.models.transformer import DualAxisTransformer
 from calm.paths import RUNS
 from calm.profile import Profile, load_profile
 from calm.storage import is_stored, load_checkpoint, save_checkpoint
-from calm.training.finetuning import FineTuningTask
 from calm.training.forecasting import CalMForecaster
 from calm.training.reconstruction import reconstruct
 from calm.training.stages import Trained, train
-from calm.training.tasks import TransformerTask, train_quantizer
+from calm.training.tasks import FineTuningTask, TransformerTask, train_quantizer
 
 STAGES = ("quantizer", "transformer")
 LARGEST_VAR = 1000  # neurons; a linear model of more takes longer than CalM

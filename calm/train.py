@@ -10,7 +10,7 @@ from pathlib import Path
 from calm.config import COHORT
 from calm.errors import CalmError
 from calm.paper.experiments.ablations import SAMPLING_OFF, run_ablations
-from calm.paper.experiments.forecasting import search_transformer, train_calm
+from calm.paper.experiments.forecasting import finetune_calm, search_transformer, train_calm
 from calm.paper.results import Results
 from calm.paths import RUNS
 from calm.profile import load_profile
@@ -23,9 +23,10 @@ DEFAULTS = {"profile": "quick", "dataset": COHORT, "seed": 0}
 
 
 def train_stages(recordings: Recordings, *, seed: int, runs: Path) -> None:
-    """Quantizer, transformer and adaptation (notebooks 02 to 07), the one without sampling (03), the ablations (08)."""
+    """All of CalM (notebooks 02 to 07), its transformer without sampling (03), the ablations (08)."""
     profile = recordings.profile
-    quantizer, _ = train_calm(recordings, seed=seed, runs=runs)
+    quantizer, transformers = train_calm(recordings, seed=seed, runs=runs)
+    finetune_calm(recordings, quantizer, transformers, seed=seed, runs=runs)
     tries = search_transformer(quantizer, recordings.held_in, profile, seed=seed, runs=runs)  # found again
     best = profile.dat_fit.changed(learning_rate=tries.learning_rate)
     bare = TransformerTask(quantizer, recordings.held_in, profile.dat.changed(**SAMPLING_OFF), profile.forecast)

@@ -18,6 +18,7 @@ from calm.paths import FIGURES, ensure_writable, file_name
 from calm.storage import written_whole
 
 COLUMNS = ["item", "dataset", "split", "group", "session", "method", "variant", "metric", "value", "n", "seed"]
+FINE_TUNED = "CalM, fine-tuned"  # a method of ours: no claim of the paper is about it
 METHOD_KEYS = ("item", "dataset", "split", "group", "method", "variant", "metric")
 
 

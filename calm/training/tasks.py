@@ -11,6 +11,7 @@ from calm.baselines.validation import validation_correlation, validation_error
 from calm.config import Config, DATConfig, FitConfig, ForecastConfig, HeadConfig, QuantizerConfig
 from calm.data.session import Session, shared_behaviours
 from calm.errors import CalmError
+from calm.models.finetuning import TraceTransformer
 from calm.models.heads import BehaviourHead
 from calm.models.interfaces import DecoderNetwork, Network
 from calm.models.quantizer import NeuralQuantizer
@@ -20,6 +21,7 @@ from calm.profile import Profile
 from calm.training.batches import Batches, decoding_batches, trace_batches, window_batches
 from calm.training.decoding import NetworkDecoder, feature_batches, feature_error
 from calm.training.features import FeatureSession
+from calm.training.finetuning import on_traces, trial_batches
 from calm.training.forecasting import CalMForecaster, NetworkForecaster
 from calm.training.reconstruction import reconstruction_correlations
 from calm.training.stages import Task, Trained, train
@@ -115,6 +117,37 @@ class TransformerTask(Task[DualAxisTransformer]):
             forecaster = CalMForecaster(*models, session.name, self.forecast, choice="expected")
             scores.append(validation_correlation(forecaster, session, self.forecast))
         return float(np.mean(scores))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FineTuningTask(TransformerTask):
+    """A trained transformer goes on learning, from traces, and is chosen as before (see `calm.models.finetuning`).
+
+    Under a `pretrained` model (see `calm.training.stages.train`), whose frozen trunk takes the place of its own, only
+    what belongs to sessions and their neurons is trained.
+    """
+
+    VERSION: ClassVar[int] = 1
+    name: ClassVar[str] = "finetuned"
+    transformer: Trained[DualAxisTransformer]
+
+    @property
+    def inputs(self) -> list[str]:
+        """What the training depends on besides its numbers."""
+        return [self.transformer.key, f"horizon={self.horizon}", *super().inputs]
+
+    @property
+    def horizon(self) -> int:
+        """Frames that are forecast in training, at most."""
+        return min(self.forecast.horizon or self.forecast.trained_horizon, self.forecast.trained_horizon)
+
+    def new_model(self) -> TraceTransformer:
+        """The transformer, with the embeddings of the task's sessions only."""
+        return on_traces(self.transformer.model, self.quantizer.model, neuron_counts(self.sessions), self.horizon)
+
+    def batches(self, model: TraceTransformer, fit_config: FitConfig, *, seed: int, runs: Path) -> Batches:
+        """Training trials from their start."""
+        return trial_batches(self.sessions, fit_config, seed=seed)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from claim_cases import judged, session_rows, trial_rows
 
 from calm.paper.claims.comparisons import FAILS, HOLDS, HOLDS_FOR_MICE, HOLDS_FOR_SESSIONS, UNTESTED
 from calm.paper.claims.table import CLAIMS, judge, verdicts
+from calm.paper.results import FINE_TUNED
 
 BETTER = {("CalM", "greedy"): 0.1, ("CalM", "mean of 16"): 0.6, ("POCO", ""): 0.4}
 HELD_IN, HELD_OUT = (2, 2, 2, 2), (4, 4)  # sessions of each mouse
@@ -33,6 +34,13 @@ def test_calms_variant_is_chosen_on_validation_trials_not_on_test_trials(tmp_pat
     rows = trial_rows(BETTER, (1,))
     rows.loc[(rows["split"] == "test") & (rows["variant"] == "greedy"), "value"] += 10
     assert judged(tmp_path, 2, fig3b_trials=rows).index.str.startswith("CalM (mean of 16)").all()
+
+
+def test_the_fine_tuned_variant_is_neither_judged_nor_compared_with(tmp_path):
+    before = judged(tmp_path / "1", 2, fig3b_trials=trial_rows(BETTER, (3,)))
+    tuned = trial_rows({(FINE_TUNED, ""): 0.9}, (3,))
+    after = judged(tmp_path / "2", 2, fig3b_trials=pd.concat([trial_rows(BETTER, (3,)), tuned]))
+    pd.testing.assert_frame_equal(before, after)
 
 
 def test_methods_that_the_claim_does_not_name_are_shown_and_do_not_count_and_ceilings_are_none(tmp_path):

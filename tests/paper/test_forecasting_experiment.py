@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from calm.baselines.linear import MeanTrial
 from calm.config import ForecastConfig
@@ -18,7 +19,7 @@ from calm.paper.experiments.forecasting import (
     train_on_one,
 )
 from calm.paper.experiments.methods import MethodSet, add_costs
-from calm.paper.results import Results
+from calm.paper.results import FINE_TUNED, Results
 from calm.profile import load_profile
 from calm.recordings import Recordings
 from calm.synthetic.simulation import simulate
@@ -59,6 +60,7 @@ def test_every_method_forecasts_every_frame_after_the_context(trained, session, 
         "mean trial",
         "ridge VAR",
         "CalM",
+        FINE_TUNED,
         *NETWORKS,
     }
     for method, predicted in forecasts.items():
@@ -68,11 +70,19 @@ def test_every_method_forecasts_every_frame_after_the_context(trained, session, 
 
 
 def test_every_network_gets_the_same_number_of_tries(trained):
-    assert {method for method, _ in trained.searches} == {*NETWORKS, "CalM"}
+    assert {method for method, _ in trained.searches} == {*NETWORKS, "CalM", FINE_TUNED}
     for method, search in trained.searches.items():
         assert len({tried.key for tried in search.tries.values()}) == 2, method
         assert search.chosen.score == max(tried.score for tried in search.tries.values()), method
         assert search.seconds > search.chosen.seconds > 0
+
+
+def test_calm_is_as_before_beside_its_fine_tuned_variant(trained):
+    kept, tuned = (trained.searches[name, ""].chosen.model.state_dict() for name in ("CalM", FINE_TUNED))
+    before, after = (trained.methods[name].model for name in (("CalM", "expected"), (FINE_TUNED, "")))
+    for model, state in ((before, kept), (after, tuned)):
+        assert all(torch.equal(weight, state[name]) for name, weight in model.state_dict().items())
+    assert not torch.equal(before.tokens, after.tokens)
 
 
 def test_costs_count_what_was_trained(trained, session, smoke, runs):
@@ -86,6 +96,9 @@ def test_costs_count_what_was_trained(trained, session, smoke, runs):
     assert costs["CalM", ""]["parameters"] == quantizer.parameters + transformers.chosen.parameters
     assert costs["CalM", ""]["training (s)"] == quantizer.seconds + transformers.chosen.seconds
     assert costs["CalM", ""]["search (s)"] == quantizer.seconds + transformers.seconds
+    tuned, sizes = trained.searches[FINE_TUNED, ""], [costs[name, ""]["parameters"] for name in ("CalM", FINE_TUNED)]
+    assert sizes[0] == sizes[1]
+    assert costs[FINE_TUNED, ""]["search (s)"] == pytest.approx(costs["CalM", ""]["search (s)"] + tuned.seconds)
     assert costs["POCO", ""]["search (s)"] == trained.searches["POCO", ""].seconds
 
 

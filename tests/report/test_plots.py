@@ -8,7 +8,7 @@ import pytest
 from calm.errors import CalmError
 from calm.paper import plots
 from calm.paper.plots.dots import distribution_panels
-from calm.paper.results import Results
+from calm.paper.results import FINE_TUNED, Results
 
 pytestmark = pytest.mark.usefixtures("drawing")
 
@@ -59,7 +59,7 @@ def test_a_method_without_results_is_named(scores):
 
 
 def test_a_method_has_one_colour_and_methods_of_a_figure_differ():
-    forecasting = ["CalM", "POCO", "TCN", "PatchTST", "iTransformer", "continuous patches", "ridge VAR"]
+    forecasting = ["CalM", FINE_TUNED, "POCO", "TCN", "PatchTST", "iTransformer", "continuous patches", "ridge VAR"]
     forecasting += ["persistence", "decay", "mean trial"]
     decoding = ["CalM", "POYO+", "TCN", "GLM", "RRR"]
     for methods in (forecasting, decoding):

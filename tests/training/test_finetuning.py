@@ -17,9 +17,9 @@ from calm.model import CalM
 from calm.models.finetuning import TraceTransformer
 from calm.models.rollout import TraceBatch
 from calm.profile import load_profile
-from calm.training.finetuning import FineTuningTask
 from calm.training.forecasting import CalMForecaster
 from calm.training.stages import Trained
+from calm.training.tasks import FineTuningTask
 
 WINDOW = 4
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from calm.paper.experiments import ablations
-from calm.paper.experiments.forecasting import train_calm
+from calm.paper.experiments.forecasting import finetune_calm, train_calm
 from calm.paper.results import Results
 from calm.profile import load_profile
 from calm.recordings import load_recordings
@@ -28,7 +28,7 @@ def small_recordings():
     smoke = load_profile("smoke")
     fits = {
         name: getattr(smoke, name).changed(steps=4, validate_every=2, session_groups=2)
-        for name in ("quantizer_fit", "dat_fit")
+        for name in ("quantizer_fit", "dat_fit", "finetune_fit")
     }
     profile = smoke.changed(
         simulation=smoke.simulation.changed(seeds=(0, 1), held_out_seeds=(2, 3), trials=20),
@@ -43,11 +43,12 @@ def check_that_a_notebook_finds_all(recordings, runs):
     """Ask for the stages as notebooks do: a training would fail."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("calm.training.fit.Run", lambda *_: pytest.fail("trained again"))
-        _, transformers = train_calm(recordings, seed=0, runs=runs)
-        assert {group: list(each.model.index) for group, each in transformers.items()} == {
-            "held-in": ["simulation-0", "simulation-1"],
-            "held-out": ["simulation-2", "simulation-3"],
-        }
+        quantizer, transformers = train_calm(recordings, seed=0, runs=runs)
+        for stages in (transformers, finetune_calm(recordings, quantizer, transformers, seed=0, runs=runs)):
+            assert {group: list(each.model.index) for group, each in stages.items()} == {
+                "held-in": ["simulation-0", "simulation-1"],
+                "held-out": ["simulation-2", "simulation-3"],
+            }
         stages = ablations.run_ablations(Results(recordings.name, 0), recordings, seed=0, runs=runs)
         assert stages["transformer"].nunique() == 2
 

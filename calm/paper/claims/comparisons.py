@@ -20,7 +20,7 @@ from calm.paper.claims.statistics import (
     paired_test,
     permutation_p,
 )
-from calm.paper.results import COLUMNS, read_item
+from calm.paper.results import COLUMNS, FINE_TUNED, read_item
 
 GROUPS = ("held-in", "held-out")
 CHANNELS = ("r2 pitch", "r2 roll", "r2 yaw")  # that the paper decodes
@@ -204,9 +204,9 @@ def channel_metrics(rows: pd.DataFrame, pattern: str) -> list[str]:
 
 
 def other_methods(rows: pd.DataFrame) -> list[Method]:
-    """All but CalM, and ceilings, which know what no method may know."""
+    """All but CalM, as the paper has it and fine-tuned, and ceilings, which know what no method may know."""
     names = rows[["method", "variant"]].drop_duplicates().itertuples(index=False, name=None)
-    return [each for each in names if each[0] not in ("CalM", "ceiling")]
+    return [each for each in names if each[0] not in ("CalM", FINE_TUNED, "ceiling")]
 
 
 def best_rival(rows: pd.DataFrame, rivals: Sequence[Method]) -> Method:

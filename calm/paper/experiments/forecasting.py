@@ -21,13 +21,13 @@ from calm.models.quantizer import NeuralQuantizer
 from calm.models.rollout import Choice
 from calm.models.transformer import DualAxisTransformer
 from calm.paper.experiments.methods import Method, MethodSet, costs_of
-from calm.paper.results import Results
+from calm.paper.results import FINE_TUNED, Results
 from calm.profile import Profile
 from calm.recordings import Recordings
 from calm.synthetic.ceilings import cohort_ceilings
 from calm.training.forecasting import CalMForecaster, NetworkForecaster
 from calm.training.stages import Model, Search, Task, Trained, search, train
-from calm.training.tasks import ForecasterTask, TransformerTask, train_quantizer
+from calm.training.tasks import FineTuningTask, ForecasterTask, TransformerTask, train_quantizer
 
 Forecasts = list[Float[np.ndarray, "neuron _horizon"]]  # a trial each
 OF_MANY = ("POCO", "continuous patches")  # networks that learn from many sessions and adapt to new ones
@@ -70,22 +70,41 @@ def calm_forecasters(
     }
 
 
+def expected_forecaster(
+    transformer: Trained[DualAxisTransformer],
+    quantizer: Trained[NeuralQuantizer],
+    session: Session,
+    config: ForecastConfig,
+) -> Forecaster:
+    """CalM in a single pass that is fed all tokens, weighted: the rollout through which it is fine-tuned."""
+    return CalMForecaster(transformer.model, quantizer.model, session.name, config, choice="expected")
+
+
 def train_on_one(session: Session, profile: Profile, *, seed: int, runs: Path) -> MethodSet[Forecaster]:
     """Every method trained on one session from nothing, CalM's quantizer included (Fig. 3B, 3C)."""
     trained = linear_forecasters(session, profile)
     for name, task in rival_tasks([session], profile).items():
         tries = search(*task, profile.learning_rates, seed=seed, runs=runs)
         trained.add((name, ""), NetworkForecaster(tries.chosen.model, session.name, profile.forecast), tries)
+    add_calm(trained, session, profile, seed=seed, runs=runs)
+    return trained
+
+
+def add_calm(trained: MethodSet[Forecaster], session: Session, profile: Profile, *, seed: int, runs: Path) -> None:
+    """CalM as the paper has it and fine-tuned on traces; their costs count all stages, of which one is not searched."""
     quantizer = train_quantizer([session], profile, seed=seed, runs=runs)
     tries = search_transformer(quantizer, [session], profile, seed=seed, runs=runs)
+    task = FineTuningTask(quantizer, [session], profile.dat, profile.forecast, transformer=tries.chosen)
+    tuned = search(task, profile.finetune_fit, profile.learning_rates, seed=seed, runs=runs)
     trained.methods |= calm_forecasters(tries.chosen.model, quantizer.model, session, profile.forecast)
-    trained.searches["CalM", ""] = tries
-    trained.costs["CalM", ""] = costs_of(  # both stages together; only the second one is searched
-        quantizer.parameters + tries.chosen.parameters,
-        quantizer.seconds + tries.chosen.seconds,
-        quantizer.seconds + tries.seconds,
-    )
-    return trained
+    trained.methods[FINE_TUNED, ""] = expected_forecaster(tuned.chosen, quantizer, session, profile.forecast)
+    for name, searches in {"CalM": [tries], FINE_TUNED: [tries, tuned]}.items():
+        trained.searches[name, ""] = searches[-1]
+        trained.costs[name, ""] = costs_of(
+            quantizer.parameters + searches[-1].chosen.parameters,
+            quantizer.seconds + sum(each.chosen.seconds for each in searches),
+            quantizer.seconds + sum(each.seconds for each in searches),
+        )
 
 
 def search_transformer(
@@ -107,6 +126,26 @@ def train_calm(
         for group, sessions in recordings.groups.items()
     }
     return quantizer, train_groups(tasks, profile.learning_rates, seed=seed, runs=runs)
+
+
+def finetune_calm(
+    recordings: Recordings,
+    quantizer: Trained[NeuralQuantizer],
+    transformers: Mapping[str, Trained[DualAxisTransformer]],
+    *,
+    seed: int,
+    runs: Path,
+) -> dict[str, Trained[DualAxisTransformer]]:
+    """CalM of many sessions (see `train_calm`), fine-tuned on traces; of held-out sessions only the embeddings are."""
+    profile = recordings.profile
+    tasks = {
+        group: (
+            FineTuningTask(quantizer, sessions, profile.dat, profile.forecast, transformer=transformers[group]),
+            profile.finetune_fit,
+        )
+        for group, sessions in recordings.groups.items()
+    }
+    return train_groups(tasks, profile.learning_rates, seed=seed, runs=runs)
 
 
 def train_rivals(recordings: Recordings, *, seed: int, runs: Path) -> dict[str, dict[str, Trained[Network]]]:

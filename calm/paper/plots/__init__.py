@@ -13,7 +13,7 @@ from scipy.stats import sem
 from calm.config import SIMULATION
 from calm.errors import CalmError
 from calm.metrics import BANDS, central_band
-from calm.paper.results import summarise
+from calm.paper.results import FINE_TUNED, summarise
 
 COLUMN, PAGE = 85 / 25.4, 174 / 25.4  # inches: one and two columns of a journal page
 GREY = "0.45"
@@ -21,6 +21,7 @@ _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN, _PINK, _, _YELLOW, _CYAN = sns.co
 # Methods of forecasting and of decoding never meet in one figure, so that they may share colours.
 COLOURS = {
     "CalM": _BLUE,
+    FINE_TUNED: sns.color_palette("dark").as_hex()[0],  # a darker blue
     **{"POCO": _RED, "TCN": _CYAN, "PatchTST": _GREEN, "iTransformer": _PURPLE, "ridge VAR": _BROWN},
     "continuous patches": "#1b2a49",  # a dark blue: CalM's layers
     **{"persistence": _ORANGE, "decay": _YELLOW, "mean trial": _PINK},
@@ -51,7 +52,7 @@ def use_style() -> None:
 
 def colour(name: str) -> str:
     """Colour of `method` or of `method, variant`; the same in every figure."""
-    return COLOURS.get(name.split(",")[0], GREY)
+    return COLOURS.get(name, COLOURS.get(name.split(",")[0], GREY))
 
 
 def dashes(name: str) -> str:
