@@ -247,8 +247,8 @@ summarise(distributions, ["method", "variant", "metric"]).pivot(
 
 # %% [markdown]
 # Left: CRPS, the best on top; full dots are distributions of the method itself, open ones its forecast with residuals. Middle and
-# right: coverage; left of the dashed line a method is surer than it should be, right of it less sure. (The four samples of profile
-# `smoke` are too few for a band of 90 %.) Means over neurons, frames and test trials, then networks.
+# right: coverage; left of the dashed line a method is surer than it should be, right of it less sure. (Twenty futures are
+# judged, 19 being the fewest that have a band of 90 %; the four of profile `smoke` have none.) Means over neurons, frames and test trials, then networks.
 #
 # ## Examples
 

@@ -123,7 +123,7 @@ class RidgeVAR:
         innovations: covariance of what one frame differs by from its prediction on validation trials, which were not
             fitted.
         parameters: how many numbers were fitted.
-        samples: rollouts that `sample` draws.
+        samples: rollouts that `sample` draws, unless it is told how many.
         validation: rolled-out correlation of every (order, penalty) tried.
     """
 
@@ -174,10 +174,13 @@ class RidgeVAR:
         return [frames[:horizon, trial].T for trial, horizon in enumerate(horizons)]
 
     def sample(
-        self, contexts: Sequence[Float[np.ndarray, "neuron _context"]], horizons: Sequence[int]
+        self,
+        contexts: Sequence[Float[np.ndarray, "neuron _context"]],
+        horizons: Sequence[int],
+        samples: int | None = None,
     ) -> list[Float[np.ndarray, "sample neuron _horizon"]]:
         """Rollouts of each trial with Gaussian innovations, which feed back as the forecasts do."""
-        past = np.tile(self.past(contexts), (1, self.samples, 1))
+        past = np.tile(self.past(contexts), (1, samples or self.samples, 1))
         rng, (_, rollouts, neurons) = np.random.default_rng(SEED), past.shape
         noise = rng.multivariate_normal(np.zeros(neurons), self.innovations, (max(horizons), rollouts))
         frames = roll_out(self.coefficients, past, noise)

@@ -57,13 +57,16 @@ class Sampler(Protocol):
     """What a forecaster that knows how uncertain it is does, too.
 
     Attributes:
-        samples: how many futures it draws.
+        samples: how many futures it draws, unless it is told.
     """
 
     samples: int
 
     def sample(
-        self, contexts: Sequence[Float[np.ndarray, "neuron _context"]], horizons: Sequence[int]
+        self,
+        contexts: Sequence[Float[np.ndarray, "neuron _context"]],
+        horizons: Sequence[int],
+        samples: int | None = None,
     ) -> list[Float[np.ndarray, "sample neuron _horizon"]]:
         """Possible futures of every trial, drawn from what it predicts of its first frames, in z-scores."""
 

@@ -56,6 +56,7 @@ class CalMForecaster:
         self,
         contexts: Sequence[Float[np.ndarray, "neuron _context"]],
         horizons: Sequence[int],
+        samples: int | None = None,
         *,
         expect: bool = False,
     ) -> list[Float[np.ndarray, "sample neuron _horizon"]]:
@@ -67,9 +68,9 @@ class CalMForecaster:
         Raises:
             CalmError: contexts that end within a token.
         """
-        neurons = len(contexts[0])
-        at_once = min(self.samples, max(1, self.config.rows // neurons))
-        parts = [min(at_once, self.samples - done) for done in range(0, self.samples, at_once)]
+        neurons, samples = len(contexts[0]), samples or self.samples
+        at_once = min(samples, max(1, self.config.rows // neurons))
+        parts = [min(at_once, samples - done) for done in range(0, samples, at_once)]
         sampled: dict[int, Float[np.ndarray, "sample neuron _horizon"]] = {}
         with seeded(self.seed):
             size = max(1, self.config.rows // (at_once * neurons))
