@@ -117,6 +117,22 @@ def test_fading_is_drawn_as_the_mean_over_sessions_with_its_error(fading):
     assert "n = 2 sessions" in axes.get_xlabel()
 
 
+def test_a_joined_legend_of_many_lines_stays_within_the_page(fading):
+    names = ["decay", "mean trial", "ridge VAR", "POCO", "continuous patches", "CalM", "ceiling"]
+    line = fading[fading["method"] == "CalM"]
+    with plt.rc_context():
+        plots.use_style()
+        figure, axes = plt.subplots(1, 2, figsize=(plots.PAGE, 3))
+        for panel in axes:
+            plots.fading(panel, pd.concat([line.assign(method=name, variant="known state") for name in names]))
+        plots.join_legends(list(axes))
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        box = legend.get_window_extent()
+    assert [text.get_text().split(",")[0] for text in legend.get_texts()] == names
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width and axes[0].get_legend() is None
+
+
 def test_sessions_whose_frames_differ_in_length_are_averaged_frame_by_frame(fading):
     _, axes = plt.subplots()
     slower = fading["session"] == "s1"

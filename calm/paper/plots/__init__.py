@@ -16,6 +16,7 @@ from calm.metrics import BANDS, central_band
 from calm.paper.results import FINE_TUNED, summarise
 
 COLUMN, PAGE = 85 / 25.4, 174 / 25.4  # inches: one and two columns of a journal page
+ACROSS = 4  # names of a legend over a page
 GREY = "0.45"
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN, _PINK, _, _YELLOW, _CYAN = sns.color_palette("colorblind").as_hex()
 # Methods of forecasting and of decoding never meet in one figure, so that they may share colours.
@@ -70,7 +71,7 @@ def join_legends(axes: Sequence[Axes]) -> None:
     drawn = [panel for panel in axes if panel.get_legend() is not None]
     if drawn:
         handles, names = drawn[0].get_legend_handles_labels()
-        drawn[0].figure.legend(handles, names, loc="outside upper center", ncols=len(names))
+        drawn[0].figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), ACROSS))
     for panel in drawn:
         panel.get_legend().remove()
 
