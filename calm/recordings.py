@@ -104,7 +104,8 @@ def read_recordings(dataset: Dataset, profile: Profile, seed: int, runs: Path) -
     context, window = dataset.context or profile.forecast.context, profile.quantizer.window
     if context % window:
         raise CalmError(f"{dataset.name}: a `context` of {context} ends within a token: use a multiple of {window}.")
-    sessions = read_sessions(dataset, lambda file: prepare_once(file, dataset, context + window, seed, runs))
+    by_file = read_sessions(dataset, lambda file: prepare_once(file, dataset, context + window, seed, runs))
+    sessions = list(by_file.values())
     held_in = [session for session in sessions if session.subject not in dataset.held_out]
     if not held_in:
         raise CalmError(f"{dataset.name}: every subject is held out: leave one to train on out of `held_out`.")
@@ -115,7 +116,7 @@ def read_recordings(dataset: Dataset, profile: Profile, seed: int, runs: Path) -
         held_out=[session for session in sessions if session.subject in dataset.held_out],
         profile=with_forecast(profile, context, dataset.horizon or profile.forecast.horizon or to_the_end),
         smoothing=dataset.smoothing,
-        files={session.name: path for session, path in zip(sessions, dataset.paths(), strict=True)},
+        files={session.name: path for path, session in by_file.items()},
     )
 
 
@@ -123,7 +124,7 @@ def prepare_once(file: Path, dataset: Dataset, min_frames: int, seed: int, runs:
     """One prepared session of a description, its trials on the disk; what was prepared before is loaded."""
     identity = f"{states(file.resolve())} {min_frames}"
     # What changes nothing about a session must not make it be read again.
-    relevant = dataset.changed(name="", files=(file.name,), held_out=(), context=None, horizon=None)
+    relevant = dataset.changed(name="", files=(file.name,), exclude=(), held_out=(), context=None, horizon=None)
     folder = runs / "sessions" / stage_key(file.stem, [relevant], [identity], seed, VERSION)
     if not is_stored(folder):
         session = read_checked(file, dataset, min_frames=min_frames)

@@ -112,4 +112,5 @@ def plain_file(
 
 def read_all(dataset, window=4):
     """All sessions of a description as recorded, each long enough for its context and a token."""
-    return read_sessions(dataset, lambda path: read_checked(path, dataset, min_frames=(dataset.context or 0) + window))
+    shortest = (dataset.context or 0) + window
+    return list(read_sessions(dataset, lambda path: read_checked(path, dataset, min_frames=shortest)).values())

@@ -14,7 +14,7 @@ from calm.config import Config, Names
 from calm.data.dff import Baseline
 from calm.data.intervals import Trials, Windows
 from calm.data.pipelines import NEUROPIL
-from calm.data.recording import Value
+from calm.data.recording import Kind, Value
 from calm.errors import CalmError
 
 Layout = Literal["nwb", "dandi_000579", "suite2p", "caiman", "csv", "npz"]
@@ -25,12 +25,23 @@ LAYOUTS = {  # in which a key means something; the others in all
     "trials": ("nwb", *PLAIN),
     "windows": ("nwb", *PLAIN),
     "rate": PLAIN,
+    "resample": ("nwb",),
     "keep": PLAIN,
     "dff": PLAIN,
     "neuropil": ("suite2p",),
 }
 Values = Annotated[
     tuple[Value, ...], pydantic.BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))
+]
+Behaviour = Annotated[
+    dict[str, Kind | None],  # None is a guess
+    pydantic.BeforeValidator(
+        lambda value: (
+            dict.fromkeys([value] if isinstance(value, str) else value)
+            if isinstance(value, str | list | tuple)
+            else value
+        )
+    ),
 ]
 TrialSource = Annotated[
     Trials, pydantic.BeforeValidator(lambda value: {"tables": value} if isinstance(value, str | list) else value)
@@ -44,11 +55,13 @@ class Dataset(Config):
     files: Annotated[Names, pydantic.Field(min_length=1)]  # patterns, relative to `folder`
     layout: Layout = "nwb"
     traces: Names | None = None
-    behaviour: Names | None = None  # the default of the layout
+    exclude: Names = ()  # sessions, by name or file
+    behaviour: Behaviour | None = None  # the default of the layout
     conditions: Names = ()
     trials: TrialSource | None = None
     windows: Windows | None = None
     rate: float | None = pydantic.Field(None, gt=0)  # frames per second, where a file does not say
+    resample: float | None = pydantic.Field(None, gt=0)  # frames per second to bring a recording to
     keep: Mapping[str, Values] | None = None  # cells, where a file tells
     neuropil: float = pydantic.Field(NEUROPIL, ge=0)
     dff: Baseline | bool | None = None  # for Suite2p only
@@ -68,6 +81,10 @@ class Dataset(Config):
         for key, layouts in LAYOUTS.items():
             if self.layout not in layouts and getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"`{key}` has no meaning with `layout` {self.layout}")
+        if self.layout != "nwb" and any((self.behaviour or {}).values()):
+            raise ValueError(f"kinds of `behaviour` have no meaning with `layout` {self.layout}: give a list of names")
+        if self.trials is not None and self.windows is not None:
+            raise ValueError("a recording is cut into `trials` or into `windows`, not into both")
         if self.layout == "suite2p" and self.rate is None:
             raise ValueError("`layout` suite2p needs `rate`, the frames per second of a plane")
         if self.layout in PLAIN and (self.trials is None) == (self.windows is None):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,35 +16,56 @@ from calm.data.dff import Baseline, delta_f_over_f
 from calm.data.intervals import START, STOP, cut_into_trials, cut_into_windows
 from calm.data.pipelines import NEUROPIL, read_caiman, read_suite2p
 from calm.data.recording import Recording, keep_neurons
-from calm.data.session import Session, bad_neurons, describe_neurons, drop_neurons, validate
+from calm.data.session import Session, bad_neurons, describe_neurons, drop_neurons, odd_rates, validate
 from calm.errors import CalmError
 
 CELLS = {"suite2p": {"iscell": (True,)}, "caiman": {"accepted": (True,)}}  # kept by default, where a file tells them
 
 
-def read_sessions(dataset: Dataset, read: Callable[[Path], Session]) -> list[Session]:
-    """All sessions of a dataset; `read` makes one of a file.
+def read_sessions(dataset: Dataset, read: Callable[[Path], Session]) -> dict[Path, Session]:
+    """All sessions of a dataset but the excluded ones, by file; `read` makes one of a file. Odd frame rates are told.
 
     Raises:
-        CalmError: two sessions have one name, or a held-out subject has no session.
+        CalmError: two sessions have one name, a held-out subject has no session, or an excluded one is not there.
     """
     sessions: dict[str, Session] = {}
     sources: dict[str, Path] = {}
+    excluded: set[str] = set()
     for path in tqdm(dataset.paths(), desc=f"Reading {dataset.name}", unit="session"):
+        if path.name in dataset.exclude:
+            excluded.add(path.name)
+            continue
         session = read(path)
+        if session.name in dataset.exclude:
+            excluded.add(session.name)
+            continue
         if session.name in sessions:
             raise CalmError(
-                f"{sources[session.name]} and {path} are both session {session.name!r}: leave one out, or give it"
-                " another session_id."
+                f"{sources[session.name]} and {path} are both session {session.name!r}: `exclude` one of the files, or"
+                " give it another session_id."
             )
         sessions[session.name], sources[session.name] = session, path
+    check_whole(dataset, sessions, excluded)
+    if odd := odd_rates(list(sessions.values())):
+        warnings.warn(f"{dataset.name}: {odd}", stacklevel=2)
+    return {sources[name]: session for name, session in sessions.items()}
+
+
+def check_whole(dataset: Dataset, sessions: Mapping[str, Session], excluded: Set[str]) -> None:
+    """Refuse a dataset of which nothing is left, or that names a session or subject that is not there."""
+    if unknown := [name for name in dataset.exclude if name not in excluded]:
+        raise CalmError(
+            f"{dataset.name}: there is no session or file {unknown[0]!r} to `exclude`: the sessions are"
+            f" {', '.join(sessions)}."
+        )
+    if not sessions:
+        raise CalmError(f"{dataset.name}: every session is excluded: shorten `exclude`.")
     subjects = {session.subject for session in sessions.values()}
     if unknown := [subject for subject in dataset.held_out if subject not in subjects]:
         raise CalmError(
             f"{dataset.name}: no session has the held-out subject {unknown[0]!r}: choose `held_out` among"
             f" {', '.join(sorted(subjects))}."
         )
-    return list(sessions.values())
 
 
 def load_sessions(
@@ -58,11 +79,13 @@ def load_sessions(
     neuropil: float = NEUROPIL,
     dff: Mapping[str, Any] | bool | None = None,
     traces: str | Sequence[str] | None = None,
-    behaviour: str | Sequence[str] | None = None,
+    behaviour: str | Sequence[str] | Mapping[str, str] | None = None,
     conditions: str | Sequence[str] = (),
     min_frames: int | None = None,
     max_frames: int | None = None,
     bad_neurons: Literal["refuse", "drop"] = "refuse",
+    exclude: str | Sequence[str] = (),
+    resample: float | None = None,
 ) -> list[Session]:
     """Read sessions without a description: `load_sessions("recordings/*.nwb", behaviour="lick")`.
 
@@ -87,9 +110,11 @@ def load_sessions(
         "min_frames": min_frames,
         "max_frames": max_frames,
         "bad_neurons": bad_neurons,
+        "exclude": exclude,
+        "resample": resample,
     }
     dataset = describe(content, "load_sessions")
-    return read_sessions(dataset, lambda path: read_checked(path, dataset, min_frames=1))
+    return list(read_sessions(dataset, lambda path: read_checked(path, dataset, min_frames=1)).values())
 
 
 def read_checked(path: Path, dataset: Dataset, *, min_frames: int) -> Session:
@@ -117,18 +142,18 @@ def read_file(path: Path, dataset: Dataset) -> Session:
             return cut_into_windows(recording, dataset.windows)
         return cut_into_trials(recording, read_trials(path, dataset))
     if dataset.layout == "nwb":
-        behaviour = dataset.behaviour or ()
         return read_session(
             path,
             traces=dataset.traces,
-            behaviour=behaviour,
+            behaviour=dataset.behaviour or {},
             conditions=dataset.conditions,
             trials=dataset.trials,
             windows=dataset.windows,
+            resample=dataset.resample,
         )
     return read_dandi_session(
         path,
-        behaviour=BEHAVIOUR if dataset.behaviour is None else dataset.behaviour,
+        behaviour=BEHAVIOUR if dataset.behaviour is None else tuple(dataset.behaviour),
         conditions=dataset.conditions,
         min_frames=dataset.min_frames,
         max_frames=dataset.max_frames,
@@ -143,9 +168,9 @@ def read_recording(path: Path, dataset: Dataset) -> Recording:
         case "caiman":
             recording = read_caiman(path, rate=dataset.rate)
         case "csv":
-            recording = read_csv(path, rate=dataset.rate, behaviour=dataset.behaviour or ())
+            recording = read_csv(path, rate=dataset.rate, behaviour=tuple(dataset.behaviour or ()))
         case _:
-            recording = read_npz(path, rate=dataset.rate, behaviour=dataset.behaviour or ())
+            recording = read_npz(path, rate=dataset.rate, behaviour=tuple(dataset.behaviour or ()))
     cells = CELLS.get(dataset.layout, {})
     default = {column: values for column, values in cells.items() if column in recording.neurons}
     recording = keep_neurons(recording, default if dataset.keep is None else dataset.keep)

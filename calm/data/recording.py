@@ -5,6 +5,7 @@ import operator
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ COMPARISON = re.compile(r"\s*(>=|<=|>|<)\s*(-?\d+\.?\d*)\s*")
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 Value = bool | int | float | str  # in a column of the neuron table
 SUBJECT = re.compile(r"sub-([A-Za-z0-9]+)")  # as the archives of NWB and BIDS files write it into paths
+Kind = Literal["events", "steps", "samples"]  # of a time series, see `calm.data.resampling`
 LONGEST_STEP = 1.5  # frames; between two frames that may each be stamped a quarter of a frame off
 
 

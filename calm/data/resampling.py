@@ -1,14 +1,10 @@
 """Time series brought to the frames of a recording: events counted, states and samples averaged over each exposure."""
 
-from typing import Literal
-
 import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import make_interp_spline
 
-from calm.data.recording import gaps, period
-
-Kind = Literal["events", "steps", "samples"]
+from calm.data.recording import Kind, gaps, period
 
 MISSING = 4  # sample periods; a longer stretch without samples was not recorded
 JITTER = 0.25  # frames that a series on the clock of the frames may be off

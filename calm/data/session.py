@@ -18,6 +18,7 @@ from calm.trial_file import shapes_of
 SPLITS = ("train", "val", "test")
 UNITS = ("z-score", "original")  # that prepared traces can be given back in
 MIN_TRIALS = 7  # the fewest that leave at least one trial in each split, 70/15/15
+SAME_RATE = 0.01  # relative difference in frames per second that is none
 SPLIT_GROUP = "split_group"  # column of the trial table, if there is one: trials with one number stay in one split
 
 
@@ -95,6 +96,20 @@ def cut(recording: Recording, trials: pd.DataFrame, edges: Int[np.ndarray, "tria
         behaviour_names=recording.behaviour_names,
         trials=trials,
         neurons=recording.neurons,
+    )
+
+
+def odd_rates(sessions: Sequence[Session]) -> str:
+    """A sentence about the sessions whose frame rate is not that of most; empty if all have one."""
+    rates = np.array([session.rate for session in sessions])
+    usual = np.sort(rates)[(len(rates) - 1) // 2] if len(rates) else 0.0
+    odd = [session for session in sessions if abs(session.rate - usual) > SAME_RATE * usual]
+    if not odd:
+        return ""
+    listed = ", ".join(f"{session.name} ({session.rate:.3g})" for session in odd)
+    return (
+        f"most sessions have {usual:.3g} frames per second, but not {listed}: a decoder of all needs one rate, leave"
+        " them out with `exclude`, or bring all to one with `resample`."
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from calm.baselines.validation import validation_correlation, validation_error
 from calm.config import Config, DATConfig, FitConfig, ForecastConfig, HeadConfig, QuantizerConfig
-from calm.data.session import Session, shared_behaviours
+from calm.data.session import Session, odd_rates, shared_behaviours
 from calm.errors import CalmError
 from calm.models.finetuning import TraceTransformer
 from calm.models.heads import BehaviourHead
@@ -26,8 +26,6 @@ from calm.training.forecasting import CalMForecaster, NetworkForecaster
 from calm.training.reconstruction import reconstruction_correlations
 from calm.training.stages import Task, Trained, train
 from calm.training.tokens import store_tokens, token_batches
-
-SAME_RATE = 0.01  # relative difference in frames per second that sessions of one network may have
 
 
 def fingerprints(sessions: Sequence[Session]) -> list[str]:
@@ -276,10 +274,6 @@ def shared_rate(sessions: Sequence[Session]) -> float:
     Raises:
         CalmError: sessions differ in it.
     """
-    rates = [session.rate for session in sessions]
-    if not np.allclose(rates, rates[0], rtol=SAME_RATE):
-        raise CalmError(
-            f"The sessions have {min(rates):.3g} to {max(rates):.3g} frames per second: one network decodes sessions"
-            " of one rate only."
-        )
-    return float(np.mean(rates))
+    if odd := odd_rates(sessions):
+        raise CalmError(f"One network decodes sessions of one rate only, and {odd}")
+    return float(np.mean([session.rate for session in sessions]))

@@ -44,7 +44,7 @@ def test_defaults(tmp_path):
 
 def test_one_name_or_several(tmp_path):
     dataset = load_dataset(describe(tmp_path, "{files: a, traces: dF, behaviour: [x, y], held_out: '6'}"))
-    assert (dataset.traces, dataset.behaviour, dataset.held_out) == (("dF",), ("x", "y"), ("6",))
+    assert (dataset.traces, list(dataset.behaviour), dataset.held_out) == (("dF",), ["x", "y"], ("6",))
 
 
 @pytest.mark.parametrize(
@@ -179,3 +179,48 @@ def test_the_real_description():
 def test_every_key_is_explained():
     text = (ROOT / "data" / "README.md").read_text()
     assert all(f"`{key}`" in text for key in KEYS)
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """Files of three sessions, of which `c` has another frame rate."""
+    folder = tmp_path_factory.mktemp("three")
+    for name, rate in (("a", 10.0), ("b", 10.0), ("c", 8.0)):
+        nwb = new_file(session_id=name)
+        add_traces(nwb, random_traces(), rate=rate)
+        add_trials(nwb, [(float(second), second + 1.0) for second in range(10)])
+        save(nwb, folder / f"{name}.nwb")
+    return folder
+
+
+def test_a_session_of_another_rate_is_told_by_name_and_can_be_left_out_or_resampled(three):
+    files = str(three / "*.nwb")
+    with pytest.warns(UserWarning, match=r"most sessions have 10 frames per second, but not c \(8\).*`exclude`"):
+        assert len(load_sessions(files)) == 3
+    for excluded in ("c", "c.nwb"):
+        assert [session.name for session in load_sessions(files, exclude=excluded)] == ["a", "b"]
+    assert {session.rate for session in load_sessions(files, resample=5.0)} == {5}
+    refused(lambda: load_sessions(files, exclude="d"), "'d'", "`exclude`", "a, b, c")
+    refused(lambda: load_sessions(files, exclude=["a", "b", "c"]), "every session is excluded")
+
+
+def test_windows_and_trials_are_keys(three):
+    (session,) = load_sessions(str(three / "a.nwb"), windows={"length": 8})
+    assert set(session.frames) == {8} and len(session.traces) > 7
+    (session,) = load_sessions(str(three / "a.nwb"), trials="trials")
+    assert set(session.frames) == {10}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{files: a, trials: odd, windows: {length: 80}}", ("`trials`", "`windows`", "not into both")),
+        ("{files: a, windows: {length: 80, stride: 40, split: random}}", ("`stride` 40", "overlap")),
+        ("{files: a, trials: {tables: odd, events: lick}}", ("table", "`events`", "not from both")),
+        ("{files: a, behaviour: {lick: event}}", ("`behaviour.lick`", "'event'", "'events', 'steps' or 'samples'")),
+        ("{files: a, layout: dandi_000579, behaviour: {pitch: steps}}", ("kinds of `behaviour`", "dandi_000579")),
+        ("{files: a, layout: dandi_000579, resample: 5}", ("`resample`", "dandi_000579")),
+    ],
+)
+def test_choices_that_exclude_each_other(tmp_path, text, words):
+    refused(lambda: load_dataset(describe(tmp_path, text)), *words)
