@@ -28,18 +28,18 @@ if type(SEED) is not int or SEED < 0:
 if type(PROCESSES) is not int or PROCESSES < 1:
     raise WorkflowError(f"--config processes={PROCESSES!r} is no whole number from 1 on: write processes=4.")
 OWN = DATASET in (COHORT, SIMULATION)
-NAME, FILES = DATASET, []
+NAME, FILES, DECODES = DATASET, [], True
 try:
     load_profile(str(PROFILE))
     if not OWN:
         description = load_dataset(str(DATASET))
-        NAME, FILES = description.name, [Path(DATASET), *description.paths()]
+        NAME, FILES, DECODES = description.name, [Path(DATASET), *description.paths()], description.has_behaviour
 except CalmError as error:
     raise WorkflowError(str(error)) from error
 
 RECORDINGS = [
-    *("00_data", "02_tokenizer", "03_pretraining", "04_forecasting", "05_decoding", "06_embeddings", "07_dynamics"),
-    *("08_ablations", "11_scale"),
+    *("00_data", "02_tokenizer", "03_pretraining", "04_forecasting", *["05_decoding"] * DECODES, "06_embeddings"),
+    *("07_dynamics", "08_ablations", "11_scale"),
 ]
 # The default is everything: the simulation and the synthetic mice.
 NOTEBOOKS = {SIMULATION: ["01_simulation"], COHORT: ["01_simulation", *RECORDINGS]}.get(NAME, RECORDINGS)

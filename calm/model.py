@@ -27,6 +27,7 @@ from calm.training.stages import Trained, train
 from calm.training.tasks import FineTuningTask, TransformerTask, train_quantizer
 
 STAGES = ("quantizer", "transformer")
+FORMAT = 1  # of saved models; raised with any change to what is in them
 LARGEST_VAR = 1000  # neurons; a linear model of more takes longer than CalM
 
 
@@ -241,7 +242,8 @@ class CalM:
         if folder.exists() and not is_stored(folder) and any(folder.iterdir()):
             raise CalmError(f"{folder} holds something else than a model: choose a folder that is new or empty.")
         tensors: dict[str, Tensor] = {}
-        manifest: dict[str, Any] = {"profile": self.profile.model_dump(mode="json"), "sessions": self.sessions}
+        manifest: dict[str, Any] = {"format": FORMAT, "sessions": self.sessions}
+        manifest["profile"] = self.profile.model_dump(mode="json")
         manifest["preparations"] = {name: each.model_dump() for name, each in self.preparations.items()}
         for stage in STAGES:
             trained: Trained[Any] = getattr(self, stage)
@@ -255,9 +257,11 @@ class CalM:
         """Read what `save` wrote; checksums are verified.
 
         Raises:
-            CalmError: there is nothing, or it is damaged.
+            CalmError: there is nothing, it is damaged, or another version of calm saved it.
         """
         tensors, manifest = load_checkpoint(Path(folder))
+        if manifest.get("format") != FORMAT:
+            raise CalmError(f"{folder} holds no model that this version of calm can read: train it again.")
         profile = Profile.model_validate(manifest["profile"])
         quantizer = NeuralQuantizer(profile.quantizer)
         transformer = DualAxisTransformer(profile.dat, quantizer.codebook.vectors.detach(), manifest["sessions"])

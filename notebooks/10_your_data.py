@@ -16,17 +16,19 @@
 # %% [markdown]
 # # Your own recordings
 #
-# From NWB files to a model, its forecasts and its embeddings, in a few lines. By default this runs on a few synthetic files;
-# put your own under `files`. What a file must hold: a `RoiResponseSeries` (fluorescence, best dF/F) and a table of trials.
-# `data/README.md` says how to name series, behaviour and conditions, and how to describe a whole data set once and run all
-# the other notebooks on it.
+# From recordings to a model, its forecasts and its embeddings, in a few lines. By default this runs on a few synthetic files. Put your
+# own NWB files, with a `RoiResponseSeries` and a table of trials, under `files`; or, for anything else (other trials or none, Suite2p,
+# CaImAn, CSV), the path of a dataset description under `dataset`. `calm.inspect("a file")` prints what is in a file and a description
+# to begin with; `data/README.md` explains every key, and how to run all the other notebooks on a description.
 
 # %% tags=["parameters"]
 import os
 
 profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, gpu or paper: how large the models are
 files: str = ""  # pattern of your files, as "~/recordings/*.nwb"; empty takes synthetic ones
+dataset: str = ""  # path of a description, in place of `files`, `layout`, `behaviour`, `context` and `smoothing`
 layout: str = "nwb"  # or dandi_000579
+behaviour: list = []  # names of behavioural series
 context: int = 40  # frames of each trial that a forecast starts from
 smoothing: float = 1.0  # weight of the newest frame in causal smoothing; 1 is none, the paper's data have 0.15
 seed: int = 0  # of the split into trials, the initial weights and the batches
@@ -42,13 +44,14 @@ from calm.metrics import trial_correlation
 from calm.paths import DATA, RUNS
 from calm.paper.plots import PAGE, example_traces, loss_curves, use_style
 from calm.profile import load_profile
+from calm.recordings import load_recordings
 from calm.data.session import cut_trials
 from calm.synthetic.cohort import make_cohort
 
 use_style()
 settings = load_profile(profile)
 settings = settings.changed(forecast=settings.forecast.changed(context=context))
-if not files:
+if not files and not dataset:
     cohort = make_cohort(settings.cohort, DATA)
     files, layout, smoothing = str(cohort / "sub-[34]" / "*" / "*.nwb"), "dandi_000579", 0.15
 
@@ -59,8 +62,13 @@ if not files:
 # and of neurons. Preparing checks it, splits the trials 70/15/15, smooths, and z-scores with what the training trials say.
 
 # %%
-recorded = calm.load_sessions(files, layout=layout)
-sessions = [calm.prepare(session, seed=seed, smoothing=smoothing, min_frames=context + 4) for session in recorded]
+if dataset:
+    recordings = load_recordings(dataset, settings, seed=seed)
+    sessions, settings = [*recordings.held_in, *recordings.held_out], recordings.profile
+    context = settings.forecast.context
+else:
+    recorded = calm.load_sessions(files, layout=layout, behaviour=behaviour or None)
+    sessions = [calm.prepare(session, seed=seed, smoothing=smoothing, min_frames=context + 4) for session in recorded]
 pd.DataFrame(
     {
         "subject": [session.subject for session in sessions],
@@ -75,11 +83,11 @@ pd.DataFrame(
 # %% [markdown]
 # ## Pretraining
 #
-# The last session is kept back, to see how the model takes to a recording that it does not know. Training goes on where it was
+# The last session, if there are several, is kept back, to see how the model takes to a recording that it does not know. Training goes on where it was
 # if it is interrupted, and is found again if it was done before.
 
 # %%
-*known, new = sessions
+*known, new = sessions if len(sessions) > 1 else 2 * sessions
 model = calm.CalM.pretrain(known, settings, seed=seed, runs=RUNS)
 figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2))
 loss_curves(axes[0], model.quantizer.history, "reconstruction, validation (r)")

@@ -16,6 +16,7 @@ from calm.data.intervals import Trials, Windows
 from calm.data.pipelines import NEUROPIL
 from calm.data.recording import Kind, Value
 from calm.errors import CalmError
+from calm.paths import ROOT
 
 Layout = Literal["nwb", "dandi_000579", "suite2p", "caiman", "csv", "npz"]
 PLAIN = ("suite2p", "caiman", "csv", "npz")  # layouts whose files hold one recording and no trials
@@ -93,6 +94,11 @@ class Dataset(Config):
             )
         return self
 
+    @property
+    def has_behaviour(self) -> bool:
+        """Whether there is anything to decode; the paper's layout has its own default."""
+        return self.layout == "dandi_000579" if self.behaviour is None else bool(self.behaviour)
+
     def paths(self) -> list[Path]:
         """The files that the patterns match, sorted.
 
@@ -163,12 +169,15 @@ def explain(mistake: Any) -> str:
 def load_dataset(path: str | Path) -> Dataset:
     """Read a description; its name is the file's unless it says another.
 
+    Args:
+        path: from the current folder or else, as Jupyter's is that of the notebook, from the project's.
+
     Raises:
         CalmError: the file is missing, is not YAML, or has an unknown key or a value of a wrong type.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CalmError(f"There is no dataset description {path}: check the path.")
+    asked, path = path, next((each for each in (Path(path), ROOT / path) if each.is_file()), None)
+    if path is None:
+        raise CalmError(f"There is no dataset description {asked}: check the path.")
     try:
         content = yaml.safe_load(path.read_bytes())
     except yaml.YAMLError as error:

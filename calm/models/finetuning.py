@@ -27,6 +27,8 @@ class TraceTransformer(DualAxisTransformer):
         horizon: frames that are forecast in training, at most.
     """
 
+    begins_trained = True
+
     def __init__(self, config: DATConfig, quantizer: NeuralQuantizer, sessions: Mapping[str, int], horizon: int):
         super().__init__(config, quantizer.codebook.vectors.detach().cpu(), sessions)
         self.horizon = horizon

@@ -22,10 +22,12 @@ class Trainable(nn.Module):
     Attributes:
         config: its numbers.
         session_parameters: beginnings of the names of parameters that belong to sessions and their neurons.
+        begins_trained: whether the weights that training begins with are already worth something.
     """
 
     config: Config
     session_parameters: ClassVar[tuple[str, ...]] = ()
+    begins_trained: ClassVar[bool] = False
 
     def training_loss(self, batch: Any) -> dict[str, Float[Tensor, ""]]:
         """Terms of the loss, their weighted sum under `loss`."""

@@ -108,14 +108,19 @@ class Run:
             total=config.steps, initial=progress.step, desc=self.folder.name, unit="step", mininterval=BAR_SECONDS
         )
         with bar:
+            if self.model.module.begins_trained and not progress.history:
+                self.advance(0, bar)
             while progress.step < config.steps and not self.stopped():
-                began = time.perf_counter()
-                losses = self.train_steps(min(config.validate_every, config.steps - progress.step), bar)
-                row = {"step": progress.step, **losses, "val": self.validate()}
-                progress.history.append({**row, "seconds": time.perf_counter() - began})
-                bar.set_postfix({name: f"{row[name]:.3f}" for name in ("loss", "val")}, refresh=False)
-                self.save("last", pack(self))
+                self.advance(min(config.validate_every, config.steps - progress.step), bar)
         self.finish()
+
+    def advance(self, steps: int, bar: tqdm) -> None:
+        """Some steps, then a validation; from then on they are not lost."""
+        began = time.perf_counter()
+        row = {**self.train_steps(steps, bar), "val": self.validate()}
+        self.progress.history.append({"step": self.progress.step, **row, "seconds": time.perf_counter() - began})
+        bar.set_postfix({name: f"{row[name]:.3f}" for name in ("loss", "val") if name in row}, refresh=False)
+        self.save("last", pack(self))
 
     def stopped(self) -> bool:
         """Whether validation has not improved for too long."""

@@ -125,7 +125,7 @@ class FineTuningTask(TransformerTask):
     what belongs to sessions and their neurons is trained.
     """
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     name: ClassVar[str] = "finetuned"
     transformer: Trained[DualAxisTransformer]
 

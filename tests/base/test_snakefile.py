@@ -85,6 +85,16 @@ def test_any_name_of_a_dataset_can_be_planned_and_leads_nowhere_else(workplace, 
     assert len(folders) == 1 and (workplace / folders.pop()).resolve().parents[1] == workplace / "runs/notebooks/smoke"
 
 
+@pytest.mark.parametrize(("behaviour", "decoded"), [({}, False), ({"behaviour": ["lick"]}, True)])
+def test_recordings_without_behaviour_are_not_decoded(workplace, behaviour, decoded):
+    (workplace / "a.nwb").write_text("")
+    (workplace / "mine.yaml").write_text(yaml.safe_dump({"files": "a.nwb", **behaviour}))
+    done = snakemake(workplace, "--dry-run", "--config", "profile=smoke", "dataset=mine.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "06_embeddings, profile smoke" in done.stdout + done.stderr
+    assert ("05_decoding, profile smoke" in done.stdout + done.stderr) == decoded
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("file", [EVIL, "br{x}.yaml"])
 def test_a_notebook_gets_the_description_as_it_is_called_and_nothing_else_happens(workplace, file):

@@ -86,6 +86,24 @@ def test_paths_are_relative_to_the_description(tmp_path):
     assert dataset.paths() == [tmp_path / "a.nwb", tmp_path / "b.nwb", tmp_path / "deep/c.nwb"]
 
 
+def test_a_description_is_looked_for_in_the_project_too(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "mine.yaml").write_text("files: '*.nwb'")
+    monkeypatch.chdir(tmp_path / "notebooks")
+    monkeypatch.setattr("calm.data.descriptions.ROOT", tmp_path)
+    assert load_dataset("mine.yaml").folder == tmp_path
+    (tmp_path / "notebooks" / "mine.yaml").write_text("{name: nearer, files: '*.nwb'}")
+    assert load_dataset("mine.yaml").name == "nearer"
+
+
+@pytest.mark.parametrize(
+    ("text", "decoded"), [("", False), (", behaviour: lick", True), (", layout: dandi_000579", True)]
+)
+def test_whether_there_is_anything_to_decode(tmp_path, text, decoded):
+    (tmp_path / "mine.yaml").write_text(f"{{files: '*.nwb'{text}}}")
+    assert load_dataset(tmp_path / "mine.yaml").has_behaviour == decoded
+
+
 def test_environment_variables(tmp_path, monkeypatch):
     (tmp_path / "a.nwb").touch()
     dataset = load_dataset(describe(tmp_path, "files: $HERE/*.nwb"))

@@ -45,7 +45,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """The report of a folder with figures, details, a matched value of the recordings, and names that are Markdown."""
-    folder = fill(tmp_path_factory.mktemp("figures") / "quick" / "![x](fig3b.png)")
+    folder = fill(tmp_path_factory.mktemp("figures") / "quick")
     for item in ("fig3b_fading", "adaptation"):
         save_figure_of(folder, item)
     for item, method, dataset in (
@@ -111,11 +111,32 @@ def test_numbers_of_the_recordings_are_told_from_others(text):
 def test_texts_of_users_are_shown_as_they_are_and_do_nothing(page, text):
     assert f"GLM, {HOSTILE}" in page.text and "Ours (<img src=x>, n = 2 sessions)" in page.text
     assert "script" not in page.tags
-    assert "dataset ![x](fig3b.png)" in page.text
     tokens = [child for token in MarkdownIt().enable("table").parse(text) for child in token.children or ()]
     images = [token.attrs["src"] for token in tokens if token.type == "image"]
     assert images == ["fig3b.png", "fig3b_fading.png", "adaptation.png"]
     assert not [token for token in tokens if token.type == "html_inline"]
+
+
+def test_a_report_of_a_users_recordings_is_about_them(tmp_path, capsys):
+    folder = fill(tmp_path / "quick" / "quick ![x](fig3b.png)")
+    contents = write_report(folder)
+    text, page = (folder / "report.md").read_text(), Page((folder / "report.html").read_text())
+    assert contents.profile == "quick" and "What calm made of quick ![x](fig3b.png)" in page.text
+    assert re.search(r"Forecast.* \(Fig\. 3B\) *\| CalM, mean of 16 *\| corr", section(text, "In short"))
+    computed = re.findall(r"^## (Fig\. .*)$", text, re.MULTILINE)
+    assert computed == [item.heading for item in ITEMS if item.name == "fig3b"]
+    assert "Not computed" not in text and "## Verdicts" not in text and not re.search(r"\bnan\b", text.lower())
+    assert len(page.sources) == 1 and set(page.links) <= set(page.anchors)
+    command.print_summary(contents)
+    printed = capsys.readouterr().out
+    assert "CalM, mean of 16" in printed and "claim " not in printed
+
+
+def test_the_report_of_the_papers_recordings_has_the_claims(tmp_path):
+    folder = fill(tmp_path / "paper" / "dandi_000579")
+    write_report(folder)
+    text = (folder / "report.md").read_text()
+    assert text.startswith("# The paper and ours: profile paper, dataset dandi_000579\n") and "## Verdicts" in text
 
 
 @pytest.mark.parametrize(

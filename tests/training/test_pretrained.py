@@ -54,6 +54,14 @@ def test_a_damaged_model_is_refused(model, tmp_path):
         CalM.load(tmp_path / "model")
 
 
+def test_a_model_of_another_version_is_refused(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("calm.model.FORMAT", 0)
+    model.save(tmp_path / "model")
+    monkeypatch.undo()
+    with pytest.raises(CalmError, match=r"no model that this version of calm can read: train it again\.$"):
+        CalM.load(tmp_path / "model")
+
+
 def test_a_loaded_model_adapts_to_a_session_of_another_size(model, tmp_path):
     model.save(tmp_path / "model")
     new = dataclasses.replace(noise_free_session(neurons=6, trials=30, frames=20, seed=1), name="new")

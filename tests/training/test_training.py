@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fit_cases import EVERY, ROUNDS, STEPS, assert_same, run, stopping, toy_batch
+from fit_cases import EVERY, ROUNDS, STEPS, Toy, assert_same, run, stopping, toy_batch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,6 +85,18 @@ def test_early_stopping_keeps_the_weights_of_the_best_validation(toy, tmp_path, 
         toy, tmp_path, task=scripted(scores, seen), steps=6, validate_every=1, patience=patience, weight_ema=ema
     )
     assert history["val"].tolist() == scores[:length] and len(seen) == length
+    assert all(torch.equal(tensor, seen[best][name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(("scores", "best"), [([3, 2, 1, 2], 0), ([3, 2, 4, 1], 2)])
+def test_what_begins_trained_is_kept_unless_training_makes_it_better(toy, tmp_path, monkeypatch, scores, best):
+    make, _, _ = toy
+    before, seen = make().state_dict(), []
+    monkeypatch.setattr(Toy, "begins_trained", True)
+    model, history = run(toy, tmp_path, task=scripted(scores, seen), steps=3, validate_every=1, patience=0)
+    assert history["step"].tolist() == [0, 1, 2, 3] and history["val"].tolist() == scores
+    assert history["loss"].isna().tolist() == [True, False, False, False]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in seen[0].items())
     assert all(torch.equal(tensor, seen[best][name]) for name, tensor in model.state_dict().items())
 
 

@@ -3,25 +3,13 @@
 import sys
 from pathlib import Path
 
-import pandas as pd
-
 from calm.errors import CalmError
 from calm.paper.claims.table import CLAIMS, verdict_of
 from calm.paper.report.claims import tally
-from calm.paper.report.items import ITEMS
-from calm.paper.report.page import Contents, write_report
+from calm.paper.report.page import Contents, main_scores, write_report
 from calm.paper.report.tables import PAPER_DATASET, dataset_name, dataset_names, method_names, value_text
 
-MAIN = "corr"  # metric worth a line even where the paper gives no number
 LONGEST = 44  # characters of a method's name
-
-
-def main_scores(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Test scores of methods: correlations, and whatever the paper gives a number for."""
-    scored = comparison["item"].isin([item.name for item in ITEMS if item.scored])
-    rows = comparison[scored & ~comparison["split"].isin(["train", "val"])]
-    counts = rows.groupby(["item", "metric"])[["paper", "ours"]].transform("count")
-    return rows[(counts["ours"] > 0) & ((counts["paper"] > 0) | (rows["metric"] == MAIN))]
 
 
 def print_summary(contents: Contents) -> None:
@@ -36,7 +24,7 @@ def print_summary(contents: Contents) -> None:
     print(shown.to_string(index=False) if len(rows) else "Nothing was computed yet.")
     datasets = dataset_names(contents.comparison["dataset"].dropna())
     print(f"\npaper: {dataset_name(PAPER_DATASET)}; ours: {datasets or 'nothing yet'}\n")
-    for claim in CLAIMS:
+    for claim in [] if contents.of_a_user else CLAIMS:
         general, only_here = tally(claim, contents.tests)
         tests = f" (in general {general}; only here {only_here})" if general else ""
         print(f"claim {claim.number:2}: {verdict_of(claim, contents.tests)}{tests}")

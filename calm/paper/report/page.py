@@ -14,11 +14,21 @@ from calm.paper.report.claims import claim_sections, verdict_table
 from calm.paper.report.comparison import compare, summarise_results
 from calm.paper.report.items import ITEMS, Item, extras_of, title_and_caption
 from calm.paper.report.settings import made_with, settings_tables
-from calm.paper.report.tables import PAPER_DATASET, dataset_names, escape, item_tables, markdown
+from calm.paper.report.tables import (
+    PAPER_DATASET,
+    dataset_names,
+    escape,
+    item_tables,
+    markdown,
+    method_names,
+    value_text,
+)
 from calm.paper.report.web import slug, web_page
 from calm.paper.results import read_item, read_provenance, read_published, read_results
 from calm.profile import profile_names
 from calm.storage import written_whole
+
+MAIN = "corr"  # metric worth a line even where the paper gives no number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +38,7 @@ class Contents:
     Attributes:
         folder: with the png, pdf and csv of each item.
         profile: that they were made with.
+        dataset: of a user, or the paper's; none for calm's own data.
         comparison: ours and the published values, see `calm.paper.report.comparison.compare`.
         tests: of the claims, see `calm.paper.claims.table.judge`.
         provenance: by item.
@@ -35,6 +46,7 @@ class Contents:
 
     folder: Path
     profile: str
+    dataset: str
     comparison: pd.DataFrame
     tests: pd.DataFrame
     provenance: Mapping[str, Mapping[str, Any]]
@@ -43,6 +55,11 @@ class Contents:
     def names(self) -> set[str]:
         """Of all items with a figure or a table, details such as `fig3b_trials` included."""
         return {path.stem for kind in ("*.png", "*.csv") for path in self.folder.glob(kind)} - {"report"}
+
+    @property
+    def of_a_user(self) -> bool:
+        """Whether the results are of other recordings than the paper's, and not of calm's own data."""
+        return self.dataset not in ("", PAPER_DATASET)
 
     def body(self, name: str, title: str) -> list[str]:
         """Figure and tables of an item, whatever there is of them."""
@@ -68,12 +85,14 @@ def read_contents(folder: Path) -> Contents:
     Raises:
         CalmError: it is no such folder.
     """
-    names = (each.name.split("-")[0] for each in (folder.resolve(), folder.resolve().parent))  # see `figures_folder`
-    profiles = [name for name in names if name in profile_names()]
-    if not profiles:
+    folder = folder.resolve()
+    places = {each: each.name.split("-")[0] for each in (folder.parent, folder)}  # see `figures_folder`
+    place, profile = next(((place, name) for place, name in places.items() if name in profile_names()), (folder, ""))
+    if not profile:
         raise CalmError(f"{folder} is no folder of results: give figures/<profile> or figures/<profile>/<dataset>.")
+    dataset = "" if place == folder else folder.name
     comparison = compare(summarise_results(read_results(folder)), read_published())
-    return Contents(folder, profiles[0], comparison, judge(folder), read_provenance(folder / "provenance.json"))
+    return Contents(folder, profile, dataset, comparison, judge(folder), read_provenance(folder / "provenance.json"))
 
 
 def item_section(item: Item, contents: Contents) -> list[str]:
@@ -82,6 +101,8 @@ def item_section(item: Item, contents: Contents) -> list[str]:
     if item.settings:
         return [*parts, *settings_tables(contents.profile, item.settings)]
     if item.name not in contents.names:
+        if contents.of_a_user and not extras_of(item.name, contents.names):
+            return []
         parts.append(f"Not computed in this profile: `notebooks/{item.notebook}` makes it.")
     return [*parts, *contents.body(item.name, item.label), *extra_sections(item.name, f" ({item.label})", contents)]
 
@@ -109,23 +130,44 @@ def overview(contents: Contents) -> str:
             "notebook": item.notebook.replace("_", " "),
         }
         for item in ITEMS
+        if item.settings or item.name in contents.names or not contents.of_a_user
     ]
     return markdown(pd.DataFrame(rows), markup=["item"])
 
 
+def main_scores(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Test scores of methods: correlations, and whatever the paper gives a number for."""
+    scored = comparison["item"].isin([item.name for item in ITEMS if item.scored])
+    rows = comparison[scored & ~comparison["split"].isin(["train", "val"])]
+    counts = rows.groupby(["item", "metric"])[["paper", "ours"]].transform("count")
+    return rows[(counts["ours"] > 0) & ((counts["paper"] > 0) | (rows["metric"] == MAIN))]
+
+
+def short_scores(contents: Contents) -> str:
+    """The main scores of a user's recordings as a table in Markdown."""
+    rows = main_scores(contents.comparison).dropna(subset="ours")
+    scores = [value_text(*each) for each in zip(rows["ours"], rows["sem"], strict=True)]
+    labels = rows["item"].map({item.name: f"{item.title} ({item.label})" for item in ITEMS})
+    table = pd.DataFrame({"what": labels, "method": method_names(rows), "metric": rows["metric"], "score": scores})
+    return markdown(table, right=["score"])
+
+
 def page(contents: Contents) -> str:
     """The report as Markdown."""
-    dataset, entries = contents.folder.resolve().name, list(contents.provenance.values())
+    entries = list(contents.provenance.values())
     sections = [part for item in ITEMS for part in item_section(item, contents)]
     if beyond := extra_sections("", "", contents):
         sections += ["## Beyond the paper", *beyond]
     published = contents.comparison[contents.comparison["paper"].notna()]
     computed, recorded = published["ours"].count(), (published["dataset"] == PAPER_DATASET).sum()
     made = made_with(contents.profile, entries) if entries else ["Nothing was computed in this profile yet."]
-    template = (resources.files("calm.paper.report") / "page.md").read_text(encoding="utf-8")
+    name = "recordings.md" if contents.of_a_user else "page.md"
+    template = (resources.files("calm.paper.report") / name).read_text(encoding="utf-8")
     return template.format(
         profile=contents.profile,
-        dataset="" if dataset == contents.profile else f", dataset {escape(dataset)}",
+        dataset=escape(contents.dataset),
+        of=f", dataset {escape(contents.dataset)}" if contents.dataset else "",
+        scores=short_scores(contents),
         verdicts=verdict_table(contents.tests),
         made_with="\n\n".join(made),
         overview=overview(contents),
