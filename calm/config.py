@@ -293,3 +293,4 @@ class AblationConfig(Config):
     seeds: tuple[int, ...] = pydantic.Field((0, 1, 2), min_length=1)  # of the trainings; the paper tells of none
     quantizer_steps: int = pydantic.Field(ge=1)
     dat_steps: int = pydantic.Field(ge=1)
+    rows_share: float = pydantic.Field(1.0, gt=0, le=1)  # of the rows per step of either fit

@@ -31,7 +31,7 @@ seed: int = 0  # of the split into trials, the initial weights and the batches
 singles: int = 3  # sessions that every decoder is also trained on one by one
 look_aheads: list = [0, 1, 2, 3, 4, 5, 6, 7, 8]  # frames behind the present one that GLM and RRR are tried with
 trained_look_aheads: list = [0, 3, 7]  # of these, those that networks are trained for
-shares: list = [0.05, 0.1, 0.25, 0.5, 1.0]  # of the training trials whose behaviour is known
+shares: list = [0.1, 0.25, 1.0]  # of the training trials whose behaviour is known
 trial_column: str = ""  # of the trials, whose two values are told apart; empty takes the first that has two
 kinds: list = []  # two values of it, if it has more: the one to be told from the other first
 

@@ -57,14 +57,17 @@ def flat(profile):
         ),
     ],
 )
-@pytest.mark.parametrize("name", ["smoke", "paper"])
-def test_a_variant_differs_from_the_profile_in_what_it_names_and_in_the_steps(name, variant, off):
+@pytest.mark.parametrize("name", ["quick", "paper"])
+def test_a_variant_differs_from_the_profile_in_what_it_names_and_in_its_budget(name, variant, off):
     profile = load_profile(name)
     before, after = flat(profile), flat(ablate(profile, variant))
-    assert {key for key in after if after[key] != before[key]} - {"quantizer_fit.steps", "dat_fit.steps"} == off
+    budget = {f"{fit}.{what}" for fit in ("quantizer_fit", "dat_fit") for what in ("steps", "rows")}
+    assert {key for key in after if after[key] != before[key]} - budget == off
     assert all(after[key] == 0 for key in off)
     assert after["quantizer_fit.steps"] == profile.ablation.quantizer_steps
     assert after["dat_fit.steps"] == profile.ablation.dat_steps
+    assert after["dat_fit.rows"] == profile.ablation.rows_share * before["dat_fit.rows"]
+    assert after["quantizer_fit.rows"] == profile.ablation.rows_share * before["quantizer_fit.rows"]
 
 
 @pytest.mark.parametrize("name", profile_names())

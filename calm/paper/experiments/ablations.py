@@ -49,10 +49,14 @@ TABLES = {
 
 
 def ablate(profile: Profile, variant: str) -> Profile:
-    """The numbers of a variant: those of the profile but for what it leaves out, and the steps of the ablations."""
+    """The numbers of a variant: those of the profile but for what it leaves out, and the budget of the ablations."""
     changes = {name: getattr(profile, name).changed(**off) for name, off in VARIANTS[variant].items()}
-    changes["quantizer_fit"] = profile.quantizer_fit.changed(steps=profile.ablation.quantizer_steps)
-    changes["dat_fit"] = profile.dat_fit.changed(steps=profile.ablation.dat_steps)
+    for name, steps in {
+        "quantizer_fit": profile.ablation.quantizer_steps,
+        "dat_fit": profile.ablation.dat_steps,
+    }.items():
+        fit = getattr(profile, name)
+        changes[name] = fit.changed(steps=steps, rows=max(1, round(profile.ablation.rows_share * fit.rows)))
     return profile.changed(**changes)
 
 
