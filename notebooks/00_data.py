@@ -123,16 +123,16 @@ truth = recordings.truth(session)  # only calm's own mice have one
 rates = under_trials(truth, session, neurons, trials, truth.rates) / VOLUME if truth else [None] * len(neurons)
 
 # %%
-figure, axes = plt.subplots(
-    len(neurons) + 2, 1, figsize=(PAGE, 4.6), sharex=True, height_ratios=[0.5, *[1] * len(neurons), 1.6]
-)
+heights = [0.5, *[1] * len(neurons), *[1.6] * bool(session.behaviour_names)]
+figure, axes = plt.subplots(len(heights), 1, figsize=(PAGE, 4.6), sharex=True, height_ratios=heights)
 task = session.trials.iloc[trials] if inspection.has_task(session) else session.trials.iloc[:0]
 panels.trial_strip(axes[0], edges, task)
 axes[0].set_visible(len(task) > 0)
-for panel, neuron, rate in zip(axes[1:-1], neurons, rates, strict=True):
+for panel, neuron, rate in zip(axes[1:], neurons, rates, strict=False):  # the last panel is of behaviour, if there is any
     panels.trace_over_rate(panel, seconds, traces[neuron], rate)
     panel.set_ylabel(f"neuron {neuron}\n(z-score)")
-panels.channels(axes[-1], seconds, behaviour, session.behaviour_names)
+if session.behaviour_names:
+    panels.channels(axes[-1], seconds, behaviour, session.behaviour_names)
 arms = edges[: len(task)] + task.get("arm_frame", np.array([])) / session.rate
 for panel in axes[1:]:
     panels.trial_borders(panel, edges[1:-1], arms)

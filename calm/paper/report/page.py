@@ -144,8 +144,9 @@ def main_scores(comparison: pd.DataFrame) -> pd.DataFrame:
 
 
 def short_scores(contents: Contents) -> str:
-    """The main scores of a user's recordings as a table in Markdown."""
+    """The main scores of a user's recordings, but not what the ablations lose, as a table in Markdown."""
     rows = main_scores(contents.comparison).dropna(subset="ours")
+    rows = rows[rows["item"].str.startswith("fig")]
     scores = [value_text(*each) for each in zip(rows["ours"], rows["sem"], strict=True)]
     labels = rows["item"].map({item.name: f"{item.title} ({item.label})" for item in ITEMS})
     table = pd.DataFrame({"what": labels, "method": method_names(rows), "metric": rows["metric"], "score": scores})
