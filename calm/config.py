@@ -247,7 +247,7 @@ class HeadConfig(Config):
 
     rank: int = 16  # the paper does not give it
     taps: int = 9  # frames of the temporal convolution; the paper does not give it
-    # Frames behind the present one that are seen. The paper does not give it. In the authors' code the convolution is
+    # Frames after the present one that are seen. The paper does not give it. In the authors' code the convolution is
     # centred, 4 frames ahead, on top of the 3 behind the first frame of a token.
     look_ahead: int = pydantic.Field(7, ge=0)
     dropout: float = 0.5  # the paper does not give it
@@ -257,7 +257,7 @@ class RidgeDecoderConfig(Config):
     """Search space of GLM and RRR: ridge on the traces of the newest frames (App. B)."""
 
     lags: int = 5  # frames, the present one included
-    look_ahead: int = pydantic.Field(0, ge=0)  # frames behind the present one that are seen as well; the paper has none
+    look_ahead: int = pydantic.Field(0, ge=0)  # frames after the present one that are seen as well; the paper has none
     penalties: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1e0, 1e1, 1e2)  # the paper's upper end is garbled
 
 
@@ -267,7 +267,7 @@ class TCNDecoderConfig(Config):
     width: int = 64
     layers: int = 4  # the dilation doubles from one to the next
     kernel: int = 5
-    look_ahead: int = pydantic.Field(0, ge=0)  # frames behind the present one that are seen as well; the paper has none
+    look_ahead: int = pydantic.Field(0, ge=0)  # frames after the present one that are seen as well; the paper has none
     dropout: float = 0.2
 
 

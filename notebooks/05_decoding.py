@@ -29,7 +29,7 @@ profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, 
 dataset: str = "cohort"  # or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials, the initial weights and the batches
 singles: int = 3  # sessions that every decoder is also trained on one by one
-look_aheads: list = [0, 1, 2, 3, 4, 5, 6, 7, 8]  # frames behind the present one that GLM and RRR are tried with
+look_aheads: list = [0, 1, 2, 3, 4, 5, 6, 7, 8]  # frames after the present one that GLM and RRR are tried with
 trained_look_aheads: list = [0, 3, 7]  # of these, those that networks are trained for
 shares: list = [0.1, 0.25, 1.0]  # of the training trials whose behaviour is known
 trial_column: str = ""  # of the trials, whose two values are told apart; empty takes the first that has two
@@ -173,7 +173,7 @@ results.save(figures, "fig4b_lookahead", figure, made_with)
 plt.show()
 
 # %% [markdown]
-# R² against the frames behind the present one that a decoder sees, mean over the channels. Only methods at the same place may be
+# R² against the frames after the present one that a decoder sees, mean over the channels. Only methods at the same place may be
 # compared. Networks have few points, as each takes a training; POYO+ is the same network at all of them, without the frames beyond.
 #
 # ## Few labels

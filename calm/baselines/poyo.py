@@ -121,7 +121,7 @@ class POYO(DecoderNetwork):
     It sees the whole window, so that it looks ahead by up to a window less one frame, unless it is limited.
 
     Attributes:
-        look_ahead: frames behind the present one that are seen; None is up to the end of its windows.
+        look_ahead: frames after the present one that are seen; None is up to the end of its windows.
 
     Raises:
         CalmError: see `check_sizes`.

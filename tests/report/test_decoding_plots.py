@@ -93,4 +93,4 @@ def test_the_curve_by_look_ahead_has_the_points_of_each_method():
     lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
     np.testing.assert_allclose(lines["GLM"].get_xydata(), [(0, 0), (3, 3 * 0.205), (7, 7 * 0.205)])
     np.testing.assert_allclose(lines["CalM, GLU head"].get_xydata(), [(0, 0), (7, 7 * 0.605)])
-    assert axes.get_xlabel().startswith("frames seen behind the present one") and "n = 2 sessions" in axes.get_xlabel()
+    assert axes.get_xlabel().startswith("frames seen after the present one") and "n = 2 sessions" in axes.get_xlabel()

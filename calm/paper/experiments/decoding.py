@@ -4,7 +4,7 @@ What the metrics are called: `r2 yaw`, `mse yaw` and `corr yaw` are of the chann
 trials, as the paper's authors do; `r2 over frames yaw` is over all frames of a session's trials at once. Without a
 channel, they are means over the channels.
 
-Heads see some frames behind the present one, `HeadConfig.look_ahead`. Every rival is there as in the paper, and once
+Heads see some frames after the present one, `HeadConfig.look_ahead`. Every rival is there as in the paper, and once
 more, as the variant `equal look-ahead`, with as many frames: this is what heads are to be compared with.
 """
 

@@ -17,6 +17,7 @@ from calm.paper.results import FINE_TUNED, summarise
 
 COLUMN, PAGE = 85 / 25.4, 174 / 25.4  # inches: one and two columns of a journal page
 ACROSS = 4  # names of a legend over a page
+WIDEST_NAMES = 48  # characters of names side by side under bars, in the narrowest panels
 GREY = "0.45"
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN, _PINK, _, _YELLOW, _CYAN = sns.color_palette("colorblind").as_hex()
 # Methods of forecasting and of decoding never meet in one figure, so that they may share colours.
@@ -90,7 +91,8 @@ def bars(axes: Axes, table: pd.DataFrame, order: Sequence[str], label: str) -> N
     for position, bar in enumerate(summary.itertuples()):
         rows = table[(table["method"] == bar.method) & (table["variant"] == bar.variant)]
         draw_bar(axes, position, rows, colour(bar.method))
-    crowded = len(summary) > 4
+    longest = summary[["method", "variant"]].map(len).to_numpy().max()  # line of a name on two lines
+    crowded = len(summary) > 4 or len(summary) * longest > WIDEST_NAMES
     joined = summary["method"] + (", " if crowded else "\n") + summary["variant"]
     names = summary["method"].where(summary["variant"] == "", joined)
     if summary["n"].min() < summary["n"].max():

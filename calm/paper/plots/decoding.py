@@ -42,8 +42,8 @@ def share_curve(axes: Axes, table: pd.DataFrame, label: str) -> None:
 
 
 def look_ahead_curve(axes: Axes, table: pd.DataFrame, label: str) -> None:
-    """The same by the frames behind the present one that a decoder sees."""
-    draw_lines(axes, table, "look_ahead", "frames seen behind the present one", label)
+    """The same by the frames after the present one that a decoder sees."""
+    draw_lines(axes, table, "look_ahead", "frames seen after the present one", label)
 
 
 def draw_lines(axes: Axes, table: pd.DataFrame, column: str, column_label: str, label: str) -> None:
