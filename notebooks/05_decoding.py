@@ -215,7 +215,7 @@ for name in recordings.groups:
 # %%
 made_with = provenance(recordings, results)
 rows, groups = results.table("fig4c").query("split == 'test'"), list(recordings.groups)
-figure, axes = plt.subplots(len(groups), len(channels), figsize=(PAGE, 2.6 * len(groups)), sharey=True, squeeze=False)
+figure, axes = plt.subplots(len(groups), len(channels), figsize=(PAGE, 3 * len(groups)), sharey=True, squeeze=False)
 for panels, name in zip(axes, groups, strict=True):
     channel_bars(panels, rows[rows["group"] == name], ["POYO+", "CalM"], channels, f"{name}\nR² per trial", "r2")
 results.save(figures, "fig4c", figure, made_with)
