@@ -4,7 +4,6 @@ import fnmatch
 from importlib import resources
 from typing import Any
 
-import pandas as pd
 import pydantic
 import yaml
 
@@ -74,16 +73,6 @@ class Profile(Config):
         """For what learns from one session: a share of the steps of every fit, and as many validations."""
         fits = {name: value for name, value in self if isinstance(value, FitConfig)}
         return self.changed(**{name: fit.shortened(share) for name, fit in fits.items()})
-
-
-def tried_changes() -> pd.DataFrame:
-    """What was tried to choose the numbers of profile quick, what did not help included: a row a training.
-
-    `forecast` is the correlation on validation trials (of `validations`, that of the `best validation`); `place` and
-    `speed` how well the embeddings of left-out neurons of the cohort tell these tunings (r). Every transformer has the
-    same quantizer, of seed 0, but where the change is one of the quantizer.
-    """
-    return pd.read_csv(resources.files("calm.profiles") / "tried.csv")
 
 
 def profile_names() -> list[str]:

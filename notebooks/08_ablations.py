@@ -55,8 +55,8 @@ from calm.paper.plots.ablations import variant_panels
 from calm.paper.provenance import provenance
 from calm.paper.results import Results
 from calm.paths import RUNS
-from calm.paper.results import figures_folder
-from calm.profile import load_profile, tried_changes
+from calm.paper.results import figures_folder, read_tried
+from calm.profile import load_profile
 from calm.recordings import load_recordings
 
 use_style()
@@ -142,7 +142,7 @@ verdicts(figures, claims=[18])
 
 # %%
 index = ["dataset", "changes"]
-tried_changes().pivot_table(index=index, columns="seed", values=["forecast", "place"], sort=False).round(3).astype(object).fillna("")
+read_tried().pivot_table(index=index, columns="seed", values=["forecast", "place"], sort=False).round(3).astype(object).fillna("")
 
 # %% [markdown]
 # Targets softened over codes that are alike won on the synthetic mice with each of three seeds and lost on the simulation with two of

@@ -15,7 +15,7 @@ from calm.config import PatchesConfig
 from calm.errors import CalmError
 from calm.models.interfaces import BOUND, Network, WindowBatch
 from calm.models.layers import Cache, init_weights
-from calm.models.transformer import DualAxisLayer
+from calm.models.transformer import DualAxisLayer, before, random_block
 
 
 class ContinuousPatches(Network):
@@ -75,10 +75,9 @@ class ContinuousPatches(Network):
         predicted: Float[Tensor, "batch neuron token channel"],
     ) -> Float[Tensor, "batch neuron token channel"]:
         """Scheduled sampling as of CalM (Eq. 12): a random block of the input becomes the model's own predictions."""
-        block = min(self.config.block, patches.shape[2] - 1)
-        start = int(torch.randint(1, patches.shape[2] - block + 1, ()))
+        block = random_block(patches.shape[2], self.config.block)
         mixed = patches.clone()
-        mixed[:, :, start : start + block] = predicted[:, :, start - 1 : start - 1 + block]
+        mixed[:, :, block] = predicted[:, :, before(block)]
         return mixed
 
     def forecast(

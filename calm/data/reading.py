@@ -132,15 +132,15 @@ def read_checked(path: Path, dataset: Dataset, *, min_frames: int) -> Session:
 
 def read_file(path: Path, dataset: Dataset) -> Session:
     """The session of one file, read as the layout of the dataset says."""
-    # Pynwb takes seconds to load, and not every layout needs it.
-    from calm.data.dandi_000579 import BEHAVIOUR, read_dandi_session
-    from calm.data.nwb import read_session
-
     if dataset.layout in PLAIN:
         recording = read_recording(path, dataset)
         if dataset.windows is not None:
             return cut_into_windows(recording, dataset.windows)
         return cut_into_trials(recording, read_trials(path, dataset))
+    # Pynwb takes seconds to load, and only these layouts need it.
+    from calm.data.dandi_000579 import BEHAVIOUR, read_dandi_session
+    from calm.data.nwb import read_session
+
     if dataset.layout == "nwb":
         return read_session(
             path,

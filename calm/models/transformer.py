@@ -63,6 +63,18 @@ class DualAxisLayer(nn.Module):
         return x + self.drop(self.neuron(self.norm_neuron(x)))
 
 
+def random_block(length: int, longest: int) -> slice:
+    """Which steps of an input scheduled sampling replaces: neighbours at random, but never the first (Eq. 12)."""
+    size = min(longest, length - 1)
+    start = int(torch.randint(1, length - size + 1, ()))
+    return slice(start, start + size)
+
+
+def before(block: slice) -> slice:
+    """The steps whose predictions are of the steps of a block."""
+    return slice(block.start - 1, block.stop - 1)
+
+
 def nearest_codes(vectors: Float[Tensor, "code channel"], count: int) -> Int[Tensor, "code neighbour"]:
     """The `count` nearest other codes of each code by cosine similarity (Eq. 13)."""
     similarity = F.normalize(vectors, dim=-1) @ F.normalize(vectors, dim=-1).T
@@ -180,11 +192,9 @@ class DualAxisTransformer(Trainable):
 
         Argmax, as in the authors' code. The first token has no prediction and stays.
         """
-        length = tokens.shape[-1]
-        block = min(self.config.block, length - 1)
-        start = int(torch.randint(1, length - block + 1, ()))
+        block = random_block(tokens.shape[-1], self.config.block)
         mixed = tokens.clone()
-        mixed[..., start : start + block] = logits[start - 1 : start - 1 + block].argmax(-1).permute(1, 2, 0)
+        mixed[..., block] = logits[before(block)].argmax(-1).permute(1, 2, 0)
         return mixed
 
     def replace_neighbours(self, tokens: Int[Tensor, "batch neuron token"]) -> Int[Tensor, "batch neuron token"]:

@@ -19,6 +19,7 @@ from calm.storage import written_whole
 
 COLUMNS = ["item", "dataset", "split", "group", "session", "method", "variant", "metric", "value", "n", "seed"]
 FINE_TUNED = "CalM, fine-tuned"  # a method of ours: no claim of the paper is about it
+RESIDUALS = "residuals"  # ends the variant of a forecast whose distribution is what it missed on validation trials
 METHOD_KEYS = ("item", "dataset", "split", "group", "method", "variant", "metric")
 
 
@@ -155,6 +156,16 @@ def read_published() -> pd.DataFrame:
     """The paper's values (`calm/paper/published.csv`); an empty variant or group stays an empty string."""
     path = str(resources.files("calm.paper") / "published.csv")
     return pd.read_csv(path, keep_default_na=False, na_values={name: [""] for name in ("value", "sem_or_sd", "n")})
+
+
+def read_tried() -> pd.DataFrame:
+    """What was tried to choose the numbers of profile quick (`calm/paper/tried.csv`), failures too: a row a training.
+
+    `forecast` is the correlation on validation trials (of `validations`, that of the `best validation`); `place` and
+    `speed` how well the embeddings of left-out neurons of the cohort tell these tunings (r). Every transformer has the
+    same quantizer, of seed 0, but where the change is one of the quantizer.
+    """
+    return pd.read_csv(str(resources.files("calm.paper") / "tried.csv"))
 
 
 def figures_folder(profile: str, dataset: str) -> Path:

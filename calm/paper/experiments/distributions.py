@@ -13,11 +13,11 @@ from calm.models.interfaces import Forecaster, Sampler
 from calm.models.quantizer import NeuralQuantizer
 from calm.paper.experiments.forecasting import Forecasts
 from calm.paper.experiments.methods import Method, MethodSet
-from calm.paper.results import Results
+from calm.paper.results import RESIDUALS, Results
 from calm.training.forecasting import CalMForecaster
 from calm.training.reconstruction import reconstruct
 
-SAMPLED, DECODED, RESIDUALS = "sampled", "sampled, decoding noise", "residuals"  # kinds of distribution
+SAMPLED, DECODED = "sampled", "sampled, decoding noise"  # kinds of distribution, beside RESIDUALS
 DRAWN = 20  # futures of a trial that are judged, at most: 19 are enough for a band of 90 %, more only cost time
 TINY = 1e-12  # z-scores: a neuron without residuals has no noise, either
 Samples = list[Float[np.ndarray, "sample neuron _horizon"]]  # a trial each

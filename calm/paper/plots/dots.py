@@ -8,11 +8,10 @@ from matplotlib.axes import Axes
 from calm.errors import CalmError
 from calm.metrics import BANDS
 from calm.paper.plots import colour, sessions_text, spread
-from calm.paper.results import summarise
+from calm.paper.results import RESIDUALS, summarise
 
 NOMINAL = {f"coverage {percent}": percent / 100 for percent in BANDS}
 LABELS = {"crps": "CRPS (z-score)"} | {f"coverage {percent}": f"share within {percent} % band" for percent in BANDS}
-RESIDUALS = "residuals"  # ends the variant of a forecast whose distribution is what it missed on validation trials
 
 
 def distribution_panels(axes: Sequence[Axes], table: pd.DataFrame) -> None:
