@@ -92,6 +92,47 @@ class CohortConfig(Config):
         return self
 
 
+Range = tuple[float, float]  # from and to
+
+
+class CorpusConfig(Config):
+    """Broad synthetic recordings, which no paper describes: of any indicator, frame rate, activity and noise.
+
+    Every range is drawn from evenly on a log scale, unless it says otherwise; all shares, and all ranges without a
+    source, are chosen, wide rather than typical.
+    """
+
+    recordings: int = pydantic.Field(1000, ge=1)
+    neurons: tuple[int, int] = (2, 2000)  # of a recording
+    trials: tuple[int, int] = (10, 20)  # of a recording, one after the other without a gap; evenly
+    frames: tuple[int, int] = (32, 160)  # of a trial
+    rate: Range = (2.0, 60.0)  # frames/s: from whole brains, volume by volume, to resonant scanners and one photon
+    # s, time constants. GCaMP6f peaks 45 ms after a spike and has lost half 142 ms later, GCaMP6s after 179 and 550 ms
+    # (Chen et al. 2013); jGCaMP8 rises within milliseconds (Zhang et al. 2023); indicators that are confined to the
+    # nucleus, as in whole-brain imaging, take seconds.
+    rise: Range = (0.01, 0.3)
+    decay: Range = (0.1, 3.0)
+    kinetics_spread: float = 0.2  # sd of the log of a neuron's time constants around those of its indicator
+    saturation: Range = (3.0, 300.0)  # spikes at once whose signal is half of the largest
+    drive_tau: Range = (0.1, 10.0)  # s, over which the rate of a neuron changes
+    period: Range = (0.3, 20.0)  # s, of oscillations
+    latents: tuple[int, int] = (2, 32)  # units of the recurrent network behind a population
+    gain: Range = (1.0, 2.0)  # of its coupling (Eq. 1), from quiet to chaotic; evenly
+    threshold: Range = (-1.0, 2.0)  # of the rate, in sd of the drive, from tonic to sparse; evenly
+    spike_rate: Range = (0.02, 10.0)  # spikes/s, mean of a neuron: pyramidal cells fire below, interneurons above 1
+    burst: Range = (1.0, 5.0)  # spikes of an event, mean
+    silent: float = pydantic.Field(0.15, ge=0, le=1)  # share of neurons without a spike
+    noise: Range = (0.02, 1.5)  # sd, in sd of a neuron's signal; evenly: raw traces are noisy more often than not
+    neuropil: Range = (0.05, 1.0)  # sd of what is shared by all neurons, likewise
+    neuropil_share: float = pydantic.Field(0.5, ge=0, le=1)  # of recordings that have it
+    drift: Range = (0.2, 1.5)  # sd of a slow change of the baseline, likewise
+    drift_tau: Range = (20.0, 600.0)  # s
+    drift_share: float = pydantic.Field(0.3, ge=0, le=1)  # of neurons that have it
+    bleaching: Range = (300.0, 3000.0)  # s, in which a recording loses 1 - 1/e of its light
+    smoothing: Range = (0.1, 0.7)  # weight of the newest frame
+    smoothing_share: float = pydantic.Field(0.35, ge=0, le=1)  # of recordings that were smoothed
+
+
 class QuantizerConfig(Config):
     """Neural quantizer (Table 5)."""
 
