@@ -8,26 +8,22 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from torch import Tensor
 
 from calm.baselines.linear import Decay, RidgeVAR
 from calm.baselines.validation import validation_correlation
 from calm.data.session import Preparation, Session, cut_trials, to_unit
-from calm.devices import best_device
 from calm.errors import CalmError
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.rollout import Choice
 from calm.models.transformer import DualAxisTransformer
 from calm.paths import RUNS
 from calm.profile import Profile, load_profile
-from calm.storage import is_stored, load_checkpoint, save_checkpoint
 from calm.training.forecasting import CalMForecaster
 from calm.training.reconstruction import reconstruct
+from calm.training.saved import load_stages, save_stages
 from calm.training.stages import Trained, train
 from calm.training.tasks import FineTuningTask, TransformerTask, train_quantizer
 
-STAGES = ("quantizer", "transformer")
-FORMAT = 1  # of saved models; raised with any change to what is in them
 LARGEST_VAR = 1000  # neurons; a linear model of more takes longer than CalM
 
 
@@ -111,8 +107,7 @@ class CalM:
     @property
     def sessions(self) -> dict[str, int]:
         """The sessions that the transformer knows, with the number of neurons of each."""
-        model = self.transformer.model
-        return {name: len(model.neuron_embeddings[index]) for name, index in model.index.items()}
+        return self.transformer.model.neuron_counts
 
     def forecast(
         self,
@@ -230,6 +225,44 @@ class CalM:
                 f" trained: call `calm.prepare(session, seed={known.seed}, smoothing={known.smoothing})`."
             )
 
+    def write_nwb(
+        self,
+        path: str | Path,
+        session: Session,
+        trials: Int[np.ndarray, " trial"],
+        *,
+        beyond: int = 0,
+        choice: str = "expected",
+        samples: int = 1,
+    ) -> None:
+        """Write what the model makes of some trials as a new NWB file, on the clock and in the unit of the recording.
+
+        It has a RoiResponseSeries each for the `reconstruction` of the trials, the `forecast` of what comes after their
+        context and, if `beyond` is not 0, the `forecast_beyond` their end; and the tables of neurons and trials.
+
+        Args:
+            path: of the file, which must not be there.
+            session: prepared, read from a recording, and one of `sessions`.
+            trials: indices of trials that do not overlap.
+            beyond: frames after the end of each trial.
+            choice, samples: see `forecast`.
+
+        Raises:
+            CalmError: as `forecast`, or see `calm.data.nwb_file.write_nwb`.
+        """
+        from calm.data.nwb_file import Stretches, write_nwb  # pynwb takes seconds to load
+
+        how: dict[str, Any] = {"choice": choice, "samples": samples, "unit": "original"}
+        context = np.full(len(trials), self.profile.forecast.context)
+        series = {
+            "reconstruction": Stretches(self.reconstruct(session, trials, unit="original"), trials, 0 * context),
+            "forecast": Stretches(self.forecast(session, trials, **how), trials, context),
+        }
+        if beyond:
+            after = self.forecast_beyond(session, trials, horizon=beyond, **how)
+            series["forecast_beyond"] = Stretches(after, trials, session.frames[trials])
+        write_nwb(Path(path), session, series)
+
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors), configuration and checksums into a folder, whole or not at all.
 
@@ -238,19 +271,7 @@ class CalM:
         Raises:
             CalmError: the folder cannot be written, or holds something else.
         """
-        folder = Path(folder)
-        if folder.exists() and not is_stored(folder) and any(folder.iterdir()):
-            raise CalmError(f"{folder} holds something else than a model: choose a folder that is new or empty.")
-        tensors: dict[str, Tensor] = {}
-        manifest: dict[str, Any] = {"format": FORMAT, "sessions": self.sessions}
-        manifest["profile"] = self.profile.model_dump(mode="json")
-        manifest["preparations"] = {name: each.model_dump() for name, each in self.preparations.items()}
-        for stage in STAGES:
-            trained: Trained[Any] = getattr(self, stage)
-            weights = trained.model.state_dict()
-            tensors |= {f"{stage}.{name}": value.detach().clone() for name, value in weights.items()}
-            manifest[stage] = {"key": trained.key, "history": trained.history.to_dict("list")}
-        save_checkpoint(folder, tensors, manifest)
+        save_stages(Path(folder), self.profile, self.quantizer, self.transformer, self.preparations)
 
     @classmethod
     def load(cls, folder: str | Path) -> "CalM":
@@ -259,20 +280,7 @@ class CalM:
         Raises:
             CalmError: there is nothing, it is damaged, or another version of calm saved it.
         """
-        tensors, manifest = load_checkpoint(Path(folder))
-        if manifest.get("format") != FORMAT:
-            raise CalmError(f"{folder} holds no model that this version of calm can read: train it again.")
-        profile = Profile.model_validate(manifest["profile"])
-        quantizer = NeuralQuantizer(profile.quantizer)
-        transformer = DualAxisTransformer(profile.dat, quantizer.codebook.vectors.detach(), manifest["sessions"])
-        stages = {}
-        for stage, model in zip(STAGES, (quantizer, transformer), strict=True):
-            prefix, about = f"{stage}.", manifest[stage]
-            weights = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-            model.load_state_dict(weights)
-            stages[stage] = Trained(model.to(best_device()).eval(), pd.DataFrame(about["history"]), about["key"])
-        preparations = {name: Preparation(**numbers) for name, numbers in manifest["preparations"].items()}
-        return cls(profile, **stages, preparations=preparations)
+        return cls(*load_stages(Path(folder)))
 
 
 def check_prepared(sessions: Sequence[Session], profile: Profile) -> None:

@@ -28,7 +28,7 @@ from calm.data.nwb import (
     trial_table,
 )
 from calm.data.nwb_file import open_nwb
-from calm.data.session import Session
+from calm.data.session import FIRST_FRAME, Session
 from calm.errors import CalmError
 
 PLANES = tuple(f"df_over_f_plane_{plane}/dF_over_F_plane_{plane}" for plane in range(4))
@@ -89,6 +89,7 @@ def read_dandi_session(
             behaviour_names=behaviour,
             trials=describe_trials(nwb, conditions, trials, images["time"].to_numpy()),
             neurons=all_neurons(planes, nwb.session_id or "", path.name),
+            unit=planes[0].unit,
         )
 
 
@@ -203,7 +204,7 @@ def describe_trials(
     frames = [times[images].mean(axis=0) for images in trials.values()]  # as behaviour: the mean over the planes
     table = trial_table(nwb, (*CONDITIONS, *conditions))
     rows = matching_rows(list(trials), np.array([np.median(of_trial) for of_trial in frames]), table["start_time"])
-    table = table.iloc[rows].reset_index(drop=True)
+    table = table.iloc[rows].reset_index(drop=True).assign(**{FIRST_FRAME: [of_trial[0] for of_trial in frames]})
     maze = zip(frames, maze_times(nwb, rows), strict=True)
     stem, arm, behind = np.stack([np.searchsorted(of_trial, borders) for of_trial, borders in maze]).T
     return table.assign(trial_number=rows, stem_frame=stem, arm_frame=arm, maze_frames=behind)

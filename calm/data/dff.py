@@ -42,4 +42,4 @@ def delta_f_over_f(recording: Recording, baseline: Baseline) -> Recording:
             stacklevel=2,
         )
     lowest[undefined] = np.nan
-    return dataclasses.replace(recording, traces=recording.traces / lowest - 1)
+    return dataclasses.replace(recording, traces=recording.traces / lowest - 1, unit="dF/F")

@@ -84,6 +84,7 @@ def read_recording(
         neurons=neuron_table(planes),
         behaviour=channels,
         behaviour_names=names,
+        unit=planes[0].unit,
     )
 
 

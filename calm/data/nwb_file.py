@@ -1,17 +1,30 @@
-"""An NWB file, opened for reading; what is wrong with it is a CalmError that says what to do."""
+"""NWB files: opened for reading, and written with what a model made of a session; what is wrong is a CalmError."""
 
 import contextlib
+import dataclasses
+import datetime
 import importlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import h5py
+import numpy as np
+import pandas as pd
 from hdmf.backends.io import HDMFIO
 from hdmf.build import GroupBuilder
+from hdmf.common import DynamicTable, DynamicTableRegion
+from jaxtyping import Float, Int
 from pynwb import NWBHDF5IO, NWBFile
+from pynwb.epoch import TimeIntervals
+from pynwb.file import Subject
+from pynwb.ophys import RoiResponseSeries
 
+from calm.data.session import FIRST_FRAME, Session
 from calm.errors import CalmError
+from calm.storage import written_whole
+
+NO_DATE = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)  # NWB wants one, and a Session has none
 
 
 @contextlib.contextmanager
@@ -93,3 +106,81 @@ def drop_unknown_types(group: GroupBuilder, known: Sequence[str]) -> list[str]:
             elif isinstance(child, GroupBuilder):
                 skipped += drop_unknown_types(child, known)
     return skipped
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stretches:
+    """Traces that belong to a stretch of some trials of a session: forecasts, or reconstructions.
+
+    Attributes:
+        traces: in the unit of the session as recorded.
+        trials: which trials.
+        first: the frame of each trial that its stretch begins with; the frame behind the last one is after the trial.
+    """
+
+    traces: Sequence[Float[np.ndarray, "neuron _frame"]]
+    trials: Int[np.ndarray, " trial"]
+    first: Int[np.ndarray, " trial"]
+
+
+def write_nwb(path: Path, session: Session, series: Mapping[str, Stretches]) -> None:
+    """Write an NWB file with a RoiResponseSeries for each of some stretches, on the clock of the recording.
+
+    They lie in the processing module `calm` and refer to its table `neurons`, the neuron table of the session; the
+    trial table is that of the session. The date of the recording is not known: NO_DATE stands for it.
+
+    Raises:
+        CalmError: the file exists or cannot be written; stretches overlap in time; no frame of the session has a time.
+    """
+    if path.exists():
+        raise CalmError(f"{path} exists: choose another name, or move it away.")
+    if FIRST_FRAME not in session.trials:
+        raise CalmError(f"Session {session.name} was not read from a recording, so that no frame of it has a time.")
+    nwb = NWBFile(
+        session_description="What a CalM model makes of trials of this session.",
+        identifier=f"{session.name}-calm",
+        session_start_time=NO_DATE,
+        session_id=session.name,
+        subject=Subject(subject_id=session.subject),
+    )
+    module = nwb.create_processing_module(name="calm", description="Traces made by a CalM model.")
+    neurons = as_table(session.neurons, "neurons")
+    module.add(neurons)
+    for name, stretches in series.items():
+        module.add(as_series(name, session, stretches, neurons))
+    nwb.trials = as_table(session.trials, "trials", TimeIntervals)
+    with written_whole(path) as unfinished, NWBHDF5IO(unfinished, "w") as io:
+        io.write(nwb)
+
+
+def as_table(table: pd.DataFrame, name: str, kind: type[DynamicTable] = DynamicTable) -> DynamicTable:
+    """A table as NWB has it: an `id` is a number there, so that one of text becomes the column `neuron`."""
+    numbered = "id" in table and table["id"].dtype.kind in "iu"
+    table = table.set_index("id") if numbered else table.rename(columns={"id": "neuron"})
+    texts = {
+        column: values.astype(str).astype(object) for column, values in table.items() if values.dtype.kind not in "biuf"
+    }
+    return kind.from_dataframe(table.assign(**texts), name, table_description="As calm read it.")
+
+
+def as_series(name: str, session: Session, stretches: Stretches, neurons: DynamicTable) -> RoiResponseSeries:
+    """Stretches one behind the other, in the order of time, (frames, neurons).
+
+    Raises:
+        CalmError: see `write_nwb`.
+    """
+    begins = session.trials[FIRST_FRAME].to_numpy(float)[stretches.trials] + stretches.first / session.rate
+    order = np.argsort(begins)
+    pieces = [stretches.traces[index] for index in order]
+    times = np.concatenate(
+        [begins[index] + np.arange(piece.shape[1]) / session.rate for index, piece in zip(order, pieces, strict=True)]
+    )
+    if not np.all(np.diff(times) > 0):
+        raise CalmError(f"{session.name}: {name} has trials that overlap in time: write them to files of their own.")
+    return RoiResponseSeries(
+        name=name,
+        data=np.concatenate(pieces, axis=1).T,
+        unit=session.unit,
+        rois=DynamicTableRegion(name="rois", data=list(range(len(neurons))), description="All.", table=neurons),
+        timestamps=times,
+    )

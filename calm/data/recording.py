@@ -19,6 +19,7 @@ OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operat
 Value = bool | int | float | str  # in a column of the neuron table
 SUBJECT = re.compile(r"sub-([A-Za-z0-9]+)")  # as the archives of NWB and BIDS files write it into paths
 Kind = Literal["events", "steps", "samples"]  # of a time series, see `calm.data.resampling`
+UNKNOWN_UNIT = "a.u."
 LONGEST_STEP = 1.5  # frames; between two frames that may each be stamped a quarter of a frame off
 
 
@@ -35,6 +36,7 @@ class Recording:
         neurons: one row per neuron.
         behaviour: channels on the same frames.
         behaviour_names: one name per behavioural channel.
+        unit: of the traces.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Recording:
     neurons: pd.DataFrame
     behaviour: Float[np.ndarray, "frame behaviour"]
     behaviour_names: tuple[str, ...] = ()
+    unit: str = UNKNOWN_UNIT
 
 
 def period(clock: Float[np.ndarray, " frame"]) -> float:

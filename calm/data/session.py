@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from calm.config import Config
-from calm.data.recording import Recording
+from calm.data.recording import UNKNOWN_UNIT, Recording
 from calm.errors import CalmError
 from calm.trial_file import shapes_of
 
@@ -19,6 +19,7 @@ SPLITS = ("train", "val", "test")
 UNITS = ("z-score", "original")  # that prepared traces can be given back in
 MIN_TRIALS = 7  # the fewest that leave at least one trial in each split, 70/15/15
 SAME_RATE = 0.01  # relative difference in frames per second that is none
+FIRST_FRAME = "first_frame_time"  # column of the trial table: when the first frame of each trial was taken, in s
 SPLIT_GROUP = "split_group"  # column of the trial table, if there is one: trials with one number stay in one split
 
 
@@ -48,9 +49,10 @@ class Session:
         traces: per trial, fluorescence (dF/F, or z-scores once prepared), "neuron frame".
         behaviour: per trial, behavioural channels on the same frames, "frame behaviour".
         behaviour_names: one name per behavioural channel.
-        trials: one row per trial; `prepare` adds the column `split`.
+        trials: one row per trial, with FIRST_FRAME if it was read from a recording; `prepare` adds `split`.
         neurons: one row per neuron; `prepare` adds `mean` and `sd` of the training frames.
         preparation: what `prepare` did; None if the session is as recorded.
+        unit: of the traces as recorded.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Session:
     trials: pd.DataFrame
     neurons: pd.DataFrame
     preparation: Preparation | None = None
+    unit: str = UNKNOWN_UNIT
 
     @functools.cached_property
     def frames(self) -> Int[np.ndarray, " trial"]:
@@ -94,8 +97,9 @@ def cut(recording: Recording, trials: pd.DataFrame, edges: Int[np.ndarray, "tria
         traces=tuple(np.ascontiguousarray(recording.traces[:, first:last]) for first, last in edges),
         behaviour=tuple(recording.behaviour[first:last] for first, last in edges),
         behaviour_names=recording.behaviour_names,
-        trials=trials,
+        trials=trials.assign(**{FIRST_FRAME: recording.timestamps[edges[:, 0]]}),
         neurons=recording.neurons,
+        unit=recording.unit,
     )
 
 

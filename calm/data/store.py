@@ -8,7 +8,7 @@ import pandas as pd
 from calm.data.session import Preparation, Session
 from calm.storage import load_trials, save_trials
 
-FIELDS = ("name", "subject", "rate", "behaviour_names")  # of a session, which a manifest can hold as they are
+FIELDS = ("name", "subject", "rate", "behaviour_names", "unit")  # of a session, which a manifest can hold as they are
 TABLES = ("trials", "neurons")
 
 

@@ -122,6 +122,11 @@ class DualAxisTransformer(Trainable):
         self.neuron_embeddings.append(nn.Parameter(torch.randn(neurons, self.config.width) * self.config.embedding_sd))
         self.session_embeddings.append(nn.Parameter(torch.zeros(self.config.width)))
 
+    @property
+    def neuron_counts(self) -> dict[str, int]:
+        """The number of neurons of each session that it knows."""
+        return {name: len(self.neuron_embeddings[index]) for name, index in self.index.items()}
+
     def embed(self, batch: TokenBatch) -> Float[Tensor, "token batch neuron channel"]:
         """Token + neuron + session embedding (Eq. 10)."""
         index = self.index[batch.session]

@@ -34,7 +34,7 @@ def stored(uneven, tmp_path):
 
 def test_a_stored_session_is_the_same_session(stored, uneven):
     assert (stored.name, stored.subject, stored.rate) == (uneven.name, uneven.subject, uneven.rate)
-    assert stored.behaviour_names == uneven.behaviour_names
+    assert (stored.behaviour_names, stored.unit) == (uneven.behaviour_names, uneven.unit)
     for found, expected in ((stored.traces, uneven.traces), (stored.behaviour, uneven.behaviour)):
         assert len(found) == len(expected)
         assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))

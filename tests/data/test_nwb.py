@@ -56,7 +56,9 @@ def test_plain_file(tmp_path):
     np.testing.assert_array_equal(np.concatenate(session.behaviour)[:, 0], np.arange(FRAMES))
     assert session.behaviour_names == ("lick",)
     assert session.trials["go"].tolist() == [True, False] * 5
-    assert list(session.trials) == ["start_time", "stop_time", "go"]
+    assert list(session.trials) == ["start_time", "stop_time", "go", "first_frame_time"]
+    np.testing.assert_allclose(session.trials["first_frame_time"], np.arange(10) + 0.05)
+    assert session.unit == "dF/F"
     assert list(session.neurons) == ["id", "depth", "area"]  # no pixel masks
     assert session.neurons["id"].tolist() == [100, 101, 102]
 

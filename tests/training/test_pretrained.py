@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from linear_systems import noise_free_session
+from pynwb import NWBHDF5IO
 
 import calm
 from calm.data.session import prepare
@@ -55,7 +56,7 @@ def test_a_damaged_model_is_refused(model, tmp_path):
 
 
 def test_a_model_of_another_version_is_refused(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("calm.model.FORMAT", 0)
+    monkeypatch.setattr("calm.training.saved.FORMAT", 0)
     model.save(tmp_path / "model")
     monkeypatch.undo()
     with pytest.raises(CalmError, match=r"no model that this version of calm can read: train it again\.$"):
@@ -110,6 +111,27 @@ def test_a_forecast_beyond_the_end_starts_from_the_last_frames(model, session):
     expected = model.forecast(dataclasses.replace(session, traces=ends), trials, horizon=6)
     np.testing.assert_array_equal(np.stack(beyond), np.stack(expected))
     assert beyond[0].shape == (4, 6) and not np.allclose(beyond[0], model.forecast(session, trials, horizon=6)[0])
+
+
+def test_what_the_model_makes_of_trials_is_written_as_nwb(model, session, tmp_path):
+    starts = 3.0 * np.arange(len(session.traces))
+    times = {"start_time": starts, "stop_time": starts + 3, "first_frame_time": starts}
+    timed = dataclasses.replace(session, trials=session.trials.assign(**times))
+    trials = session.trials_of("test")
+    model.write_nwb(tmp_path / "a.nwb", timed, trials, beyond=4)
+    expected = {  # and the frame of each trial that it begins with
+        "reconstruction": (model.reconstruct(session, trials, unit="original"), 0),
+        "forecast": (model.forecast(session, trials, unit="original"), 8),
+        "forecast_beyond": (model.forecast_beyond(session, trials, horizon=4, unit="original"), 20),
+    }
+    with NWBHDF5IO(tmp_path / "a.nwb", "r") as io:
+        written = io.read().processing["calm"]
+        for name, (traces, first) in expected.items():
+            np.testing.assert_array_equal(written[name].data[:], np.concatenate(traces, axis=1).T)
+            assert written[name].timestamps[0] == pytest.approx(starts[trials].min() + first / session.rate)
+    model.write_nwb(tmp_path / "b.nwb", timed, trials)
+    with NWBHDF5IO(tmp_path / "b.nwb", "r") as io:
+        assert "forecast_beyond" not in io.read().processing["calm"].data_interfaces
 
 
 def test_a_misspelt_choice_is_refused(model, session):
