@@ -44,6 +44,7 @@ class Profile(Config):
     learning_rates: tuple[float, ...] = pydantic.Field((1.0,), min_length=1)  # factors that each network is tried with
     simulation_share: float = pydantic.Field(1.0, gt=0, le=1)  # of the steps of a fit, for a simulated recording
     single_share: float = pydantic.Field(1.0, gt=0, le=1)  # and for a single session of other recordings
+    trainings: int = pydantic.Field(1, ge=1)  # of every network that Figures 3B-3D, 4B and 4C compare
     var: VARConfig
     tcn: TCNConfig
     tcn_fit: FitConfig
@@ -68,6 +69,10 @@ class Profile(Config):
     ablation: AblationConfig
     shuffles: int = pydantic.Field(999, ge=1)  # of the tuning of neurons, and of trials
     refits: int = pydantic.Field(99, ge=1)  # shuffles of mouse, area or layer: each takes several classifiers
+
+    def seeds(self, first: int) -> range:
+        """Of the trainings whose scores are averaged; the split into trials is that of the first for all of them."""
+        return range(first, first + self.trainings)
 
     def shortened(self, share: float) -> "Profile":
         """For what learns from one session: a share of the steps of every fit, and as many validations."""

@@ -1,7 +1,7 @@
 """The sessions that a notebook works on, prepared: simulated ones, or those of a dataset description."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from calm.config import COHORT, SIMULATION
@@ -46,6 +46,10 @@ class Recordings:
         """Sessions by whether their subject is held out; a group without sessions is left out."""
         groups = {"held-in": self.held_in, "held-out": self.held_out}
         return {name: sessions for name, sessions in groups.items() if sessions}
+
+    def each(self) -> Iterator[tuple[str, Session]]:
+        """Every session, after the name of its group."""
+        return ((group, session) for group, sessions in self.groups.items() for session in sessions)
 
     @property
     def truth_files(self) -> Mapping[str, Path]:

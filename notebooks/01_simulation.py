@@ -78,6 +78,7 @@ settings.simulation
 # %%
 simulations = {f"simulation-{network}": simulate(settings.simulation, network) for network in settings.simulation.seeds}
 sessions = [prepare(simulation.session, seed=seed) for simulation in simulations.values()]
+simulated = {each.name: each for each in sessions}
 simulation, session = simulations[sessions[0].name], sessions[0]
 seconds = np.arange(settings.simulation.frames) * settings.simulation.dt
 
@@ -131,7 +132,8 @@ plt.show()
 # ## The rivals
 #
 # Each rival is trained on the same trials, by the same loop, and gets the same number of tries; its weights and its learning
-# rate are chosen as CalM's are. (CalM's own stages are found again, as they were trained above.)
+# rate are chosen as CalM's are. (CalM's own stages are found again, as they were trained above.) One training may be lucky:
+# larger profiles train every network several times, from other seeds but on the same trials, and average the scores.
 #
 # - **TCN**: causal convolutions over all neurons at once; forecasts the next frame, which is fed back.
 # - **PatchTST**: a transformer over patches of a single neuron's trace. It knows no other neuron.
@@ -145,7 +147,11 @@ plt.show()
 # claims is judged by this variant.
 
 # %%
-methods = {each.name: train_on_one(each, settings, seed=seed, runs=RUNS) for each in sessions}
+methods = {
+    (each.name, training): train_on_one(each, settings, seed=training, runs=RUNS)
+    for each in sessions
+    for training in settings.seeds(seed)
+}
 
 # %% [markdown]
 # ## Forecasts
@@ -161,19 +167,19 @@ methods = {each.name: train_on_one(each, settings, seed=seed, runs=RUNS) for eac
 
 # %%
 config, forecasts = settings.forecast, {}
-for each in sessions:
-    truth, trained, by_split = simulations[each.name], methods[each.name], {}
+for (name, training), trained in methods.items():
+    truth, each, scored, by_split = simulations[name], simulated[name], results.of_seed(training), {}
     for split in ("val", "test"):
         trials = each.trials_of(split)
         predicted = forecast_trials(trained, each, trials, config)
         predicted["ceiling", "known state"] = forecast_known_state(truth, each, trials, config.context)
         predicted["ceiling", "known rates"] = forecast_known_rates(truth, each, trials, config.context)
-        score_forecasts(results, predicted, each, trials, config, item="fig3b")
-        score_fading(results, predicted, each, trials, config, item="fig3b")
+        score_forecasts(scored, predicted, each, trials, config, item="fig3b")
+        score_fading(scored, predicted, each, trials, config, item="fig3b")
         by_split[split] = predicted
-    add_costs(results, trained, each, item="fig3b", task="forecast", trials=len(trials))
-    score_distributions(results, trained, by_split, each, config, item="fig3b")
-    forecasts[each.name] = predicted
+    add_costs(scored, trained, each, item="fig3b", task="forecast", trials=len(trials))
+    score_distributions(scored, trained, by_split, each, config, item="fig3b")
+    forecasts[name, training] = predicted
 scores, trials = results.table("fig3b"), results.table("fig3b_trials")
 chosen = chosen_variant(trials)
 
@@ -192,7 +198,7 @@ summarise(scores, ["method", "variant", "split", "metric"]).pivot(
 
 # %% [markdown]
 # **Figure 3B.** Pearson correlation per neuron over the frames after the context, mean over neurons, then test trials, then
-# sessions; every dot is a network. Dashed: the ceilings. In the table also the squared error and **POCO's score**, $1 - \mathrm{MSE} /
+# sessions; every dot is a network, mean over its trainings, whose range is the line through the dot. Dashed: the ceilings. In the table also the squared error and **POCO's score**, $1 - \mathrm{MSE} /
 # \mathrm{MSE}_\text{last frame}$ over all test trials, which POCO's paper reports: 0 is what repeating the last frame gets, 1 is perfect. Read the CalM bars against each other first, then the best of them against ridge VAR:
 # a linear model takes most of what can be had here, which no figure of the paper shows. PatchTST, which sees one neuron at a
 # time, tells how much of it a neuron's own past gives away. The last bar, fine-tuned, is ours; it is rolled out as **expected** is.
@@ -255,7 +261,7 @@ summarise(distributions, ["method", "variant", "metric"]).pivot(
 # %%
 trial = int(session.trials_of("test")[0])
 contexts, futures = cut_trials(session, np.array([trial]), config.context)
-sampler = methods[session.name].methods["CalM", f"mean of {config.samples}"]
+sampler = methods[session.name, seed].methods["CalM", f"mean of {config.samples}"]
 neurons = np.argsort(session.traces[trial].var(axis=1))[::-1][:4]  # the liveliest of this trial
 drawn = {f"CalM, {chosen}": ("CalM", chosen), "POCO": ("POCO", ""), "ridge VAR": ("ridge VAR", "")}
 figure, axes = plt.subplots(4, 1, figsize=(PAGE, 3.6), sharex=True)
@@ -263,12 +269,12 @@ example_traces(
     list(axes),
     seconds,
     session.traces[trial][neurons],
-    {name: forecasts[session.name][method][0][neurons] for name, method in drawn.items()},
+    {name: forecasts[session.name, seed][method][0][neurons] for name, method in drawn.items()},
     [f"neuron {neuron}" for neuron in neurons],
     context=config.context,
     samples=sampler.sample(contexts, [futures[0].shape[1]])[0][:, neurons],
 )
-examples = trials.query("session == @session.name and trial == @trial").drop(columns="trial")
+examples = trials.query("session == @session.name and trial == @trial and seed == @seed").drop(columns="trial")
 results.add_rows(examples, item="fig3e")
 results.save(figures, "fig3e", figure, made_with)
 plt.show()

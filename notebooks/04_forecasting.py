@@ -66,22 +66,23 @@ from calm.recordings import load_recordings
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
 settings, figures = recordings.profile, figures_folder(profile, recordings.name)
-config, results = settings.forecast, Results(recordings.name, seed)
+config, results, alone = settings.forecast, Results(recordings.name, seed), settings.shortened(settings.single_share)
 print(f"{config.context} frames are given, the {config.horizon or 'remaining'} frames after them are forecast")
 
 # %% [markdown]
 # ## One session at a time
 #
 # Every method starts from nothing, CalM's quantizer included, and gets the same number of tries. The sessions are held-out
-# ones where there are any.
+# ones where there are any. Larger profiles train every network several times, from other seeds, and average the scores.
 
 # %%
 for session in list(recordings.groups.values())[-1][:singles]:
-    trained = train_on_one(session, settings.shortened(settings.single_share), seed=seed, runs=RUNS)
-    predicted = compare_forecasters(results, trained, recordings, session, item="fig3c")
-    score_distributions(results, trained, predicted, session, config, item="fig3c")
-    trials = compared_trials(session, "test", config)
-    add_costs(results, trained, session, item="fig3c", task="forecast", trials=len(trials))
+    for training in settings.seeds(seed):
+        trained, scored = train_on_one(session, alone, seed=training, runs=RUNS), results.of_seed(training)
+        predicted = compare_forecasters(scored, trained, recordings, session, item="fig3c")
+        score_distributions(scored, trained, predicted, session, config, item="fig3c")
+        trials = compared_trials(session, "test", config)
+        add_costs(scored, trained, session, item="fig3c", task="forecast", trials=len(trials))
 
 # %%
 made_with = provenance(recordings, results)
@@ -98,7 +99,7 @@ summarise(scores, ["method", "variant", "split", "metric"]).pivot(
 
 # %% [markdown]
 # **Figure 3C.** Pearson correlation per neuron over the frames of the horizon, mean over neurons, then test trials, then
-# sessions, which the dots are. In the table also POCO's score, as in notebook 01. The mean trial tells how much is due to the task alone: trials are alike, and what they share needs no model of
+# sessions, which the dots are (through them, if there are several, the range of the trainings). In the table also POCO's score, as in notebook 01. The mean trial tells how much is due to the task alone: trials are alike, and what they share needs no model of
 # the population. Dashed, for synthetic mice: forecasts that know the state of mouse and network at the end of the context, or every
 # future rate.
 #
@@ -124,16 +125,17 @@ plt.show()
 # ## Many sessions
 
 # %%
-quantizer, transformers = train_calm(recordings, seed=seed, runs=RUNS)
-tuned = finetune_calm(recordings, quantizer, transformers, seed=seed, runs=RUNS)
-rivals = train_rivals(recordings, seed=seed, runs=RUNS)
 forecasts, methods = {}, {}
-for group, sessions in recordings.groups.items():
-    for session in sessions:
+for training in reversed(settings.seeds(seed)):  # so that what follows is of the first
+    scored = results.of_seed(training)
+    quantizer, transformers = train_calm(recordings, seed=training, runs=RUNS)
+    tuned = finetune_calm(recordings, quantizer, transformers, seed=training, runs=RUNS)
+    rivals = train_rivals(recordings, seed=training, runs=RUNS)
+    for group, session in recordings.each():
         trained = trained_on_many(session, transformers[group], quantizer, rivals[group], settings)
         trained.methods[FINE_TUNED, ""] = expected_forecaster(tuned[group], quantizer, session, config)
-        predicted = compare_forecasters(results, trained, recordings, session, item="fig3d", group=group)
-        score_distributions(results, trained, predicted, session, config, item="fig3d", group=group)
+        predicted = compare_forecasters(scored, trained, recordings, session, item="fig3d", group=group)
+        score_distributions(scored, trained, predicted, session, config, item="fig3d", group=group)
         forecasts[session.name], methods[session.name] = predicted["test"], trained.methods
 
 # %%
@@ -187,10 +189,9 @@ plt.show()
 # %%
 shown = [(name, "") for name in ("decay", "ridge VAR", "POCO", "continuous patches")]
 shown += [("CalM", "expected")]
-for group, sessions in recordings.groups.items():
-    for session in sessions:
-        compared = MethodSet({name: methods[session.name][name] for name in shown})
-        score_to_the_end(results, compared, recordings, session, fixed=[("POCO", "")], item="fig3d", group=group)
+for group, session in recordings.each():
+    compared = MethodSet({name: methods[session.name][name] for name in shown})
+    score_to_the_end(results, compared, recordings, session, fixed=[("POCO", "")], item="fig3d", group=group)
 
 # %%
 figure, axes = plt.subplots(
@@ -231,7 +232,7 @@ example_traces(
     context=config.context,
     samples=sampler.sample(contexts, [futures[0].shape[1]])[0][:, neurons],
 )
-examples = trials.query("session == @session.name and trial == @trial").drop(columns="trial")
+examples = trials.query("session == @session.name and trial == @trial and seed == @seed").drop(columns="trial")
 results.add_rows(examples, item="fig3f")
 results.save(figures, "fig3f", figure, made_with)
 plt.show()

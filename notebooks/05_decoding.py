@@ -52,10 +52,10 @@ from calm.paper.experiments.decoding import (
     head_features,
     score_decoding,
     search_on_many,
+    train_backbones,
     train_on_one,
     train_with_share,
 )
-from calm.paper.experiments.forecasting import train_calm
 from calm.paper.experiments.methods import add_costs
 from calm.paper.plots import COLUMN, PAGE, example_traces, use_style
 from calm.paper.plots.decoding import channel_bars, look_ahead_curve, share_curve
@@ -65,7 +65,6 @@ from calm.paths import RUNS
 from calm.paper.results import figures_folder
 from calm.profile import load_profile
 from calm.recordings import load_recordings
-from calm.training.features import BackboneFeatures
 
 use_style()
 recordings = load_recordings(dataset, load_profile(profile), seed=seed)
@@ -89,8 +88,7 @@ print(f"decoded: {', '.join(channels)}; smoothing of the traces: {recordings.smo
 # for a later frame is taken for the present one, and POYO+ reads each frame from the window that ends so many frames behind it.
 
 # %%
-quantizer, transformers = train_calm(recordings, seed=seed, runs=RUNS)
-backbones = {group: BackboneFeatures(quantizer, transformer) for group, transformer in transformers.items()}
+backbones = {training: train_backbones(recordings, seed=training, runs=RUNS) for training in settings.seeds(seed)}
 group, chosen_sessions = list(recordings.groups.items())[-1]  # held-out ones where there are any
 chosen_sessions = chosen_sessions[:singles]
 
@@ -98,16 +96,19 @@ chosen_sessions = chosen_sessions[:singles]
 # ## One session at a time
 #
 # The backbone is the one pretrained on the held-in mice; of a held-out session it knows what adapting taught it, which was
-# without behaviour. Everything else is trained on the session alone, with the same number of tries for every network, and
+# without behaviour. Everything else is trained on the session alone (several times in larger profiles, the backbone too), with the same number of tries for every network, and
 # chosen by the squared error on validation trials.
 
 # %%
-features, decoded = {session.name: head_features(session, backbones[group]) for session in chosen_sessions}, {}
-for session in chosen_sessions:
-    trained = train_on_one(session, features[session.name], alone, seed=seed, runs=RUNS)
-    decoded[session.name] = compare_decoders(results, trained, recordings, session, item="fig4b")
-    trials = len(session.trials_of("test"))
-    add_costs(results, trained, session, item="fig4b", task="decoding", trials=trials)
+decoded = {}
+for training in reversed(settings.seeds(seed)):  # so that what follows is of the first
+    features = {session.name: head_features(session, backbones[training][group]) for session in chosen_sessions}
+    for session in chosen_sessions:
+        scored = results.of_seed(training)
+        trained = train_on_one(session, features[session.name], alone, seed=training, runs=RUNS)
+        decoded[session.name] = compare_decoders(scored, trained, recordings, session, item="fig4b")
+        trials = len(session.trials_of("test"))
+        add_costs(scored, trained, session, item="fig4b", task="decoding", trials=trials)
 
 # %%
 made_with = provenance(recordings, results)
@@ -143,7 +144,7 @@ example_traces(
     {name: decoded[session.name][key][0].T for name, key in drawn.items()},
     channels,
 )
-examples = results.table("fig4b_trials").query("session == @session.name and trial == @trial").drop(columns="trial")
+examples = results.table("fig4b_trials").query("session == @session.name and trial == @trial and seed == @seed").drop(columns="trial")
 results.add_rows(examples, item="fig4d")
 results.save(figures, "fig4d", figure, made_with)
 plt.show()
@@ -202,13 +203,14 @@ plt.show()
 # ## Many sessions
 
 # %%
-searches = {}
-for name, sessions in recordings.groups.items():
-    backbone = backbones[name]
-    searches = search_on_many(sessions, backbone, settings, pretrained=searches, seed=seed, runs=RUNS)
-    for session in sessions:
-        trained = decoders_of(searches, backbone, session, look_ahead)
-        compare_decoders(results, trained, recordings, session, item="fig4c", group=name)
+for training in settings.seeds(seed):
+    searches = {}
+    for name, sessions in recordings.groups.items():
+        backbone = backbones[training][name]
+        searches = search_on_many(sessions, backbone, settings, pretrained=searches, seed=training, runs=RUNS)
+        for session in sessions:
+            trained = decoders_of(searches, backbone, session, look_ahead)
+            compare_decoders(results.of_seed(training), trained, recordings, session, item="fig4c", group=name)
 for name in recordings.groups:
     add_gains(results, "fig4c", name)
 

@@ -1,5 +1,6 @@
 """The tidy results table: every number behind a figure is one row of `figures/<profile>/<item>.csv`."""
 
+import copy
 import json
 import time
 from collections.abc import Sequence
@@ -35,6 +36,12 @@ class Results:
     def __init__(self, dataset: str, seed: int):
         self.dataset, self.seed, self.started = dataset, seed, time.time()
         self._rows: dict[str, list[dict[str, Any]]] = {}
+
+    def of_seed(self, seed: int) -> "Results":
+        """To add numbers of another training to the same tables."""
+        other = copy.copy(self)
+        other.seed = seed
+        return other
 
     def add(
         self, metric: str, value: SupportsFloat, *, item: str, n: SupportsInt = 1, **where: str | SupportsFloat
@@ -150,6 +157,16 @@ def summarise(table: pd.DataFrame, by: Sequence[str] = METHOD_KEYS) -> pd.DataFr
     per_session = table.groupby([*keys, "session"], sort=False)["value"].mean().reset_index()
     summary = per_session.groupby(keys, sort=False)["value"].agg(mean="mean", sem="sem", n="count")
     return summary.reset_index()
+
+
+def spread_of_trainings(table: pd.DataFrame, by: Sequence[str] = METHOD_KEYS) -> pd.DataFrame:
+    """How far trainings from other seeds differ: each is a mean over sessions.
+
+    Returns the columns of `by`, then `mean`, `sd` (NaN for a single training) and the number of `trainings`.
+    """
+    each = table.groupby([*by, "seed"], sort=False)["value"].mean().reset_index()
+    spread = each.groupby(list(by), sort=False)["value"].agg(mean="mean", sd="std", trainings="count")
+    return spread.reset_index()
 
 
 def read_published() -> pd.DataFrame:

@@ -40,6 +40,11 @@ def test_a_change_that_cannot_be_made_is_one_sentence(change, sentence):
         load_profile(f"quick {change}")
 
 
+def test_trainings_have_seeds_of_their_own_from_the_first_on():
+    assert list(load_profile("quick").seeds(4)) == [4]
+    assert list(load_profile("quick trainings=3").seeds(4)) == [4, 5, 6]
+
+
 def test_a_changed_profile_has_a_folder_of_its_own_and_a_report(tmp_path, monkeypatch):
     monkeypatch.setattr("calm.paper.results.FIGURES", tmp_path)
     changed, other = (figures_folder(f"smoke dat.layers={layers}", "cohort") for layers in (3, 4))

@@ -18,6 +18,7 @@ from calm.paper.results import (
     read_provenance,
     read_results,
     save_item,
+    spread_of_trainings,
     summarise,
     update_provenance,
 )
@@ -47,6 +48,19 @@ def test_columns_are_the_contract():
     assert list(rows_of("fig3b", [0.5])) == COLUMNS
     assert list(rows_of("fig3b_trials", [0.5], trial=3)) == [*COLUMNS, "trial"]
     assert list(Results("simulation", 0).table("fig3b")) == COLUMNS
+
+
+def test_numbers_of_another_training_join_the_same_table_and_their_spread_is_that_of_means_over_sessions():
+    results = Results("simulation", seed=3)
+    for scored, values in ((results, (0.2, 0.4)), (results.of_seed(4), (0.4, 0.6)), (results.of_seed(5), (0.6, 0.8))):
+        for session, value in zip("ab", values, strict=True):
+            scored.add("corr", value, item="fig3b", split="test", session=session, method="CalM")
+    table = results.table("fig3b")
+    assert table["seed"].tolist() == [3, 3, 4, 4, 5, 5] and results.seed == 3
+    (spread,) = spread_of_trainings(table).itertuples()
+    assert (spread.mean, spread.sd, spread.trainings) == pytest.approx((0.5, 0.2, 3))
+    (alone,) = spread_of_trainings(rows_of("fig3b", [0.2, 0.4])).itertuples()
+    assert np.isnan(alone.sd) and alone.trainings == 1
 
 
 def test_an_item_is_saved_with_its_details_and_what_they_were_made_with(tmp_path, figure):

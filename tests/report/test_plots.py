@@ -53,6 +53,16 @@ def test_bars_say_how_many_seeds_they_average_and_which_have_fewer_sessions(scor
     assert [len(line.get_ydata()) for line in dots] == [3, 3, 2]
 
 
+def test_a_line_through_a_dot_is_the_range_of_its_trainings(scores):
+    decay = scores.query("method == 'decay'")
+    table = pd.concat([decay.assign(seed=seed, value=decay["value"] + 0.1 * seed) for seed in range(3)])
+    _, axes = plt.subplots()
+    plots.bars(axes, table, ["decay"], "correlation")
+    (lines,) = [each for each in axes.collections if len(each.get_segments()) == 3]
+    ranges = np.array([segment[:, 1] for segment in lines.get_segments()])
+    np.testing.assert_allclose(ranges, decay["value"].to_numpy()[:, None] + [0, 0.2])
+
+
 def test_a_method_without_results_is_named(scores):
     with pytest.raises(CalmError, match="POCO"):
         plots.bars(plt.subplots()[1], scores, ["CalM", "POCO"], "correlation")
@@ -115,6 +125,11 @@ def test_fading_is_drawn_as_the_mean_over_sessions_with_its_error(fading):
     band = axes.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == pytest.approx((0.7, 0.8))  # s.e.m. of 0.7 and 0.8 about 0.75
     assert "n = 2 sessions" in axes.get_xlabel()
+    again = plt.subplots()[1]
+    plots.fading(again, pd.concat([fading, fading.assign(seed=1)]))
+    np.testing.assert_allclose(
+        again.collections[0].get_paths()[0].vertices, axes.collections[0].get_paths()[0].vertices
+    )
 
 
 def test_a_joined_legend_of_many_lines_stays_within_the_page(fading):

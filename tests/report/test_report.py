@@ -289,3 +289,18 @@ def test_a_wrong_call_ends_with_one_sentence(tmp_path, monkeypatch, arguments):
 def test_a_folder_of_no_profile_is_refused(tmp_path):
     with pytest.raises(CalmError, match="figures/<profile>"):
         write_report(tmp_path)
+
+
+def test_a_report_says_how_far_trainings_differ_or_that_there_was_but_one(tmp_path):
+    folder = tmp_path / "quick"
+    once = results_rows("fig3b", {("POCO", ""): 0.3, ("decay", ""): 0.2}, "simulation")
+    save_item(folder, "fig3b", once, None, {})
+    write_report(folder)
+    assert "Every network was trained once" in (folder / "report.md").read_text()
+    again = once.assign(seed=1, value=once["value"] + (once["method"] == "POCO") * 0.02)
+    save_item(folder, "fig3b", pd.concat([once, again]), None, {})
+    write_report(folder)
+    section = (folder / "report.md").read_text().partition("## How far trainings differ")[2].partition("\n## ")[0]
+    (row,) = [line for line in section.splitlines() if "POCO" in line]
+    assert [cell.strip() for cell in row.strip("|").split("|")] == ["Fig. 3B", "POCO", "corr", "0.315", "0.014", "2"]
+    assert "decay" not in section

@@ -25,6 +25,7 @@ from calm.data.session import Session
 from calm.metrics import channel_scores
 from calm.models.heads import BehaviourHead
 from calm.models.interfaces import Decoder
+from calm.paper.experiments.forecasting import train_calm
 from calm.paper.experiments.methods import Method, MethodSet
 from calm.paper.results import Results
 from calm.profile import Profile
@@ -61,6 +62,12 @@ def linear_decoders(session: Session, configs: Mapping[str, RidgeDecoderConfig])
         fitted.fit(("GLM", variant), GLM(config), session)
         fitted.fit(("RRR", variant), RRR(config), session)
     return fitted
+
+
+def train_backbones(recordings: Recordings, *, seed: int, runs: Path) -> dict[str, BackboneFeatures]:
+    """The features of CalM, trained on many sessions, for those of each group."""
+    quantizer, transformers = train_calm(recordings, seed=seed, runs=runs)
+    return {group: BackboneFeatures(quantizer, transformer) for group, transformer in transformers.items()}
 
 
 def head_features(session: Session, backbone: BackboneFeatures) -> dict[str, FeatureSession]:
@@ -276,11 +283,14 @@ def add_gains(results: Results, item: str, group: str) -> None:
     paper does not say which of them its gains are.
     """
     scores = results.table(item).query("split == 'test' and group == @group")
-    scores = scores[scores["metric"].str.match(r"r2(?! over frames)")].set_index(["metric", "session"])
+    scores = scores[scores["metric"].str.match(r"r2(?! over frames)")]
     ours, rival = (
-        scores[(scores["method"] == name) & (scores["variant"] == variant)] for name, variant in (GLU, RIVAL)
+        scores[(scores["method"] == name) & (scores["variant"] == variant)]
+        .groupby(["metric", "session"], sort=False)[["value", "n"]]
+        .mean()  # over trainings
+        for name, variant in (GLU, RIVAL)
     )
-    both = ours[["value", "n"]].join(rival["value"].rename("rival"), how="inner").reset_index()
+    both = ours.join(rival["value"].rename("rival"), how="inner").reset_index()
     both["channel"] = both["metric"].str.removeprefix("r2")
     where = {"item": item, "split": "test", "group": group, "method": GLU[0], "variant": GLU[1]}
     points = both["value"] - both["rival"]

@@ -107,13 +107,15 @@ def bars(axes: Axes, table: pd.DataFrame, order: Sequence[str], label: str) -> N
 def draw_bar(axes: Axes, position: int, rows: pd.DataFrame, colour: str) -> Float[np.ndarray, " session"]:
     """One bar with its standard error, which a single session does not have, and a dot for each session.
 
-    Returns the values of the sessions, seeds averaged.
+    A line through a dot is the range of the trainings, whose mean it is. Returns the values of the dots.
     """
-    values = rows.groupby("session", sort=False)["value"].mean().to_numpy(dtype=float)
+    sessions = rows.groupby("session", sort=False)["value"]
+    values, places = sessions.mean().to_numpy(dtype=float), position + spread(sessions.ngroups, 0.2)
     error = sem(values) if len(values) > 1 else None
     whiskers = {"lw": 0.8, "capsize": 2}
     axes.bar(position, values.mean(), width=0.7, color=colour, alpha=0.75, yerr=error, error_kw=whiskers)
-    axes.plot(position + spread(len(values), 0.2), values, "o", ms=2.2, mfc="white", mec="0.2", mew=0.5, zorder=3)
+    axes.vlines(places, sessions.min(), sessions.max(), color="0.2", lw=0.6, zorder=2.5)
+    axes.plot(places, values, "o", ms=2.2, mfc="white", mec="0.2", mew=0.5, zorder=3)
     return values
 
 
@@ -250,6 +252,7 @@ def draw_mean_over_time(axes: Axes, rows: pd.DataFrame, name: str, *, color: str
 
     Returns the means by time, in s (column `seconds`), which is a mean over sessions, too.
     """
+    rows = rows.groupby(["session", "seconds"], as_index=False)["value"].mean()  # over trainings
     frames = rows.groupby(frames_of(rows))
     mean = frames["value"].mean().set_axis(frames["seconds"].mean())
     error = frames["value"].sem().fillna(0).to_numpy()

@@ -24,11 +24,12 @@ from calm.paper.report.tables import (
     value_text,
 )
 from calm.paper.report.web import slug, web_page
-from calm.paper.results import read_item, read_provenance, read_published, read_results
+from calm.paper.results import read_item, read_provenance, read_published, read_results, spread_of_trainings
 from calm.profile import profile_names
 from calm.storage import written_whole
 
 MAIN = "corr"  # metric worth a line even where the paper gives no number
+SPREAD_METRICS = (MAIN, "r2", "r2 over frames")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Contents:
         profile: that they were made with.
         dataset: of a user, or the paper's; none for calm's own data.
         comparison: ours and the published values, see `calm.paper.report.comparison.compare`.
+        spread: see `calm.paper.results.spread_of_trainings`.
         tests: of the claims, see `calm.paper.claims.table.judge`.
         provenance: by item.
     """
@@ -48,6 +50,7 @@ class Contents:
     profile: str
     dataset: str
     comparison: pd.DataFrame
+    spread: pd.DataFrame
     tests: pd.DataFrame
     provenance: Mapping[str, Mapping[str, Any]]
 
@@ -91,8 +94,9 @@ def read_contents(folder: Path) -> Contents:
     if not profile:
         raise CalmError(f"{folder} is no folder of results: give figures/<profile> or figures/<profile>/<dataset>.")
     dataset = "" if place == folder else folder.name
-    comparison = compare(summarise_results(read_results(folder)), read_published())
-    return Contents(folder, profile, dataset, comparison, judge(folder), read_provenance(folder / "provenance.json"))
+    results, provenance = read_results(folder), read_provenance(folder / "provenance.json")
+    comparison = compare(summarise_results(results), read_published())
+    return Contents(folder, profile, dataset, comparison, spread_of_trainings(results), judge(folder), provenance)
 
 
 def item_section(item: Item, contents: Contents) -> list[str]:
@@ -153,6 +157,20 @@ def short_scores(contents: Contents) -> str:
     return markdown(table, right=["score"])
 
 
+def trainings_table(spread: pd.DataFrame) -> str:
+    """How far the main scores of networks differ between trainings, in Markdown; or that there is only one."""
+    scored = spread["item"].isin([item.name for item in ITEMS if item.scored]) & spread["metric"].isin(SPREAD_METRICS)
+    rows = spread[scored & (spread["split"] == "test") & (spread["sd"] > 0)]
+    if rows.empty:
+        return (
+            "Every network was trained once, so this run cannot tell how much of a difference between networks is luck."
+        )
+    labels = rows["item"].map({item.name: item.label for item in ITEMS})
+    table = pd.DataFrame({"item": labels, "method": method_names(rows), "metric": rows["metric"]})
+    texts = {name: rows[name].map(value_text) for name in ("mean", "sd")}
+    return markdown(table.assign(**texts, trainings=rows["trainings"]), right=["mean", "sd", "trainings"])
+
+
 def page(contents: Contents) -> str:
     """The report as Markdown."""
     entries = list(contents.provenance.values())
@@ -173,6 +191,7 @@ def page(contents: Contents) -> str:
         made_with="\n\n".join(made),
         overview=overview(contents),
         sections="\n\n".join(sections),
+        spread=trainings_table(contents.spread),
         claims="\n\n".join(claim_sections(contents.tests, contents.folder)),
         published=len(published),
         recorded=recorded,
