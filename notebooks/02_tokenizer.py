@@ -18,6 +18,16 @@
 # claims that this loses little, and loses no more on mice that the quantizer has never seen. Here both are measured and tested,
 # and we look at what the vocabulary is made of.
 
+# %% [markdown]
+# **Figure 2**, drawn from the modules with the sizes of profile `paper`. A causal encoder turns each window of a trace into a latent $x_t$;
+# the nearest of the codes $e_j$ takes its place, and its index is the token; a decoder makes a trace of the codes again. The example is a neuron
+# of a simulated network whose windows are grouped by k-means, in place of a trained quantizer.
+
+# %% tags=["schematic"]
+from calm.paper.plots.schematics import schematic
+
+schematic("quantizer")
+
 # %% tags=["parameters"]
 import os
 

@@ -21,6 +21,15 @@
 # between trials that it was trained on and trials that it was not? And how much of a forecast for a new subject is in the embeddings
 # that are trained for it? At the end comes what the paper only wishes for: the transformer learns on from the traces that it forecasts.
 
+# %% [markdown]
+# **Figure 3A**, drawn from the modules with the sizes of profile `paper`. In the small grids dark blue is a token, and light blue what it
+# sees: the other neurons of its own time step, then its own neuron's past. Tokens are those of a simulated network's traces.
+
+# %% tags=["schematic"]
+from calm.paper.plots.schematics import schematic
+
+schematic("transformer")
+
 # %% tags=["parameters"]
 import os
 

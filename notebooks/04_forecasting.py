@@ -25,6 +25,15 @@
 # not reach its end are left out. Naive and linear methods set the scale. **CalM, fine-tuned** is ours, not the paper's: the same
 # model after some more training on the error of its own forecasts (notebook 03). No claim of the paper is judged by it.
 
+# %% [markdown]
+# **Figure 3A**, drawn from the modules with the sizes of profile `paper`. A forecast begins with the tokens of the context; what is predicted
+# for the next step is fed back, step by step, and the quantizer's decoder turns all tokens into traces.
+
+# %% tags=["schematic"]
+from calm.paper.plots.schematics import schematic
+
+schematic("transformer")
+
 # %% tags=["parameters"]
 import os
 

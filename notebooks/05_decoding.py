@@ -22,6 +22,15 @@
 # - **Many sessions** (Fig. 4C): one head for all, against one POYO+ for all, on their sessions and on new mice.
 # - **Few labels**: what pretraining is for. How many trials with known behaviour does each decoder need?
 
+# %% [markdown]
+# **Figure 4A**, drawn from the modules with the sizes of profile `paper`, for three channels of behaviour. The backbone is frozen. Of a new
+# session only the weights of its neurons (dashed) have to be trained.
+
+# %% tags=["schematic"]
+from calm.paper.plots.schematics import schematic
+
+schematic("heads")
+
 # %% tags=["parameters"]
 import os
 
