@@ -105,8 +105,11 @@ chosen_sessions = chosen_sessions[:singles]
 # ## One session at a time
 #
 # The backbone is the one pretrained on the held-in mice; of a held-out session it knows what adapting taught it, which was
-# without behaviour. Everything else is trained on the session alone (several times in larger profiles, the backbone too), with the same number of tries for every network, and
-# chosen by the squared error on validation trials.
+# without behaviour. Everything else is trained on the session alone, with the same number of tries for every network, and chosen by
+# the squared error on validation trials. Larger profiles train everything several times, the backbone too, and average the scores.
+#
+# Two controls have the same heads: **raw traces** have no backbone at all, and **continuous patches** have one with CalM's layers but
+# without tokens (notebook 04).
 
 # %%
 decoded = {}
@@ -121,7 +124,7 @@ for training in reversed(settings.seeds(seed)):  # so that what follows is of th
 
 # %%
 made_with = provenance(recordings, results)
-order = ["GLM", "RRR", "TCN", "POYO+", "raw traces", "CalM"]
+order = ["GLM", "RRR", "TCN", "POYO+", "raw traces", "continuous patches", "CalM"]
 scores = results.table("fig4b").query("split == 'test'")
 figure, axes = plt.subplots(1, len(channels), figsize=(PAGE, 3.4), sharey=True, squeeze=False)
 channel_bars(axes[0], scores, order, channels, "R² per trial", "r2")
@@ -137,7 +140,8 @@ means.pivot_table(index=["method", "variant"], columns="metric", values="mean", 
 # (cohort only): a GLM that is given the noise-free rates of the same neurons, with the look-ahead of the heads. A decoder that is
 # not linear may pass it.
 #
-# Read `raw traces` beside CalM: the same heads without the backbone. And compare CalM with rivals that look ahead as far.
+# Read `raw traces` beside CalM: the same heads without the backbone; and `continuous patches`: the same heads and layers without
+# tokens. And compare CalM with rivals that look ahead as far.
 #
 # ## Examples
 
@@ -193,8 +197,9 @@ plt.show()
 # %%
 for session in chosen_sessions:
     trials = session.trials_of("test")
+    known = {method: features[session.name][method] for method in ("CalM", "raw traces")}
     for share in shares:
-        trained = train_with_share(session, features[session.name], share, alone, seed=seed, runs=RUNS)
+        trained = train_with_share(session, known, share, alone, seed=seed, runs=RUNS)
         labelled = decode_trials(trained, session, trials)
         score_decoding(results, labelled, session, trials, window, item="fig4b_labels", share=share)
 
@@ -215,7 +220,7 @@ plt.show()
 for training in settings.seeds(seed):
     searches = {}
     for name, sessions in recordings.groups.items():
-        backbone = backbones[training][name]
+        backbone = backbones[training][name]["CalM"]
         searches = search_on_many(sessions, backbone, settings, pretrained=searches, seed=training, runs=RUNS)
         for session in sessions:
             trained = decoders_of(searches, backbone, session, look_ahead)

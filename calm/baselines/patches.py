@@ -48,13 +48,19 @@ class ContinuousPatches(Network):
         self, session: str, patches: Float[Tensor, "batch neuron token channel"], caches: list[Cache] | None = None
     ) -> Float[Tensor, "batch neuron token channel"]:
         """The patch after each patch, as changes from its last frame; with caches, `patches` holds the newest only."""
+        change = self.out(self.features(session, patches, caches)).movedim(0, 2)
+        return (patches[..., -1:] + change).clamp(-BOUND, BOUND)
+
+    def features(
+        self, session: str, patches: Float[Tensor, "batch neuron token channel"], caches: list[Cache] | None = None
+    ) -> Float[Tensor, "token batch neuron width"]:
+        """What the layers make of patches, after the last norm."""
         place = self.index[session]
         who = self.neuron_embeddings[place] + self.session_embeddings[place]
         x = self.embed(patches.movedim(2, 0)) + who
         for layer, cache in zip(self.layers, caches or [None] * len(self.layers), strict=True):
             x = layer(x, cache)
-        change = self.out(self.norm(x)).movedim(0, 2)
-        return (patches[..., -1:] + change).clamp(-BOUND, BOUND)
+        return self.norm(x)
 
     def cut(self, traces: Float[Tensor, "batch neuron frame"]) -> Float[Tensor, "batch neuron token channel"]:
         """Whole patches, from the first frame on; their channels are their frames."""

@@ -15,6 +15,7 @@ from calm.metrics import channel_scores
 from calm.models.interfaces import Decoder
 from calm.paper.experiments.decoding import (
     AHEAD,
+    CONTROL,
     add_gains,
     decode_known_rates,
     decode_trials,
@@ -33,6 +34,7 @@ from calm.profile import load_profile
 from calm.synthetic.cohort import make_session
 from calm.synthetic.mice import plan_cohort
 from calm.synthetic.truth import read_truth
+from calm.training.features import RawFeatures
 
 RIDGE = RidgeDecoderConfig(lags=3, penalties=(1.0, 100.0))
 ALL = {(method, variant) for method in ("GLM", "RRR", "TCN", "POYO+") for variant in ("", AHEAD)}
@@ -42,6 +44,11 @@ HEADED = {(method, head) for method in ("CalM", "raw traces") for head in ("line
 @pytest.fixture
 def backbone(quantizer, dat):
     return frozen(quantizer, dat)
+
+
+def heads_on(backbone):
+    """Features of a backbone and the control."""
+    return {"CalM": backbone, CONTROL: RawFeatures(backbone.window)}
 
 
 @pytest.fixture
@@ -77,7 +84,7 @@ def test_a_glm_that_sees_ahead_decodes_what_comes_before_the_traces():
 
 def test_every_decoder_of_a_single_session_decodes_whole_trials_after_as_many_tries(backbone, session, tmp_path):
     profile = load_profile("smoke").changed(learning_rates=(0.3, 1.0))
-    trained = train_on_one(session, head_features(session, backbone), profile, seed=0, runs=tmp_path)
+    trained = train_on_one(session, head_features(session, heads_on(backbone)), profile, seed=0, runs=tmp_path)
     assert set(trained.methods) == set(trained.costs) == ALL | HEADED
     assert {len(search.tries) for search in trained.searches.values()} == {len(profile.learning_rates)}
     trials = session.trials_of("test")
@@ -88,7 +95,7 @@ def test_every_decoder_of_a_single_session_decodes_whole_trials_after_as_many_tr
 
 @pytest.mark.parametrize("networks", [False, True])
 def test_decoders_at_a_look_ahead_know_no_later_frame(backbone, session, tmp_path, networks):
-    profile, features = load_profile("smoke"), head_features(session, backbone)
+    profile, features = load_profile("smoke"), head_features(session, heads_on(backbone))
     profile = profile.changed(poyo_single=profile.poyo_single.changed(window=2.0))
     trace, frame = session.traces[0], 14
     for look_ahead in (0, 5, 8):
@@ -107,7 +114,7 @@ def test_decoders_at_a_look_ahead_know_no_later_frame(backbone, session, tmp_pat
 
 
 def test_fewer_labels_change_what_is_learned(backbone, session, tmp_path):
-    features = head_features(session, backbone)
+    features = head_features(session, heads_on(backbone))
     few, every = (
         train_with_share(session, features, share, load_profile("smoke"), seed=0, runs=tmp_path).methods
         for share in (0.2, 1.0)

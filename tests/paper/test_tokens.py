@@ -16,6 +16,7 @@ from calm.paper.results import Results, check
 from calm.profile import load_profile
 from calm.recordings import Recordings
 from calm.synthetic.simulation import simulate
+from calm.training.features import PatchFeatures
 from calm.training.stages import Trained
 
 
@@ -27,14 +28,20 @@ def recordings_of(neurons, kinds):
     return Recordings("simulation", [session], [], load_profile("smoke"))
 
 
-def rows_of(recordings):
-    """What is added about untrained patches of these sessions."""
-    sessions, results = recordings.held_in, Results("simulation", seed=0)
+def untrained_patches(sessions):
+    """Small patches that know these sessions."""
     torch.manual_seed(0)
     config = PatchesConfig(width=8, layers=1, heads=2, ffn=16)
     model = ContinuousPatches(config, 40, {each.name: len(each.neurons) for each in sessions}).requires_grad_(False)
+    return Trained(model, pd.DataFrame({"val": [0.1, 0.2], "seconds": [1.5, 2.0]}), "key")
+
+
+def rows_of(recordings):
+    """What is added about untrained patches of these sessions."""
+    sessions, results = recordings.held_in, Results("simulation", seed=0)
+    trained = untrained_patches(sessions)
+    model = trained.model
     model.neuron_embeddings.requires_grad_(True)
-    trained = Trained(model, pd.DataFrame({"val": [0.1, 0.2], "seconds": [1.5, 2.0]}), "key")
     add_model(results, "continuous patches", trained, sessions, recordings, group="held-in")
     rows = results.table("tokens")
     check(rows, "tokens")
@@ -54,3 +61,19 @@ def test_costs_are_of_what_was_trained_and_read_outs_those_of_the_embeddings():
 def test_where_nothing_can_be_read_out_costs_remain(neurons, kinds):
     _, values = rows_of(recordings_of(neurons, kinds))
     assert set(values.index) == {("parameters", ""), ("training (s)", "")}
+
+
+def test_features_of_patches_are_what_the_next_patch_is_read_from_and_know_no_later_frame():
+    (session,) = recordings_of(6, (0, 1)).held_in
+    trained = untrained_patches([session])
+    trained.model.eval()
+    features, trace = PatchFeatures(trained), session.traces[0]
+    assert (features.key, features.window, features.channels) == ("key", 4, 8)
+    extracted = features.features(session.name, trace)
+    assert extracted.shape == (trace.shape[1] // 4, 6, 8)
+    model, patches = trained.model, trained.model.cut(torch.from_numpy(trace[None]))
+    change = model.out(torch.from_numpy(extracted).float()).movedim(0, 1)
+    torch.testing.assert_close(patches[0, :, :, -1:] + change, model(session.name, patches)[0], rtol=0, atol=5e-3)
+    later = trace.copy()
+    later[:, 20:] += 1.0
+    np.testing.assert_array_equal(features.extract(session.name, later)[:5], extracted[:5])

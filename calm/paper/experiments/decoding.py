@@ -25,7 +25,7 @@ from calm.data.session import Session
 from calm.metrics import channel_scores
 from calm.models.heads import BehaviourHead
 from calm.models.interfaces import Decoder
-from calm.paper.experiments.forecasting import train_calm
+from calm.paper.experiments.forecasting import PATCHES, train_calm, train_rivals
 from calm.paper.experiments.methods import Method, MethodSet
 from calm.paper.results import Results
 from calm.profile import Profile
@@ -36,6 +36,7 @@ from calm.training.features import (
     BackboneFeatures,
     Extractor,
     FeatureSession,
+    PatchFeatures,
     RawFeatures,
     on_whole_tokens,
 )
@@ -64,15 +65,22 @@ def linear_decoders(session: Session, configs: Mapping[str, RidgeDecoderConfig])
     return fitted
 
 
-def train_backbones(recordings: Recordings, *, seed: int, runs: Path) -> dict[str, BackboneFeatures]:
-    """The features of CalM, trained on many sessions, for those of each group."""
+def train_backbones(recordings: Recordings, *, seed: int, runs: Path) -> dict[str, dict[str, Extractor]]:
+    """What heads are put on, by group of sessions and name of the method: models of many sessions, and raw traces."""
     quantizer, transformers = train_calm(recordings, seed=seed, runs=runs)
-    return {group: BackboneFeatures(quantizer, transformer) for group, transformer in transformers.items()}
+    rivals = train_rivals(recordings, [PATCHES], seed=seed, runs=runs)
+    return {
+        group: {
+            "CalM": BackboneFeatures(quantizer, transformer),
+            PATCHES: PatchFeatures(rivals[group][PATCHES]),
+            CONTROL: RawFeatures(quantizer.model.config.window),
+        }
+        for group, transformer in transformers.items()
+    }
 
 
-def head_features(session: Session, backbone: BackboneFeatures) -> dict[str, FeatureSession]:
-    """What heads are put on, by the name of the method."""
-    extractors: dict[str, Extractor] = {"CalM": backbone, CONTROL: RawFeatures(backbone.window)}
+def head_features(session: Session, extractors: Mapping[str, Extractor]) -> dict[str, FeatureSession]:
+    """The features of a session, by the name of the method."""
     return {method: FeatureSession(session, extractor) for method, extractor in extractors.items()}
 
 

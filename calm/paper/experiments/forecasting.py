@@ -30,7 +30,8 @@ from calm.training.stages import Model, Search, Task, Trained, search, train
 from calm.training.tasks import FineTuningTask, ForecasterTask, TransformerTask, train_quantizer
 
 Forecasts = list[Float[np.ndarray, "neuron _horizon"]]  # a trial each
-OF_MANY = ("POCO", "continuous patches")  # networks that learn from many sessions and adapt to new ones
+PATCHES = "continuous patches"
+OF_MANY = ("POCO", PATCHES)  # networks that learn from many sessions and adapt to new ones
 
 
 def rival_tasks(sessions: Sequence[Session], profile: Profile) -> dict[str, tuple[ForecasterTask, FitConfig]]:
@@ -40,7 +41,7 @@ def rival_tasks(sessions: Sequence[Session], profile: Profile) -> dict[str, tupl
         "PatchTST": (PatchTST, profile.patchtst, profile.patchtst_fit),
         "iTransformer": (ITransformer, profile.itransformer, profile.itransformer_fit),
         "POCO": (POCO, profile.poco, profile.poco_fit),
-        "continuous patches": (ContinuousPatches, profile.patches, profile.patches_fit),
+        PATCHES: (ContinuousPatches, profile.patches, profile.patches_fit),
     }
     return {
         name: (ForecasterTask(kind, config, sessions, profile.forecast), fit_config)
@@ -148,13 +149,15 @@ def finetune_calm(
     return train_groups(tasks, profile.learning_rates, seed=seed, runs=runs)
 
 
-def train_rivals(recordings: Recordings, *, seed: int, runs: Path) -> dict[str, dict[str, Trained[Network]]]:
+def train_rivals(
+    recordings: Recordings, names: Sequence[str] = OF_MANY, *, seed: int, runs: Path
+) -> dict[str, dict[str, Trained[Network]]]:
     """POCO and continuous patches by group and name, trained and adapted as CalM's transformer is."""
     profile = recordings.profile
     tasks = {group: rival_tasks(sessions, profile) for group, sessions in recordings.groups.items()}
     trained = {
         name: train_groups({group: tasks[group][name] for group in tasks}, profile.learning_rates, seed=seed, runs=runs)
-        for name in OF_MANY
+        for name in names
     }
     return {group: {name: networks[group] for name, networks in trained.items()} for group in tasks}
 
