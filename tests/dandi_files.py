@@ -74,8 +74,8 @@ class Recording:
 
 
 def trace(plane: int, rows: np.ndarray, rois: int) -> np.ndarray:
-    """Traces (rows, ROIs) of a plane: the row, ten thousand times the plane and a hundred thousand times the ROI."""
-    return np.asarray(rows, float)[:, None] + 1e4 * plane + 1e5 * np.arange(rois)
+    """Traces (rows, ROIs) of a plane: the row, a thousand times the plane and ten thousand times the ROI."""
+    return np.asarray(rows, float)[:, None] + 1e3 * plane + 1e4 * np.arange(rois)
 
 
 def velocity(frames: np.ndarray) -> np.ndarray:

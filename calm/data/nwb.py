@@ -15,7 +15,7 @@ from pynwb.ophys import DfOverF, RoiResponseSeries
 
 from calm.data.intervals import START, STOP, Trials, Windows, around_events, cut_into_trials, cut_into_windows
 from calm.data.nwb_file import open_nwb
-from calm.data.recording import Kind, Recording, period
+from calm.data.recording import Kind, Recording, period, suits_single
 from calm.data.resampling import guess_kind, is_even, same_clock, to_frames
 from calm.data.session import Session
 from calm.errors import CalmError
@@ -182,9 +182,15 @@ def frame_times(planes: Sequence[RoiResponseSeries]) -> Float[np.ndarray, " fram
 
 
 def in_units(series: TimeSeries, rows: slice) -> Float[np.ndarray, "frame channel"]:
-    """Some frames of a series, in its unit."""
-    data = np.asarray(series.data[rows], dtype=np.float32)
-    return data.reshape(len(data), -1) * float(series.conversion) + float(series.offset)
+    """Some frames of a series, in its unit; in double precision where single does not suit them."""
+    data = np.asarray(series.data[rows])
+    data, scale, offset = (
+        data.reshape(len(data), *data.shape[1:] or (1,)),
+        float(series.conversion),
+        float(series.offset),
+    )
+    exact = data.astype(float) * scale + offset
+    return data.astype(np.float32) * scale + offset if suits_single(exact.T) else exact
 
 
 def scalar_column(table: DynamicTable, name: str) -> np.ndarray | None:

@@ -222,9 +222,8 @@ def keep_trials(session: Session, min_frames: int | None, max_frames: int | None
 
 
 def without_bad_neurons(session: Session) -> Session:
-    """The session without NaN and constant neurons; a warning says which."""
-    bad = np.sort(np.concatenate(bad_neurons(session)))
-    if len(bad):
-        text = f"Session {session.name}: left out {describe_neurons(bad)} with NaN or constant traces."
-        warnings.warn(text, stacklevel=2)
-    return drop_neurons(session, bad)
+    """The session without bad neurons; warnings say which, and what is wrong with them."""
+    faults = bad_neurons(session)
+    for fault, neurons in faults.items():
+        warnings.warn(f"Session {session.name}: left out {describe_neurons(neurons)}: {fault}.", stacklevel=2)
+    return drop_neurons(session, np.concatenate([*faults.values(), np.empty(0, int)]))

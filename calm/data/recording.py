@@ -20,6 +20,8 @@ Value = bool | int | float | str  # in a column of the neuron table
 SUBJECT = re.compile(r"sub-([A-Za-z0-9]+)")  # as the archives of NWB and BIDS files write it into paths
 Kind = Literal["events", "steps", "samples"]  # of a time series, see `calm.data.resampling`
 UNKNOWN_UNIT = "a.u."
+SAFE = 1e15  # numbers up to here and, unless 0, down to its inverse have squares that single precision can hold
+LEVELS = 256  # the fewest steps of a precision that a trace must reach over
 LONGEST_STEP = 1.5  # frames; between two frames that may each be stamped a quarter of a frame off
 
 
@@ -95,12 +97,10 @@ def make_recording(
         name=name,
         subject=subject,
         rate=rate or float(1 / np.median(np.diff(clock))),
-        traces=values.astype(np.float32),
+        traces=single(values),
         timestamps=clock,
         neurons=pd.DataFrame({"id": range(len(values))}) if neurons is None else neurons,
-        behaviour=np.stack(list(channels.values()), axis=1).astype(np.float32)
-        if channels
-        else np.empty((frames, 0), np.float32),
+        behaviour=single(np.stack(list(channels.values()))).T if channels else np.empty((frames, 0), np.float32),
         behaviour_names=tuple(channels),
     )
 
@@ -118,6 +118,32 @@ def numbers(values: ArrayLike, what: str, axes: tuple[str, ...]) -> np.ndarray:
     if array.ndim != len(axes) or not array.size:
         raise CalmError(f"{what} must be ({', '.join(axes)}), but the shape is {array.shape}: reshape it.")
     return array
+
+
+def extent(
+    values: Float[np.ndarray, "*batch frame"],
+) -> tuple[Float[np.ndarray, "*batch"], Float[np.ndarray, "*batch"]]:
+    """How large the largest value along the last axis is, and how far the values reach; NaN are left out."""
+    highest, lowest = (each.reduce(values, axis=-1, initial=np.nan).astype(float) for each in (np.fmax, np.fmin))
+    return np.fmax(np.abs(highest), np.abs(lowest)), highest - lowest
+
+
+def is_coarse(values: Float[np.ndarray, "*batch frame"], precision: type) -> Bool[np.ndarray, "*batch"]:
+    """Where values change along the last axis, but by fewer than LEVELS steps of a precision, beside their offset."""
+    largest, span = extent(values)
+    return (span > 0) & (span < LEVELS * np.finfo(precision).eps * largest)
+
+
+def suits_single(values: Float[np.ndarray, "*batch frame"]) -> bool:
+    """Whether single precision holds the changes along the last axis, and their squares, as double precision does."""
+    largest, span = extent(values)
+    lost = is_coarse(values, np.float32) & ~is_coarse(values, np.float64)
+    return not (lost | (largest > SAFE) | ((span > 0) & (span < 1 / SAFE))).any()
+
+
+def single(values: Float[np.ndarray, "*batch frame"]) -> Float[np.ndarray, "*batch frame"]:
+    """The values in single precision, or as they are if it does not suit them."""
+    return values.astype(np.float32) if suits_single(values) else values
 
 
 def make_clock(frames: int, rate: float | None, timestamps: ArrayLike | None) -> Float[np.ndarray, " frame"]:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from calm.config import Config
-from calm.data.recording import UNKNOWN_UNIT, Recording
+from calm.data.recording import UNKNOWN_UNIT, Recording, extent, is_coarse, single, suits_single
 from calm.errors import CalmError
 from calm.trial_file import shapes_of
 
@@ -20,6 +21,10 @@ UNITS = ("z-score", "original")  # that prepared traces can be given back in
 MIN_TRIALS = 7  # the fewest that leave at least one trial in each split, 70/15/15
 SAME_RATE = 0.01  # relative difference in frames per second that is none
 FIRST_FRAME = "first_frame_time"  # column of the trial table: when the first frame of each trial was taken, in s
+LARGEST = 1e100  # value that counts as finite: double precision can hold its square
+FARTHEST = 17  # frames of a neuron among which a jump is looked for
+JUMP = 10_000  # times as far from the median as the next frame: no fluorescence is
+SMALL_SD = 1e-3  # below which 1e-6 would shrink the z-scores by more than a thousandth
 SPLIT_GROUP = "split_group"  # column of the trial table, if there is one: trials with one number stay in one split
 
 
@@ -198,12 +203,27 @@ def describe_neurons(indices: Int[np.ndarray, " bad"]) -> str:
     return f"{len(indices)} neuron{'s' * (len(indices) != 1)} ({shown})"
 
 
-def bad_neurons(session: Session) -> tuple[Int[np.ndarray, " bad"], Int[np.ndarray, " constant"]]:
-    """Neurons with any frame that is not finite, and neurons whose trace never changes."""
+def bad_neurons(session: Session) -> dict[str, Int[np.ndarray, " bad"]]:
+    """The neurons that nothing can be learned about, by what is wrong with them; each is told once."""
     flat = np.concatenate(session.traces, axis=1)
-    broken = ~np.isfinite(flat).all(axis=1)
-    constant = ~broken & (np.ptp(flat, axis=1) == 0)
-    return np.flatnonzero(broken), np.flatnonzero(constant)
+    largest, span = extent(flat)
+    broken = ~np.isfinite(flat).all(axis=1) | (largest > LARGEST)
+    faults = {
+        "NaN or infinite values": broken,
+        "no change at all": ~broken & (span == 0),
+        f"less change beside their offset than {flat.dtype} resolves": ~broken & is_coarse(flat, flat.dtype.type),
+        f"frames more than {JUMP:,} times as far from the median as all others": ~broken
+        & np.array([stands_out(trace) for trace in flat], bool),
+    }
+    return {fault: np.flatnonzero(neurons) for fault, neurons in faults.items() if neurons.any()}
+
+
+def stands_out(trace: Float[np.ndarray, " frame"]) -> bool:
+    """Whether few frames dwarf all others, which the z-score would press to zero: artefacts, not fluorescence."""
+    with np.errstate(invalid="ignore"):  # NaN is told elsewhere
+        distance = np.abs(trace.astype(float) - np.median(trace))
+    top = np.sort(np.partition(distance, -min(FARTHEST, len(distance)))[-FARTHEST:])
+    return bool(((top[:-1] > 0) & (top[1:] > JUMP * top[:-1])).any())
 
 
 def drop_neurons(session: Session, indices: Int[np.ndarray, " bad"]) -> Session:
@@ -238,7 +258,7 @@ def validate(session: Session, *, min_frames: int = 1) -> None:
     """Refuse a session that cannot be analysed.
 
     Raises:
-        CalmError: no trials or neurons, a trial shorter than `min_frames`, NaN or constant neurons.
+        CalmError: no trials or neurons, a trial shorter than `min_frames`, bad neurons, infinite behaviour.
     """
     where = f"Session {session.name}"
     check_shapes(session)
@@ -257,23 +277,30 @@ def validate(session: Session, *, min_frames: int = 1) -> None:
             f"{where}: {len(lost)} trials, the first of them {lost[0]}, have frames that are NaN in all neurons: leave"
             " these trials out."
         )
-    for neurons, fault in zip(bad_neurons(session), ("NaN or infinite values", "no change at all"), strict=True):
-        if len(neurons):
-            raise CalmError(
-                f"{where}: {fault} in {describe_neurons(neurons)}: mend them or leave them out with `bad_neurons: drop`"
-                " in the dataset description."
-            )
+    for fault, neurons in bad_neurons(session).items():
+        raise CalmError(
+            f"{where}: {fault} in {describe_neurons(neurons)}: mend them or leave them out with `bad_neurons: drop`"
+            " in the dataset description."
+        )
+    for trial, channels in enumerate(session.behaviour):
+        if np.isinf(channels).any():
+            name = session.behaviour_names[np.isinf(channels).any(axis=0).argmax()]
+            raise CalmError(f"{where}: {name} is infinite in trial {trial}: write NaN where it is not known.")
 
 
 def zscore(
     arrays: Sequence[Float[np.ndarray, "channel _frame"]], train: Int[np.ndarray, " trial"]
 ) -> tuple[tuple[Float[np.ndarray, "channel _frame"], ...], pd.DataFrame]:
-    """Z-score every array with the mean and sd (+ 1e-6) of the training arrays' frames, ignoring NaN.
+    """Z-score every array with the mean and sd of the training arrays' frames, ignoring NaN.
 
+    The authors' 1e-6 is added to the sd only where that changes nothing, so that traces of any scale are treated alike.
     Returns the scaled arrays and the scale, a row a channel, `mean` and `sd`.
     """
     reference = np.concatenate([arrays[index] for index in train], axis=1)
-    mean, sd = np.nanmean(reference, axis=1), np.nanstd(reference, axis=1) + 1e-6
+    if not suits_single(reference):
+        reference = reference.astype(float)
+    mean, sd = np.nanmean(reference, axis=1), np.nanstd(reference, axis=1)
+    sd = np.where(sd < SMALL_SD, sd, sd + 1e-6)
     scaled = tuple(((array - mean[:, None]) / sd[:, None]).astype(np.float32) for array in arrays)
     return scaled, pd.DataFrame({"mean": mean, "sd": sd})
 
@@ -290,24 +317,36 @@ def to_unit(
         raise CalmError(f"There is no unit {unit!r}: choose {' or '.join(map(repr, UNITS))}.")
     if unit == "z-score":
         return list(traces)
-    mean, sd = (session.neurons[[name]].to_numpy(np.float32) for name in ("mean", "sd"))
-    return [trace * sd + mean for trace in traces]
+    mean, sd = (session.neurons[[name]].to_numpy(float) for name in ("mean", "sd"))
+    return [single(trace * sd + mean) for trace in traces]
 
 
-def check_training(session: Session, train: Int[np.ndarray, " trial"]) -> None:
-    """Refuse neurons that never change, and behaviours never recorded, in the training trials: they have no scale."""
-    silent = np.flatnonzero(np.ptp(np.concatenate([session.traces[trial] for trial in train], axis=1), axis=1) == 0)
-    if len(silent):
-        raise CalmError(
-            f"Session {session.name}: no change in the training trials in {describe_neurons(silent)}, so that nothing"
-            " gives them a scale: leave them out of the file, or choose another seed."
-        )
-    unknown = np.isnan(np.concatenate([session.behaviour[trial] for trial in train])).all(axis=0)
-    if unknown.any():
-        names = ", ".join(np.array(session.behaviour_names)[unknown])
-        raise CalmError(
-            f"Session {session.name}: {names} has no value in the training trials: leave it out of `behaviour`."
-        )
+def check_training(session: Session, trials: pd.DataFrame) -> None:
+    """Refuse what never changes, or is never recorded, in the training trials; tell what is still in the others.
+
+    Raises:
+        CalmError: a neuron or behaviour without a scale.
+    """
+    where, split = f"Session {session.name}", trials["split"].to_numpy()
+    for name in SPLITS:
+        _, span = extent(np.concatenate([session.traces[trial] for trial in np.flatnonzero(split == name)], axis=1))
+        silent = np.flatnonzero(span == 0)
+        if len(silent) and name == "train":
+            raise CalmError(
+                f"{where}: no change in the training trials in {describe_neurons(silent)}, so that nothing gives them a"
+                " scale: leave them out of the file, or choose another seed."
+            )
+        if len(silent):
+            warnings.warn(
+                f"{where}: no change in the {name} trials in {describe_neurons(silent)}: whatever is forecast of them"
+                " there scores 0; leave them out of the file, or choose another seed.",
+                stacklevel=3,
+            )
+    _, span = extent(np.concatenate([session.behaviour[trial] for trial in np.flatnonzero(split == "train")]).T)
+    for still, fault in ((np.isnan(span), "has no value"), (span == 0, "never changes")):
+        if still.any():
+            names = ", ".join(np.array(session.behaviour_names)[still])
+            raise CalmError(f"{where}: {names} {fault} in the training trials: leave it out of `behaviour`.")
 
 
 def prepare(session: Session, *, seed: int, smoothing: float = 1.0, min_frames: int = 1) -> Session:
@@ -325,6 +364,8 @@ def prepare(session: Session, *, seed: int, smoothing: float = 1.0, min_frames: 
     """
     if session.preparation is not None:
         raise CalmError(f"Session {session.name} is prepared already: prepare it as it was read.")
+    if not 0 < smoothing <= 1:
+        raise CalmError(f"A `smoothing` of {smoothing} is no weight: it must be above 0, and 1 is none.")
     validate(session, min_frames=min_frames)
     try:
         splits = splits_of(session.trials, seed)
@@ -332,7 +373,7 @@ def prepare(session: Session, *, seed: int, smoothing: float = 1.0, min_frames: 
         raise CalmError(f"Session {session.name}: {error}") from None
     trials = session.trials.assign(split=splits)
     train = np.flatnonzero(trials["split"] == "train")
-    check_training(session, train)
+    check_training(session, trials)
     traces, scale = zscore([smooth(trace, smoothing) for trace in session.traces], train)
     behaviour, _ = zscore([channels.T for channels in session.behaviour], train)
     return dataclasses.replace(

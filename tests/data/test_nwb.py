@@ -277,7 +277,7 @@ def test_real_recordings():
     assert {frames for session in sessions for frames in session.frames} == {41}
     counts = [len(session.neurons) for session in sessions]
     assert (min(counts), max(counts)) == (2, 34)
-    assert not any(len(bad) for session in sessions for bad in bad_neurons(session))
+    assert not any(bad_neurons(session) for session in sessions)
     with h5py.File(paths[4]) as file:
         raw = file["processing/ophys/DfOverF/RoiResponseSeries/data"][41 * 7 : 41 * 8]
         lick = file["processing/behavior/lick/data"][41 * 7 : 41 * 8]

@@ -198,9 +198,9 @@ def test_behaviour_without_a_value_in_training_is_refused_by_name(raw):
 
 def test_dropping_bad_neurons_leaves_the_others_untouched(raw):
     broken = with_traces(raw, put([1, 3], [0, 5], np.nan))
-    bad, constant = sessions.bad_neurons(broken)
+    ((fault, bad),) = sessions.bad_neurons(broken).items()
     mended = sessions.drop_neurons(broken, bad)
-    assert bad.tolist() == [1, 3] and not len(constant)
+    assert bad.tolist() == [1, 3] and fault.startswith("NaN")
     assert mended.neurons["neuron"].tolist() == [0, 2, 4]
     np.testing.assert_array_equal(mended.traces[0], raw.traces[0][[0, 2, 4]])
     sessions.validate(mended)
