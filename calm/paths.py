@@ -15,7 +15,14 @@ ROOT = Path(os.environ.get("CALM_ROOT", ROOT))  # the tests' own, so that none f
 DATA, RUNS, FIGURES = ROOT / "data", ROOT / "runs", ROOT / "figures"
 
 
+ADDRESS = re.compile(r"(https?):/+(.+)")
 SAFE_NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,80}")
+
+
+def address_of(path: Path) -> str | None:
+    """The address of a file on the web that a path was made of, whose `//` a path makes one `/`; None for others."""
+    match = ADDRESS.fullmatch(path.as_posix())
+    return f"{match[1]}://{match[2]}" if match else None
 
 
 def file_name(name: str) -> str:

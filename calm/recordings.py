@@ -10,7 +10,7 @@ from calm.data.reading import read_checked, read_sessions
 from calm.data.session import Session, prepare
 from calm.data.store import load_session, store_session
 from calm.errors import CalmError
-from calm.paths import DATA, RUNS
+from calm.paths import DATA, RUNS, address_of
 from calm.profile import Profile
 from calm.storage import is_stored, stage_key
 from calm.synthetic.cohort import DESCRIPTION, make_cohort
@@ -126,7 +126,7 @@ def read_recordings(dataset: Dataset, profile: Profile, seed: int, runs: Path) -
 
 def prepare_once(file: Path, dataset: Dataset, min_frames: int, seed: int, runs: Path) -> Session:
     """One prepared session of a description, its trials on the disk; what was prepared before is loaded."""
-    identity = f"{states(file.resolve())} {min_frames}"
+    identity = f"{states(file if address_of(file) else file.resolve())} {min_frames}"
     # What changes nothing about a session must not make it be read again.
     relevant = dataset.changed(name="", files=(file.name,), exclude=(), held_out=(), context=None, horizon=None)
     folder = runs / "sessions" / stage_key(file.stem, [relevant], [identity], seed, VERSION)

@@ -13,6 +13,7 @@ from calm.data.descriptions import Layout, describe
 from calm.data.reading import CELLS, read_checked, read_recording
 from calm.data.recording import Recording, gaps, period
 from calm.errors import CalmError
+from calm.paths import address_of
 from calm.profile import load_profile
 
 ENDINGS: Mapping[str, Layout] = {".csv": "csv", ".tsv": "csv", ".npz": "npz", ".nwb": "nwb", ".zarr": "nwb"}
@@ -25,7 +26,7 @@ def inspect(path: str | Path, *, rate: float | None = None) -> str:
     """Print what a recording holds, what of it would be used, and a description of it, which is returned.
 
     Args:
-        path: an NWB file, the folder of Suite2p, CaImAn's HDF5, a CSV or an NPZ file.
+        path: an NWB file or its address on the web, the folder of Suite2p, CaImAn's HDF5, a CSV or an NPZ file.
         rate: frames per second, if the file does not say.
 
     Raises:
@@ -33,7 +34,9 @@ def inspect(path: str | Path, *, rate: float | None = None) -> str:
     """
     path = Path(path)
     layout = layout_of(path)
-    content: dict[str, Any] = {"files": str(path.absolute())} | ({} if layout == "nwb" else {"layout": layout})
+    content: dict[str, Any] = {"files": address_of(path) or str(path.absolute())} | (
+        {} if layout == "nwb" else {"layout": layout}
+    )
     if layout == "nwb":
         table, more = nwb_contents(path)
     else:
@@ -57,6 +60,8 @@ def layout_of(path: Path) -> Layout:
     Raises:
         CalmError: nothing is there, or it looks like none.
     """
+    if address_of(path):
+        return "nwb"
     if not path.exists():
         raise CalmError(f"There is nothing at {path}: check the path.")
     if path.suffix in ENDINGS:

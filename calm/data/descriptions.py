@@ -16,7 +16,7 @@ from calm.data.intervals import Trials, Windows
 from calm.data.pipelines import NEUROPIL
 from calm.data.recording import Kind, Value
 from calm.errors import CalmError
-from calm.paths import ROOT
+from calm.paths import ROOT, address_of
 
 Layout = Literal["nwb", "dandi_000579", "suite2p", "caiman", "csv", "npz"]
 PLAIN = ("suite2p", "caiman", "csv", "npz")  # layouts whose files hold one recording and no trials
@@ -88,6 +88,8 @@ class Dataset(Config):
             raise ValueError("a recording is cut into `trials` or into `windows`, not into both")
         if self.layout == "suite2p" and self.rate is None:
             raise ValueError("`layout` suite2p needs `rate`, the frames per second of a plane")
+        if self.layout in PLAIN and any(address_of(Path(pattern)) for pattern in self.files):
+            raise ValueError(f"`layout` {self.layout} is read from files, not from an address: download them")
         if self.layout in PLAIN and (self.trials is None) == (self.windows is None):
             raise ValueError(
                 f"`layout` {self.layout} needs either `windows` or `trials`, a CSV file with start_time and stop_time"
@@ -107,6 +109,9 @@ class Dataset(Config):
         """
         paths = set()
         for pattern in self.files:
+            if address_of(Path(pattern)):
+                paths.add(Path(expand(pattern)))
+                continue
             where = str(self.folder / expand(pattern))
             files = [Path(match) for match in glob.glob(where, recursive=True) if self.may_read(match)]
             if not files:
@@ -194,6 +199,27 @@ def load_dataset(path: str | Path) -> Dataset:
 
 
 def states(path: Path) -> list[list[str | int]]:
-    """Name, size and time of change of a file, or of each in a folder: what tells whether they are still the same."""
+    """Name, size and time of change of a file, or of each in a folder: what tells whether they are still the same.
+
+    Raises:
+        CalmError: a file on the web cannot be reached.
+    """
+    if address := address_of(path):
+        return [[address, *state_of(address)]]
     files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
     return [[str(each), each.stat().st_size, each.stat().st_mtime_ns] for each in files]
+
+
+def state_of(address: str) -> list[str | int]:
+    """Size and version of a file on the web, as far as its server tells them.
+
+    Raises:
+        CalmError: it cannot be reached.
+    """
+    from fsspec.implementations.http import HTTPFileSystem  # takes a while to load
+
+    try:
+        about = HTTPFileSystem().info(address)
+    except OSError as error:
+        raise CalmError(f"{address} cannot be reached ({error.__cause__ or error}): check it and the net.") from None
+    return [about.get("size") or 0, about.get("ETag", about.get("Last-Modified", ""))]

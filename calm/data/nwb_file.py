@@ -11,6 +11,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
+from aiohttp import ClientError
+from fsspec.implementations.http import HTTPFileSystem
 from hdmf.backends.io import HDMFIO
 from hdmf.build import GroupBuilder
 from hdmf.common import DynamicTable, DynamicTableRegion
@@ -22,8 +24,12 @@ from pynwb.ophys import RoiResponseSeries
 
 from calm.data.session import FIRST_FRAME, Session
 from calm.errors import CalmError
+from calm.paths import address_of
 from calm.storage import written_whole
 
+BLOCK, KEPT_BLOCKS = 2**20, 64  # bytes of a file on the web that are loaded at once, and how many such are kept
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+NO_HDF5 = "this is not an HDF5 file, so not NWB: leave it out, or convert it to NWB."
 NO_DATE = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)  # NWB wants one, and a Session has none
 
 
@@ -36,11 +42,15 @@ def open_nwb(path: Path) -> Iterator[NWBFile]:
     """
     try:
         with file_access(path) as io:
-            yield construct(io)
+            yield construct(io, path)
     except CalmError as error:
-        hints = [] if path.is_dir() else missing_links(path)
+        hints = missing_links(path) if path.is_file() else []
         raise CalmError("".join([f"{path.name}: {error}", *hints])) from None
-    except OSError as error:
+    except (OSError, ClientError) as error:
+        if address := address_of(path):
+            raise CalmError(
+                f"{address} cannot be read ({error.__cause__ or error}): check the address and the net, or try again."
+            ) from error
         raise CalmError(f"{path} is truncated or damaged ({error}): copy or download it again.") from error
 
 
@@ -55,16 +65,36 @@ def file_access(path: Path) -> HDMFIO:
             return importlib.import_module("hdmf_zarr").NWBZarrIO(str(path), "r", load_namespaces=True)
         except ImportError:
             raise CalmError("this is a Zarr folder: `pip install hdmf-zarr` to read it.") from None
-    if not path.is_file():
+    if address := address_of(path):
+        file = open_stream(address)
+    elif not path.is_file():
         raise CalmError(f"there is no file {path}: check the path.")
-    if not h5py.is_hdf5(path):
-        raise CalmError("this is not an HDF5 file, so not NWB: leave it out, or convert it to NWB.")
-    with h5py.File(path) as file:
-        version = file["nwb_version"][()] if "nwb_version" in file else file.attrs.get("nwb_version", "")
+    elif not h5py.is_hdf5(path):
+        raise CalmError(NO_HDF5)
+    else:
+        file = h5py.File(path)
+    version = file["nwb_version"][()] if "nwb_version" in file else file.attrs.get("nwb_version", "")
     version = version.decode() if isinstance(version, bytes) else str(version)
     if version.removeprefix("NWB-").startswith(("0.", "1.")):
+        file.close()
         raise CalmError(f"this is NWB {version.removeprefix('NWB-')}, and calm reads NWB 2: convert it.")
-    return NWBHDF5IO(path, "r", load_namespaces=True)
+    return NWBHDF5IO(file=file, mode="r", load_namespaces=True)
+
+
+def open_stream(address: str) -> h5py.File:
+    """A file on the web, of which those blocks are loaded that are read.
+
+    Raises:
+        CalmError: it is not HDF5, or its server gives whole files only.
+    """
+    blocks = {"block_size": BLOCK, "cache_type": "blockcache", "cache_options": {"maxblocks": KEPT_BLOCKS}}
+    stream = HTTPFileSystem().open(address, **blocks)
+    try:
+        if stream.read(len(SIGNATURE)) == SIGNATURE:
+            return h5py.File(stream)
+    except ValueError:
+        raise CalmError("its server gives no parts of files: download it.") from None
+    raise CalmError(NO_HDF5)
 
 
 def missing_links(path: Path) -> list[str]:
@@ -81,14 +111,14 @@ def missing_links(path: Path) -> list[str]:
     return [f" It links to {', '.join(sorted(missing))}, not found: put it beside the file."] if missing else []
 
 
-def construct(io: NWBHDF5IO) -> NWBFile:
+def construct(io: HDMFIO, path: Path) -> NWBFile:
     """The content of an open file, without what belongs to extensions neither installed nor stored in the file."""
     skipped = drop_unknown_types(io.read_builder(), io.manager.namespace_catalog.namespaces)
     if skipped:
-        warnings.warn(f"{io.source}: left out {', '.join(skipped)}, of extensions not installed.", stacklevel=2)
+        warnings.warn(f"{path.name}: left out {', '.join(skipped)}, of extensions not installed.", stacklevel=2)
     try:
         return io.read()
-    except OSError:
+    except (OSError, ClientError):
         raise
     except Exception as error:  # pynwb raises whatever the first missing piece of a broken file leads to
         reason = " ".join(str(error).split())  # some have several lines
