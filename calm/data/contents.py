@@ -1,6 +1,7 @@
 """A first look at a recording: what a file or folder holds, what calm would use of it, and a description to save."""
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from calm.data.descriptions import Layout, describe
-from calm.data.reading import CELLS, read_checked, read_recording
+from calm.data.descriptions import Dataset, Layout, describe
+from calm.data.reading import CELLS, checked, cut_recording, read_file, read_recording
 from calm.data.recording import Recording, gaps, period
+from calm.data.session import Session
 from calm.errors import CalmError
 from calm.paths import address_of
 from calm.profile import load_profile
@@ -34,22 +36,17 @@ def inspect(path: str | Path, *, rate: float | None = None) -> str:
     """
     path = Path(path)
     layout = layout_of(path)
-    content: dict[str, Any] = {"files": address_of(path) or str(path.absolute())} | (
-        {} if layout == "nwb" else {"layout": layout}
-    )
+    content: dict[str, Any] = {"files": address_of(path) or str(path.absolute())}
     if layout == "nwb":
-        table, more = nwb_contents(path)
+        read, (table, more) = read_file, nwb_contents(path)
     else:
-        unsure = rate is None and layout in ("suite2p", "csv", "npz") and not has_clock(path, layout)
-        content |= {"rate": ASSUMED_RATE if unsure else rate} if unsure or rate else {}
-        content |= {"windows": WINDOWS}
-        dataset = describe({"name": path.stem, "keep": {}, "dff": False, **content}, path.name)
-        table, more = recording_contents(read_recording(path, dataset), CELLS.get(layout, {})), {}
-        if unsure:
-            print(f"Nothing says how fast frames follow each other; {ASSUMED_RATE:g} per second is a guess: change it.")
-    description = yaml.safe_dump(content | more, sort_keys=False)
-    print(f"\n{path}\n{table.to_string(index=False)}\n")
-    print(usable(path, content | more))
+        recording, rate = read_or_guess(path, layout, rate)
+        read, table = functools.partial(cut_recording, recording), recording_contents(recording, CELLS.get(layout, {}))
+        more = {"layout": layout, **({"rate": rate} if rate else {}), "windows": WINDOWS}
+    content |= more
+    description = yaml.safe_dump(content, sort_keys=False)
+    print(f"\n{content['files']}\n{table.to_string(index=False)}\n")
+    print(usable(path, content, read))
     print(f"\nA description, to be saved as data/mine.yaml:\n\n{description}\n{cost()}")
     return description
 
@@ -74,15 +71,16 @@ def layout_of(path: Path) -> Layout:
         return "caiman" if "estimates" in file else "nwb"
 
 
-def has_clock(path: Path, layout: Layout) -> bool:
-    """Whether a recording can be read without being told the rate."""
+def read_or_guess(path: Path, layout: Layout, rate: float | None) -> tuple[Recording, float | None]:
+    """A recording that holds no trials, and the rate that its description needs; ASSUMED_RATE is told as a guess."""
+    content: dict[str, Any] = {"name": path.stem, "files": path.name, "layout": layout, "windows": WINDOWS}
     try:
-        read_recording(path, describe({"name": "clock", "files": "", "layout": layout, "windows": WINDOWS}, path.name))
+        return read_recording(path, describe(content | ({"rate": rate} if rate else {}), path.name)), rate
     except CalmError as error:
-        if "`rate`" not in str(error):
+        if rate or "`rate`" not in str(error):
             raise
-        return False
-    return True
+    print(f"Nothing says how fast frames follow each other; {ASSUMED_RATE:g} per second is a guess: change it.")
+    return read_recording(path, describe(content | {"rate": ASSUMED_RATE}, path.name)), ASSUMED_RATE
 
 
 def recording_contents(recording: Recording, cells: Mapping[str, Any]) -> pd.DataFrame:
@@ -92,7 +90,6 @@ def recording_contents(recording: Recording, cells: Mapping[str, Any]) -> pd.Dat
         "neurons": ", ".join([str(len(recording.neurons)), *kept]),
         **clock_row(recording.timestamps),
         "NaN": share_of_nan(recording.traces),
-        "columns to keep by": ", ".join(recording.neurons),
     }
     return pd.DataFrame([row])
 
@@ -161,16 +158,18 @@ def interval_row(table: Any) -> dict[str, Any]:
     return {"path": full_name(table), "type": f"{len(table)} intervals", "shape": columns}
 
 
-def usable(path: Path, content: Mapping[str, Any]) -> str:
-    """What comes out when the description is followed, or why nothing does."""
+def usable(path: Path, content: Mapping[str, Any], read: Callable[[Path, Dataset], Session]) -> str:
+    """What comes out when a description is followed, or why nothing does; `read` makes a session of a path."""
     try:
-        session = read_checked(path, describe({"name": path.stem, **content}, path.name), min_frames=1)
+        dataset = describe({"name": path.stem, **content}, path.name)
+        session = checked(read(path, dataset), dataset, min_frames=1)
     except CalmError as error:
         return f"With this description it cannot be used: {error}"
     return (
         f"Used: session {session.name} of subject {session.subject}, {len(session.neurons)} neurons,"
         f" {len(session.traces)} trials of {session.frames.min()} to {session.frames.max()} frames at"
-        f" {session.rate:.4g} Hz, behaviour: {', '.join(session.behaviour_names) or 'none'}."
+        f" {session.rate:.4g} Hz, behaviour: {', '.join(session.behaviour_names) or 'none'}. Neurons can be kept by"
+        f" {', '.join(session.neurons)}."
     )
 
 

@@ -26,9 +26,9 @@ LAYOUTS = {  # in which a key means something; the others in all
     "trials": ("nwb", *PLAIN),
     "windows": ("nwb", *PLAIN),
     "rate": PLAIN,
-    "resample": ("nwb",),
-    "keep": PLAIN,
-    "dff": PLAIN,
+    "resample": ("nwb", *PLAIN),
+    "keep": ("nwb", *PLAIN),
+    "dff": ("nwb", *PLAIN),
     "neuropil": ("suite2p",),
 }
 Values = Annotated[

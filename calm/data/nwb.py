@@ -1,7 +1,8 @@
 """A Session read from an NWB file, through pynwb; what a file lacks is a CalmError that says what there is instead."""
 
+import dataclasses
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def read_session(
     conditions: tuple[str, ...] = (),
     trials: Trials | None = None,
     windows: Windows | None = None,
-    resample: float | None = None,
+    process: Callable[[Recording], Recording] | None = None,
 ) -> Session:
     """Read one recording and cut it into trials, or into windows; see `calm.data.intervals` for what is left out.
 
@@ -50,40 +51,34 @@ def read_session(
         conditions: columns of the trial table to keep beside `start_time` and `stop_time`.
         trials: tables of intervals or events; None is the file's trial table.
         windows: cut into these instead.
-        resample: frames per second to bring everything to; None leaves the frames as they are.
+        process: what to do to the traces before behaviour is brought to their frames; None is nothing.
 
     Raises:
         CalmError: the file cannot be read, or it lacks what is asked for; the message says what there is.
     """
     path = Path(path)
     with open_nwb(path) as nwb:
-        if windows is not None:
-            return cut_into_windows(read_recording(nwb, path, traces, behaviour, resample), windows)
-        table = trial_table(nwb, conditions, trials)
-        return cut_into_trials(read_recording(nwb, path, traces, behaviour, resample), table)
+        table = None if windows is not None else trial_table(nwb, conditions, trials)
+        recording = read_traces(nwb, path.stem, traces)
+        recording = process(recording) if process is not None else recording
+        channels, names = read_behaviour(nwb, behaviour, recording.timestamps)
+        recording = dataclasses.replace(recording, behaviour=channels, behaviour_names=names)
+        return cut_into_windows(recording, windows) if table is None else cut_into_trials(recording, table)
 
 
-def read_recording(
-    nwb: NWBFile, path: Path, traces: tuple[str, ...] | None, behaviour: Kinds | Sequence[str], resample: float | None
-) -> Recording:
-    """The whole recording; see `read_session`."""
+def read_traces(nwb: NWBFile, name: str, traces: tuple[str, ...] | None) -> Recording:
+    """The whole recording without behaviour, called by its session_id or else `name`; see `read_session`."""
     planes = find_traces(nwb, traces)
     clock = frame_times(planes)
     frames = np.concatenate([in_units(plane, slice(len(clock))) for plane in planes], axis=1)
-    rate = float(planes[0].rate or 1 / period(clock))
-    if resample is not None:
-        even, rate = np.arange(clock[0], clock[-1], 1 / resample), float(resample)
-        frames, clock = to_frames(clock, frames, even, "samples"), even
-    channels, names = read_behaviour(nwb, behaviour, clock)
     return Recording(
-        name=nwb.session_id or path.stem,
+        name=nwb.session_id or name,
         subject=(nwb.subject and nwb.subject.subject_id) or "unknown",
-        rate=rate,
+        rate=float(planes[0].rate or 1 / period(clock)),
         traces=frames.T,
         timestamps=clock,
         neurons=neuron_table(planes),
-        behaviour=channels,
-        behaviour_names=names,
+        behaviour=np.empty((len(clock), 0), np.float32),
         unit=planes[0].unit,
     )
 

@@ -1,6 +1,7 @@
 """The sessions that a description names: each read as its layout says, checked, without what is to be left out."""
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
@@ -123,7 +124,12 @@ def read_checked(path: Path, dataset: Dataset, *, min_frames: int) -> Session:
     Raises:
         CalmError: the file or session is unusable, see the readers of the layouts and `calm.data.session.validate`.
     """
-    session = keep_trials(read_file(path, dataset), dataset.min_frames, dataset.max_frames)
+    return checked(read_file(path, dataset), dataset, min_frames=min_frames)
+
+
+def checked(session: Session, dataset: Dataset, *, min_frames: int) -> Session:
+    """The session without the trials and neurons that the description leaves out; see `read_checked`."""
+    session = keep_trials(session, dataset.min_frames, dataset.max_frames)
     if dataset.bad_neurons == "drop":
         session = without_bad_neurons(session)
     validate(session, min_frames=min_frames)
@@ -133,10 +139,7 @@ def read_checked(path: Path, dataset: Dataset, *, min_frames: int) -> Session:
 def read_file(path: Path, dataset: Dataset) -> Session:
     """The session of one file, read as the layout of the dataset says."""
     if dataset.layout in PLAIN:
-        recording = read_recording(path, dataset)
-        if dataset.windows is not None:
-            return cut_into_windows(recording, dataset.windows)
-        return cut_into_trials(recording, read_trials(path, dataset))
+        return cut_recording(read_recording(path, dataset), path, dataset)
     # Pynwb takes seconds to load, and only these layouts need it.
     from calm.data.dandi_000579 import BEHAVIOUR, read_dandi_session
     from calm.data.nwb import read_session
@@ -149,7 +152,7 @@ def read_file(path: Path, dataset: Dataset) -> Session:
             conditions=dataset.conditions,
             trials=dataset.trials,
             windows=dataset.windows,
-            resample=dataset.resample,
+            process=functools.partial(process, dataset=dataset),
         )
     return read_dandi_session(
         path,
@@ -161,21 +164,39 @@ def read_file(path: Path, dataset: Dataset) -> Session:
 
 
 def read_recording(path: Path, dataset: Dataset) -> Recording:
-    """The recording of one file or folder that holds no trials: the neurons to keep, as dF/F where that is wanted."""
+    """The recording of one file or folder that holds no trials, as it is there."""
     match dataset.layout:
         case "suite2p":
-            recording = read_suite2p(path, rate=dataset.rate, neuropil=dataset.neuropil)
+            return read_suite2p(path, rate=dataset.rate, neuropil=dataset.neuropil)
         case "caiman":
-            recording = read_caiman(path, rate=dataset.rate)
+            return read_caiman(path, rate=dataset.rate)
         case "csv":
-            recording = read_csv(path, rate=dataset.rate, behaviour=tuple(dataset.behaviour or ()))
+            return read_csv(path, rate=dataset.rate, behaviour=tuple(dataset.behaviour or ()))
         case _:
-            recording = read_npz(path, rate=dataset.rate, behaviour=tuple(dataset.behaviour or ()))
+            return read_npz(path, rate=dataset.rate, behaviour=tuple(dataset.behaviour or ()))
+
+
+def cut_recording(recording: Recording, path: Path, dataset: Dataset) -> Session:
+    """The session of a recording that holds no trials: processed, and cut as the description says."""
+    recording = process(recording, dataset)
+    if dataset.windows is not None:
+        return cut_into_windows(recording, dataset.windows)
+    return cut_into_trials(recording, read_trials(path, dataset))
+
+
+def process(recording: Recording, dataset: Dataset) -> Recording:
+    """The neurons to keep of a recording, as dF/F where that is wanted, at the rate that is asked for."""
     cells = CELLS.get(dataset.layout, {})
     default = {column: values for column, values in cells.items() if column in recording.neurons}
     recording = keep_neurons(recording, default if dataset.keep is None else dataset.keep)
     raw = dataset.layout == "suite2p" if dataset.dff is None else dataset.dff
-    return delta_f_over_f(recording, raw if isinstance(raw, Baseline) else Baseline()) if raw else recording
+    if raw:
+        recording = delta_f_over_f(recording, raw if isinstance(raw, Baseline) else Baseline())
+    if dataset.resample is None:
+        return recording
+    from calm.data.resampling import resampled  # scipy takes a while to load, and few recordings need it
+
+    return resampled(recording, dataset.resample)
 
 
 def read_trials(path: Path, dataset: Dataset) -> pd.DataFrame:

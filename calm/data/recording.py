@@ -22,6 +22,7 @@ Kind = Literal["events", "steps", "samples"]  # of a time series, see `calm.data
 UNKNOWN_UNIT = "a.u."
 SAFE = 1e15  # numbers up to here and, unless 0, down to its inverse have squares that single precision can hold
 LEVELS = 256  # the fewest steps of a precision that a trace must reach over
+SAME_RATE = 0.01  # relative difference in frames per second that is none
 LONGEST_STEP = 1.5  # frames; between two frames that may each be stamped a quarter of a frame off
 
 
@@ -75,7 +76,8 @@ def make_recording(
     """A recording of arrays that nobody has checked: traces (neurons, frames), behaviour (frames,) by its name.
 
     Raises:
-        CalmError: anything but numbers; lengths that do not go together; neither rate nor timestamps.
+        CalmError: anything but numbers; lengths that do not go together; neither rate nor timestamps, or both and they
+            contradict each other.
     """
     values = numbers(traces, "the traces", ("neurons", "frames"))
     frames = values.shape[1]
@@ -162,6 +164,11 @@ def make_clock(frames: int, rate: float | None, timestamps: ArrayLike | None) ->
     if len(clock) != frames or len(clock) < 2 or not np.all(np.diff(clock) > 0):
         raise CalmError(
             f"{len(clock)} timestamps for {frames} frames: there must be one for each, later than the last."
+        )
+    if rate is not None and abs(rate * period(clock) - 1) > SAME_RATE:
+        raise CalmError(
+            f"a `rate` of {rate:g} contradicts the timestamps, which have {1 / period(clock):.4g} frames per second:"
+            " leave one of them out."
         )
     return clock
 

@@ -1,10 +1,12 @@
 """Time series brought to the frames of a recording: events counted, states and samples averaged over each exposure."""
 
+import dataclasses
+
 import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import make_interp_spline
 
-from calm.data.recording import Kind, gaps, period
+from calm.data.recording import Kind, Recording, gaps, period
 
 MISSING = 4  # sample periods; a longer stretch without samples was not recorded
 JITTER = 0.25  # frames that a series on the clock of the frames may be off
@@ -120,3 +122,16 @@ def average_line(
     """Mean over spans of the line through samples."""
     integral = make_interp_spline(times, values, k=1).antiderivative()
     return average(integral(spans), spans)
+
+
+def resampled(recording: Recording, rate: float) -> Recording:
+    """The recording at another number of frames per second, its traces and behaviour taken as samples."""
+    old = recording.timestamps
+    clock = np.arange(old[0], old[-1], 1 / rate)
+    return dataclasses.replace(
+        recording,
+        rate=float(rate),
+        timestamps=clock,
+        traces=to_frames(old, recording.traces.T, clock, "samples").T,
+        behaviour=to_frames(old, recording.behaviour, clock, "samples"),
+    )

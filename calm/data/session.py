@@ -12,14 +12,13 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from calm.config import Config
-from calm.data.recording import UNKNOWN_UNIT, Recording, extent, is_coarse, single, suits_single
+from calm.data.recording import SAME_RATE, UNKNOWN_UNIT, Recording, extent, is_coarse, single, suits_single
 from calm.errors import CalmError
 from calm.trial_file import shapes_of
 
 SPLITS = ("train", "val", "test")
 UNITS = ("z-score", "original")  # that prepared traces can be given back in
 MIN_TRIALS = 7  # the fewest that leave at least one trial in each split, 70/15/15
-SAME_RATE = 0.01  # relative difference in frames per second that is none
 FIRST_FRAME = "first_frame_time"  # column of the trial table: when the first frame of each trial was taken, in s
 LARGEST = 1e100  # value that counts as finite: double precision can hold its square
 FARTHEST = 17  # frames of a neuron among which a jump is looked for

@@ -1,5 +1,7 @@
 """NWB files as laboratories write them: behaviour on clocks of its own, trials from anywhere, and what is refused."""
 
+from functools import partial
+
 import h5py
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from pynwb.ophys import DfOverF, RoiResponseSeries
 
 from calm.data.intervals import SPLIT_GROUP, Trials, Windows
 from calm.data.nwb import read_session
+from calm.data.resampling import resampled
 from calm.errors import CalmError
 
 TRIALS = [(4.0 * trial, 4.0 * trial + 4) for trial in range(10)]
@@ -98,7 +101,7 @@ def test_windows_need_no_trials(path):
 
 
 def test_resampling_brings_traces_and_behaviour_to_another_rate(path):
-    session = read_session(path, resample=5.0, behaviour={"licks": "events"})
+    session = read_session(path, process=partial(resampled, rate=5.0), behaviour={"licks": "events"})
     assert session.rate == 5.0 and set(session.frames) == {20}
     assert channel(session).sum() == 100
 

@@ -25,6 +25,7 @@ def test_a_complete_nwb_file(tmp_path, capsys):
     shown = capsys.readouterr().out
     for text in ("ophys/DfOverF/RoiResponseSeries", "100x3", "behavior/lick", "trials", "10 intervals", "go", "dF/F"):
         assert text in shown
+    assert "Neurons can be kept by id, depth, area." in shown
     assert "3 neurons, 10 trials of 10 to 10 frames at 10 Hz" in shown and len(session.traces) == 10
 
 
@@ -63,6 +64,16 @@ def test_other_sources(tmp_path, capsys):
     for name, rate in (("a.npz", 4.0), ("a.hdf5", 10.0)):
         assert followed(calm.inspect(tmp_path / name), tmp_path).rate == rate
         assert "is a guess" not in capsys.readouterr().out
+
+
+def test_a_plain_recording_is_read_once(tmp_path, monkeypatch):
+    reads, read = [], calm.data.reading.read_npz
+    monkeypatch.setattr(
+        "calm.data.reading.read_npz", lambda *args, **options: reads.append(args) or read(*args, **options)
+    )
+    np.savez(tmp_path / "a.npz", traces=random_fluorescence(4, 1000), time=np.arange(1000) / 4)
+    calm.inspect(tmp_path / "a.npz")
+    assert len(reads) == 1
 
 
 def test_what_cannot_be_used_is_said(tmp_path, capsys):

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nwb_files import add_traces, add_trials, new_file, plain_file, random_traces, read_all, save
+from nwb_files import add_behaviour, add_traces, add_trials, new_file, plain_file, random_traces, read_all, save
 
 from calm.data.descriptions import KEYS, load_dataset
+from calm.data.dff import Baseline, delta_f_over_f
 from calm.data.reading import load_sessions
+from calm.data.recording import make_recording
 from calm.errors import CalmError
 
 ROOT = Path(__file__).parents[2]
@@ -173,6 +175,48 @@ def test_bad_neurons(tmp_path, value):
         (session,) = load_sessions(str(path), bad_neurons="drop")
     assert session.neurons["id"].tolist() == [100, 101, 103]
     np.testing.assert_array_equal(np.concatenate(session.traces, axis=1).T, data[:, [0, 1, 3]])
+
+
+def test_neurons_of_nwb_are_kept_by_any_column_as_dff_at_another_rate(tmp_path):
+    raw = random_traces(400, 3) + 100
+    nwb = new_file()
+    add_traces(nwb, raw, container="Fluorescence")
+    add_behaviour(nwb, "licks", np.ones(50), timestamps=np.linspace(1, 39, 50))
+    add_trials(nwb, [(4.0 * trial, 4.0 * trial + 4) for trial in range(10)])
+    keys = {"keep": {"depth": "> 0.05", "area": "V1"}, "dff": {"percentile": 50, "window": 10}, "resample": 5.0}
+    (session,) = load_sessions(str(save(nwb, tmp_path / "a.nwb")), behaviour={"licks": "events"}, **keys)
+    assert session.neurons["id"].tolist() == [101, 102] and session.rate == 5 and set(session.frames) == {20}
+    assert session.unit == "dF/F" and np.concatenate(session.behaviour).sum() == 50
+    both = make_recording(raw[:, 1:].T, name="a", rate=10.0)
+    expected = delta_f_over_f(both, Baseline(percentile=50, window=10)).traces
+    frames = np.concatenate(session.traces, axis=1)
+    inner = slice(2, -2)  # frames of 0.2 s have half of the frame before, the frame, and half of the one after
+    averaged = (expected[:, 1:-2:2] / 2 + expected[:, 2:-1:2] + expected[:, 3::2] / 2) / 2
+    np.testing.assert_allclose(frames[:, 1 : 1 + averaged.shape[1]][:, inner], averaged[:, inner], atol=1e-5)
+    refused(lambda: load_sessions(str(tmp_path / "a.nwb"), keep={"layer": 2}), "'layer'", "id, depth, area")
+
+
+def test_a_plain_recording_is_resampled_with_its_behaviour(tmp_path):
+    time = np.arange(400) / 20
+    np.savez(tmp_path / "a.npz", traces=np.stack([np.sin(time), np.cos(time)]), time=time, speed=3 * time)
+    options = {"layout": "npz", "behaviour": "speed", "windows": {"length": 10, "split": "random"}, "resample": 5.0}
+    (session,) = load_sessions(str(tmp_path / "a.npz"), **options)
+    at = np.arange(0, 19.95, 0.2)[: 10 * len(session.traces)]
+    assert session.rate == 5
+    np.testing.assert_allclose(
+        np.concatenate(session.traces, axis=1)[:, 1:], [np.sin(at[1:]), np.cos(at[1:])], atol=2e-3
+    )
+    np.testing.assert_allclose(np.concatenate(session.behaviour)[1:, 0], 3 * at[1:], rtol=1e-4)
+
+
+def test_a_rate_that_contradicts_the_clock_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", traces=random_traces(100).T, time=np.arange(100) / 20)
+    options = {"layout": "npz", "windows": {"length": 10}}
+    refused(
+        lambda: load_sessions(str(tmp_path / "a.npz"), rate=30.0, **options), "`rate` of 30", "20 frames per second"
+    )
+    (session,) = load_sessions(str(tmp_path / "a.npz"), rate=20.0, **options)
+    assert session.rate == 20
 
 
 def test_load_sessions_without_files(tmp_path):
