@@ -12,11 +12,15 @@
 # ---
 
 # %% [markdown]
-# # Traces as tokens (Figures 1B and 1C)
+# # Traces as tokens (Figures 1B, 1C and 2)
 #
 # The neural quantizer (NQ) gives all neurons one vocabulary: every four frames of a trace become one of $K$ codes. The paper
-# claims that this loses little, and loses no more on mice that the quantizer has never seen. Here both are measured and tested,
-# and we look at what the vocabulary is made of.
+# claims that little is lost on the way, and no more on mice that the quantizer has never seen. Here both are measured and tested,
+# and we see what the vocabulary is made of.
+#
+# How long it takes: `smoke`, seconds for each cell, shows that everything runs, with models that have learned nothing; `quick`, two minutes
+# on one CPU core, is large enough to see the effects; `laptop` takes an hour or more; `gpu` is meant for one GPU and `paper`, with the paper's
+# sizes, for several (neither was run yet). A stage that was trained before is found again.
 
 # %% [markdown]
 # **Figure 2**, drawn from the modules with the sizes of profile `paper`. A causal encoder turns each window of a trace into a latent $x_t$;
@@ -35,95 +39,115 @@ profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, 
 dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials, the initial weights and the batches
 
-# %%
+# %% tags=["setup"]
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
-from calm.data.session import SPLITS
 from calm.metrics import pearson
-from calm.paper.claims.table import verdicts
-from calm.paper.experiments.reconstruction import score_control, score_reconstruction
-from calm.paper.plots import COLUMN, PAGE, codebook_usage, example_traces, loss_curves, use_style
-from calm.paper.plots.data import six_bars
-from calm.paper.plots.dots import dots
-from calm.paper.provenance import provenance
-from calm.paper.results import Results, summarise
-from calm.paths import RUNS
-from calm.paper.results import figures_folder
-from calm.profile import load_profile
-from calm.recordings import load_recordings
+from calm.models.codebook import Codebook
+from calm.models.quantizer import NeuralQuantizer
+from calm.paper.experiments.reconstruction import score_control, score_reconstruction, unsmooth
+from calm.paper.experiments.vocabulary import describe_vocabulary
+from calm.paper.plots import COLUMN, PAGE, data as panels, example_traces, letters, loss_curves, vocabulary
+from calm.paper.results import summarise
+from calm.paper.study import Study, show_code
 from calm.training.reconstruction import reconstruct
-from calm.training.tasks import train_quantizer
 
-use_style()
-recordings = load_recordings(dataset, load_profile(profile), seed=seed)
-results, figures = Results(recordings.name, seed), figures_folder(profile, recordings.name)
-for group, sessions in recordings.groups.items():
+study = Study(profile, dataset, seed=seed)
+recordings, results = study.recordings, study.results
+for group, sessions in study.groups.items():
     subjects, neurons = {each.subject for each in sessions}, sum(len(each.neurons) for each in sessions)
-    print(f"{group}: sessions {len(sessions)}, subjects {len(subjects)}, neurons {neurons}")
+    print(f"{group}: {len(sessions)} sessions of {len(subjects)} subjects, {neurons} neurons")
+
+# %% [markdown]
+# ## From a trace to tokens
+#
+# The encoder $f$, a causal transformer over windows of $L = 4$ frames, makes a latent of each window, and the nearest code takes its place:
+#
+# $$x_{1 \dots T/L} = f(y) \quad \text{(Eq. 2)}, \qquad i_t = \arg\min_j \lVert x_t - e_j \rVert^2 \quad \text{(Eq. 3)}.$$
+#
+# In the code:
+
+# %%
+show_code(NeuralQuantizer.encode, Codebook.nearest)
+
+# %% [markdown]
+# The decoder, a causal transformer too, makes $\hat y$ of $e_{i_1}, e_{i_2}, \dots$. The loss (Eq. 4-9) asks first that the trace comes back,
+#
+# $$L_r = \mathrm{MSE}(y, \hat y) + \alpha\,(1 - r(y, \hat y)),$$
+#
+# and then four things of the codes (Eq. 5-8; $\mathrm{sg}$ stops the gradient):
+#
+# $$L_c = \lVert x - \mathrm{sg}(e) \rVert^2 \;\text{and}\; \lVert \mathrm{sg}(x) - e \rVert^2, \qquad
+# L_{ent} = -H\bigl(\mathbb E\,[\mathrm{Gumbel\text{-}softmax}_\tau(-\lVert x - e \rVert^2)]\bigr), \qquad
+# L_{orth} = \lVert E E^\top - I \rVert_F^2.$$
+#
+# Latents and codes stay together (`commit`, `embed`); all codes are used (`entropy`); and they differ (`orthogonality`). In the code:
+
+# %%
+show_code(Codebook.losses)
+
+# %% [markdown]
+# The last term, $L_{AR}$ (Eq. 9), asks that tokens can be predicted from those before them: a causal head reads the latents and predicts the
+# codes of the next four tokens.
+
+# %%
+show_code(NeuralQuantizer.prediction_losses)
 
 # %% [markdown]
 # ## Training
 #
-# The encoder and the decoder are causal transformers; in between, a latent $x_t$ is replaced by the nearest code $e_i$. The loss
-# (Eq. 4-9) is reconstruction, $\mathrm{MSE} + \alpha(1 - r)$, plus terms that keep latents and codes together (commit, embed),
-# keep all codes in use (entropy), keep them apart (orthogonality), and make them predictable (AR and its alignment).
 # One quantizer is trained for all held-in sessions, on their training trials.
 
 # %%
-settings = recordings.profile
-quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
+quantizer = study.train_quantizer()
 figure, axes = plt.subplots(figsize=(COLUMN, 2))
 loss_curves(axes, quantizer.history, "reconstruction, validation (r)")
-plt.show()
-quantizer.history.iloc[[0, -1]].round(3)
+study.add_history(quantizer.history, item="fig1_training", method="CalM")
+study.save("fig1_training", figure)
 
 # %% [markdown]
-# The first steps reconstruct from the latents themselves; then k-means places the codes, and the validation score, which is
-# always taken through the codes, jumps.
+# Grey: the loss in training, the weighted sum of its terms. Blue: correlation of validation trials with their reconstruction. The first steps
+# reconstruct from the latents themselves, with nothing but $L_r$; then k-means places the codes, the other terms join the loss, which rises,
+# and the validation score, which is always taken through the codes, goes up.
 #
 # ## Reconstruction
 
 # %%
 score_reconstruction(results, quantizer.model, recordings, item="fig1b")
-rows = results.table("fig1b")
-made_with = provenance(recordings, results)
-figure, axes = plt.subplots(figsize=(COLUMN, 2.4))
-six_bars(axes, rows, SPLITS, "reconstruction (Pearson r)")
-results.save(figures, "fig1b", figure, made_with)
-plt.show()
-summarise(rows, ["group", "split"]).round(4)
-
-# %% [markdown]
-# **Figure 1B.** Correlation of a neuron's trace with its reconstruction from tokens, mean over neurons, then trials, then
-# sessions, which the dots are. The quantizer was trained on the training trials of held-in sessions; the other five bars are of trials that it never saw,
-# the three held-out ones also of neurons and subjects.
-#
-# ## Is that much?
-#
-# A correlation close to 1 means little if the traces are easy to keep, and smoothing makes them so. The control: two codes with as
-# many numbers as there are tokens, which know nothing of calcium. The **mean** of each token's frames; and the first eight
-# **principal components** of windows of eight tokens, the best linear code of that many numbers, fitted to the training trials
-# of held-in sessions. Both keep real numbers, where a token is one of $K$ codes; and neither has a decoder that looks back.
+rows, kind = results.table("fig1b"), "smoothed" if recordings.smoothing < 1 else ""
+results.add_rows(rows.query("split == 'test'").assign(variant=kind), item="fig1b_control")
+score_control(results, recordings, item="fig1b_control")
+control = results.table("fig1b_control").replace({"method": {"CalM": "tokens"}})
+kinds = (control["method"] + ", " + control["variant"]).str.strip(", ").map(lambda name: textwrap.fill(name, 12))
 
 # %%
-score_control(results, recordings, item="fig1b_control")
-kind = "smoothed" if recordings.smoothing < 1 else ""
-results.add_rows(rows.query("split == 'test'").assign(variant=kind), item="fig1b_control")
-control = results.table("fig1b_control")
-order = list(dict.fromkeys(control[["method", "variant"]].itertuples(index=False, name=None)))
-figure, axes = plt.subplots(1, len(recordings.groups), figsize=(PAGE, 1.8), sharex=True, sharey=True, squeeze=False)
-for panel, group in zip(axes[0], recordings.groups, strict=True):
-    dots(panel, control.query("group == @group"), order, f"{group}, test trials (Pearson r)")
-results.save(figures, "fig1b_control", figure, made_with)
-plt.show()
-summarise(control, ["method", "variant", "group"]).pivot(index=["method", "variant"], columns="group", values="mean").round(3)
+figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.7), sharey=True, width_ratios=[3, kinds.nunique()])
+panels.group_dots(axes[0], rows.assign(kind=rows["split"]), "reconstruction (Pearson r)")
+panels.group_dots(axes[1], control.assign(kind=kinds), "")
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+axes[0].set_xlabel("dots: sessions; bars: mean ± s.e.m.")
+axes[1].set_xlabel("test trials")
+letters(axes)
+study.save("fig1b", figure)
+summarise(pd.concat([rows, control]), ["method", "variant", "split", "group"]).pivot_table(
+    index=["method", "variant", "split"], columns="group", values="mean", sort=False
+).round(4)
 
 # %% [markdown]
-# What simple codes keep of the same test trials, as they were smoothed for all of this notebook, and before (`not smoothed`). The
-# quantizer was trained on smoothed traces and is not asked about the others. What tokens are worth is their distance to the two
-# codes of smoothed traces, not to 0: if means of four frames keep as much, "faithful" says that the traces are smooth. What tokens do that
-# these codes do not is to be one of $K$ symbols.
+# **Figure 1B.** Correlation of a neuron's trace with its reconstruction, mean over neurons, then trials, then sessions. The axis does not
+# begin at 0. **A** As in the paper: training, validation and test trials of mice that the quantizer was trained on (held-in) and of those
+# that it never saw (held-out). **B**, not in the paper: the test trials again, beside two simple codes of one real number for each token,
+# which know nothing of calcium: the **mean** of each token's frames; and the first eight **principal components** of windows of eight tokens,
+# the best linear code of that many numbers, fitted to the training trials of held-in sessions.
+#
+# How high is high? Traces are smoothed before anything is learned from them (notebook 00), and what is smooth is easily coded. So the simple
+# codes are tried on the traces before smoothing as well (`not smoothed`), which the quantizer never saw. What tokens are worth is their
+# distance to the simple codes of smoothed traces, not to 0: where the means of four frames keep as much, "faithful" says that traces are
+# smooth. What only the tokens do is to be one of $K$ symbols.
 #
 # ## The claim
 #
@@ -133,46 +157,66 @@ summarise(control, ["method", "variant", "group"]).pivot(index=["method", "varia
 # for a test correlation over 0.9.
 
 # %%
-verdicts(figures, claims=[1])
+study.verdicts([1])
 
 # %% [markdown]
 # `ours`: mean, or difference of two means; `low`, `high`: its 95 % interval, over mice where there are three or more in a group, else
 # over sessions. A claim about mice holds if `p_mice`, from means of mice, is below 0.05, and "for these mice" if only `p_sessions` is.
 # It "holds for these sessions" if their means say so, but are too few or too different to speak of others.
 #
-# ## Examples and vocabulary
+# ## Examples
 
 # %%
-figure, shown = plt.figure(figsize=(PAGE, 3.4)), []
-halves = figure.subfigures(1, len(recordings.groups), squeeze=False)[0]
-for half, (group, sessions) in zip(halves, recordings.groups.items(), strict=True):
+figure, shown = plt.figure(figsize=(PAGE, 3.6)), []
+halves = figure.subfigures(1, len(study.groups), squeeze=False)[0]
+for half, (group, sessions) in zip(halves, study.groups.items(), strict=True):
     session = max(sessions, key=lambda each: len(each.neurons))
     trial = session.trials_of("test")[:1]
     (reconstructed,), _ = reconstruct(quantizer.model, session, trial)
     original = session.traces[trial[0]][:, : reconstructed.shape[1]]
     neurons = np.argsort(original.var(axis=1))[::-1][:4]
     axes = half.subplots(len(neurons), 1, sharex=True, squeeze=False)[:, 0]
-    names = [f"r = {r:.2f}" for r in pearson(original[neurons], reconstructed[neurons])]
+    correlations = pearson(original[neurons], reconstructed[neurons])
+    names = [f"neuron {neuron}\nr = {r:.3f}" for neuron, r in zip(neurons, correlations, strict=True)]
     seconds, tokens = np.arange(original.shape[1]) / session.rate, {"CalM, from tokens": reconstructed[neurons]}
+    for panel, raw in zip(axes, unsmooth(original, recordings.smoothing)[neurons], strict=True):
+        panel.plot(seconds, raw, color=panels.TRACES["as recorded"], lw=0.6, label="before smoothing")
     example_traces(list(axes), seconds, original[neurons], tokens, names)
-    axes[0].set_title(f"{group}: subject {session.subject}", loc="left")
+    axes[0].set_title(f"{group}: subject {session.subject}, trial {trial[0]}", loc="left")
     shown.append(session.name)
 results.add_rows(rows.query("session in @shown and split == 'test'"), item="fig1c")
-results.save(figures, "fig1c", figure, made_with)
-plt.show()
+study.save("fig1c", figure)
 
 # %% [markdown]
-# **Figure 1C.** The liveliest neurons of the first test trial of the largest session of each group, and what their tokens keep of
-# them; r: correlation of the two.
+# **Figure 1C.** The liveliest neurons of the first test trial of the largest session of each group. Grey: as recorded, in the units of the
+# smoothed trace. Black (`true`): smoothed, which is what the quantizer is given. Blue: what its tokens keep; r is the correlation of the last
+# two. Fast transients are in the grey lines only: smoothing has taken them out before the quantizer could lose them.
+#
+# ## What the vocabulary is made of
 
 # %%
-tokens = [reconstruct(quantizer.model, session, session.trials_of("test"))[1] for session in recordings.held_in]
-codes = np.concatenate([trial.ravel() for trials in tokens for trial in trials])
-counts = np.bincount(codes, minlength=quantizer.model.config.codes)
-figure, axes = plt.subplots(figsize=(COLUMN, 1.8))
-codebook_usage(axes, counts)
-plt.show()
+describe_vocabulary(results, quantizer.model, recordings, item="fig1_vocabulary")
+codes, near, pairs = (results.table(f"fig1_vocabulary_{kind}") for kind in ("codes", "neighbours", "transitions"))
+used = codes["code"].nunique()
+figure = plt.figure(figsize=(PAGE, 4.8))
+layout = figure.add_gridspec(3, 2, height_ratios=[1.3, 0.7, 2.4])
+axes = [figure.add_subplot(place) for place in (layout[0, :], layout[1, :], layout[2, 0], layout[2, 1])]
+vocabulary.alphabet(axes[0], codes)
+vocabulary.usage(axes[1], codes)
+vocabulary.neighbours(axes[2], near, used)
+vocabulary.transitions(axes[3], pairs, used)
+letters(axes)
+study.save("fig1_vocabulary", figure)
+print(f"{used} of {quantizer.model.config.codes} codes in use")
+results.table("fig1_vocabulary")[["metric", "value"]].round(3)
 
 # %% [markdown]
-# How often each code is used on test trials of held-in sessions. Dead codes would waste vocabulary; the entropy term and the revival
-# of codes that fall out of use are there to prevent them.
+# The codes on test trials of held-in sessions, sorted by their mean. **A** What each code is decoded to, on average: four frames, which rise,
+# fall or stay. **B** How often each is used. Dead codes would waste vocabulary; the entropy term and the revival of codes that fall out of use
+# are there to prevent them. **C** The codes that are nearest to each (cosine similarity; darkest: the nearest), one of which replaces a token
+# now and then when the transformer is trained (Eq. 13, notebook 03): codes that are alike in level are neighbours. **D** Which code comes
+# next: near the diagonal, since calcium changes little within a token.
+#
+# In the table, what this says to a model that predicts tokens, in nats: a guess among all $K$ codes costs $\ln K$; one that knows how often
+# each is used costs the entropy of a token; one that knows the token before, the third number. The transformer's loss (notebook 03) should be
+# lower still. Pairs of codes that were rarely seen make the estimate a little too low.

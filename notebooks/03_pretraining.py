@@ -39,10 +39,12 @@ seed: int = 0  # of the split into trials, the initial weights and the batches
 
 # %%
 import matplotlib.pyplot as plt
+import numpy as np
 from IPython.display import display
 
 from calm.baselines.linear import Decay, MeanTrial
 from calm.devices import best_device
+from calm.models.transformer import DualAxisTransformer
 from calm.paper.experiments.ablations import SAMPLING_OFF
 from calm.paper.experiments.forecasting import (
     compare_forecasters,
@@ -56,6 +58,7 @@ from calm.paper.experiments.sampling_gap import LOSSES, score_gap
 from calm.paper.plots import COLUMN, PAGE, bars, join_legends, loss_curves, use_style
 from calm.paper.plots.data import TRAINED, gap_lines
 from calm.paper.provenance import provenance
+from calm.paper.study import show_code
 from calm.paper.results import FINE_TUNED, Results, summarise
 from calm.paths import RUNS
 from calm.paper.results import figures_folder
@@ -74,21 +77,55 @@ quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
 # %% [markdown]
 # ## Pretraining
 #
-# The input of a neuron at a time step is the sum of its token's, its own and its session's embedding (Eq. 10). Every layer
-# attends over the neurons of the same time step, and over time with a causal mask. The loss is the cross-entropy of the next
-# token (Eq. 11). Two things harden the model against its own mistakes: scheduled sampling (Eq. 12) feeds its predictions back
-# in a block of the input, and neighbourhood replacement (Eq. 13) swaps tokens for similar ones. A few learning rates are tried.
+# The input of neuron $n$ at step $t$ is the sum of three embeddings, of its token, of the neuron and of the session; every layer attends
+# over the neurons of the same step and, causally, over time. The loss is the cross-entropy of the next token:
+#
+# $$h^0_{n,t} = E_{z_{n,t}} + u_n + s \quad \text{(Eq. 10)}, \qquad
+# L_{CE} = -\frac{1}{N (T_d - 1)} \sum_{n,\,t} \log p(z_{n,t+1} \mid z_{1 \dots N,\,1 \dots t}) \quad \text{(Eq. 11)}.$$
+#
+# In the code:
+
+# %%
+show_code(DualAxisTransformer.embed, DualAxisTransformer.next_token_loss)
+
+# %% [markdown]
+# Two things harden the model against its own mistakes. Scheduled sampling puts its own predictions into a block $B$ of the input, and
+# neighbourhood replacement swaps a token for one of its nearest codes $\mathcal N$ with probability $p$; the targets stay what they are:
+#
+# $$\tilde z_{n,t} = \arg\max_k\, p(k \mid z_{1 \dots t-1}) \;\text{ for } t \in B \quad \text{(Eq. 12)}, \qquad
+# \tilde z_{n,t} \sim \mathrm{Uniform}(\mathcal N(z_{n,t})) \;\text{ with probability } p \quad \text{(Eq. 13)}.$$
+
+# %%
+show_code(DualAxisTransformer.feed_back, DualAxisTransformer.replace_neighbours)
+
+# %% [markdown]
+# The paper adds the loss of each corrupted input to that of the clean one, which takes three passes of the model,
+#
+# $$L = L_{CE} + \lambda_{SS} L_{SS} + \lambda_{NR} L_{NR} \quad \text{(Eq. 14)};$$
+#
+# the authors' code has one loss, whose input is corrupted in both ways. Both are here; profile `paper` takes the former, the others the latter.
+
+# %%
+show_code(DualAxisTransformer.three_losses, DualAxisTransformer.corrupted_input_loss)
+
+# %% [markdown]
+# A few learning rates are tried.
 
 # %%
 tries = search_transformer(quantizer, recordings.held_in, settings, seed=seed, runs=RUNS)
 print({f"learning rate {rate:.2g}": round(tried.score, 3) for rate, tried in tries.tries.items()})
 transformer = tries.chosen
 figure, axes = plt.subplots(figsize=(COLUMN, 2))
-loss_curves(axes, transformer.history, "forecast, validation (r)")
+loss_curves(axes, transformer.history, "forecast, validation (r)", uniform=np.log(settings.quantizer.codes))
+for metric in ("loss", "val"):
+    where = {"item": "pretraining_loss", "method": "CalM", "step": transformer.history["step"]}
+    results.add_each(metric, transformer.history[metric], **where)
+results.save(figures, "pretraining_loss", figure, provenance(recordings, results))
 plt.show()
 
 # %% [markdown]
-# Grey: mean loss since the last validation, on corrupted input. Blue: correlation of forecasts of validation trials. The two need not move together:
+# Grey: mean loss since the last validation, in nats and on corrupted input; dotted: $\ln K$, the loss of a guess among all $K$ codes, where
+# training begins. Blue: correlation of forecasts of validation trials. The two need not move together:
 # what makes rollouts good, the coupling between neurons, is learned late and hardly shows in the loss. So learning rate and weights are
 # chosen by rollouts on validation trials.
 #

@@ -49,6 +49,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from calm.errors import CalmError
+from calm.models.heads import GLUHead, LinearHead
 from calm.paper.claims.table import verdicts
 from calm.paper.experiments.classification import add_kinds, classify_trials, trial_means, two_kinds
 from calm.paper.experiments.decoding import (
@@ -69,6 +70,7 @@ from calm.paper.experiments.methods import add_costs
 from calm.paper.plots import COLUMN, PAGE, example_traces, use_style
 from calm.paper.plots.decoding import channel_bars, look_ahead_curve, share_curve
 from calm.paper.provenance import provenance
+from calm.paper.study import show_code
 from calm.paper.results import Results, summarise
 from calm.paths import RUNS
 from calm.paper.results import figures_folder
@@ -87,9 +89,21 @@ print(f"decoded: {', '.join(channels)}; smoothing of the traces: {recordings.smo
 # ## Heads
 #
 # The features $h_{n,t}$ of neuron $n$ and token $t$ are what the backbone has after its last norm, with the whole trial as input.
-# The **linear head** (Eq. 15) maps them to a few numbers per output and adds up the neurons, each with its own row of weights;
-# the **GLU head** (Eq. 16) multiplies two such maps before. A token gives the frames that it was made of; a short convolution
-# over frames smooths the seams.
+# The **linear head** maps them to a few numbers per output $o$ and adds up the neurons, each with its own row of weights; the **GLU head**
+# multiplies two such maps before, one of them as a gate:
+#
+# $$y_{t,o} = \sum_{n,r} \Bigl( \sum_c h_{n,t,c}\, B^{(1)}_{o,r,c} \Bigr) B^{(2)}_{o,n,r} + b_o \quad \text{(Eq. 15)},$$
+#
+# $$z_{n,t} = \mathrm{Dropout}\bigl( (h_{n,t} B^{(3)}) \odot \mathrm{GELU}(h_{n,t} B^{(4)}) \bigr), \qquad
+# y_{t,o} = \sum_{n,r} z_{n,t,o,r}\, B^{(5)}_{o,n,r} + b_o \quad \text{(Eq. 16)}.$$
+#
+# In the code, up to the bias (`bank` is $B^{(2)}$ or $B^{(5)}$):
+
+# %%
+show_code(LinearHead.read_out, GLUHead.read_out)
+
+# %% [markdown]
+# A token gives the frames that it was made of; a short convolution over frames smooths the seams.
 #
 # A token knows its last frame, so its first frame is decoded with three later ones in sight, and the convolution of the authors'
 # code is centred: it adds four more. GLM, RRR and TCN are causal in the paper, and POYO+ reads whole windows. So every rival is there

@@ -93,11 +93,14 @@ def test_forecasts_lie_behind_the_context():
         assert [edges.min(), edges.max()] == pytest.approx([true[1, 6:].min() - half, true[1, 6:].max() + half])
 
 
-def test_codebook_usage_counts_codes_and_sums_to_all_tokens():
+def test_the_loss_of_a_guess_that_knows_nothing_is_a_line_across_the_loss():
     _, axes = plt.subplots()
-    plots.codebook_usage(axes, np.array([0, 30, 10, 60]))
-    assert [bar.get_height() for bar in axes.patches] == [60, 30, 10, 0]
-    assert "3 of 4 in use" in axes.get_xlabel()
+    history = pd.DataFrame({"step": [10, 20], "loss": [4.0, 3.0], "val": [0.1, 0.2]})
+    plots.loss_curves(axes, history, "r", uniform=np.log(128))
+    loss, guess = axes.lines
+    assert loss.get_ydata().tolist() == [4.0, 3.0]
+    assert guess.get_ydata() == pytest.approx([np.log(128)] * 2)
+    plots.loss_curves(plt.figure().subplots(), history, "r")  # where there is no such guess
 
 
 @pytest.fixture

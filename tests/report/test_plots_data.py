@@ -40,22 +40,25 @@ def reconstruction(groups):
     return results.table("fig1b")
 
 
-def test_six_bars_stand_in_pairs_and_say_their_means(axes):
-    panels.six_bars(axes, reconstruction(["held-in", "held-out"]), ["train", "val", "test"], "r")
-    bars = [bar for bar in axes.patches if bar.get_height() > 0]
-    assert [bar.get_height() for bar in bars] == pytest.approx([0.91, 0.81, 0.71] * 2)
-    centres = [bar.get_x() + bar.get_width() / 2 for bar in bars]
-    assert np.subtract(centres[3:], centres[:3]).tolist() == pytest.approx([1, 1, 1])
+def test_dots_of_groups_stand_in_pairs_and_say_their_means(axes):
+    table = reconstruction(["held-in", "held-out"])
+    panels.group_dots(axes, table.assign(kind=table["split"]), "r")
     assert [text.get_text() for text in axes.texts] == ["0.910", "0.810", "0.710"] * 2
-    np.testing.assert_allclose(axes.get_xticks(), np.add(centres[:3], centres[3:]) / 2)
-    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    means = [line for line in axes.lines if line.get_markersize() == 9]
+    assert [line.get_ydata()[0] for line in means] == pytest.approx([0.91, 0.81, 0.71] * 2)
+    places = np.array([line.get_xdata()[0] for line in means])
+    np.testing.assert_allclose((places[:3] + places[3:]) / 2, [0, 1, 2])
+    assert np.all(places[:3] < places[3:])
+    assert axes.get_ylim()[0] > 0.6  # the axis begins where the values do
+    names = [text.get_text() for text in axes.legend().get_texts()]
     assert names == ["held-in (n = 3 sessions)", "held-out (n = 3 sessions)"]
 
 
-def test_without_held_out_sessions_there_are_three_bars(axes):
-    panels.six_bars(axes, reconstruction(["held-in"]), ["train", "val", "test"], "r")
-    assert len([bar for bar in axes.patches if bar.get_height() > 0]) == 3
-    assert axes.get_xticks().tolist() == [0, 2, 4]
+def test_without_held_out_sessions_each_kind_has_one_mean_in_its_middle(axes):
+    table = reconstruction(["held-in"])
+    panels.group_dots(axes, table.assign(kind=table["split"]), "r")
+    means = [line for line in axes.lines if line.get_markersize() == 9]
+    assert [line.get_xdata()[0] for line in means] == [0, 1, 2]
 
 
 def test_the_running_share_of_correct_trials_stays_within_the_session(axes, task):

@@ -1,12 +1,13 @@
 """Style and panels: tables and arrays in, drawn Axes out; nothing is computed here that a table should hold."""
 
-from collections.abc import Mapping, Sequence
+import string
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from scipy.stats import sem
 
@@ -31,6 +32,7 @@ COLOURS = {
     "ceiling": GREY,
 }
 CEILING_DASHES = ("--", ":", "-.")
+UPPER_RIGHT = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right", "fontsize": 6}
 DASHES = {"linear head": "--", "one rollout": ":", "equal look-ahead": "-."}  # by variant; solid without
 
 
@@ -197,26 +199,27 @@ def example_traces(
     axes[0].figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 5), handlelength=1.5)
 
 
-def loss_curves(axes: Axes, history: pd.DataFrame, val_label: str) -> None:
-    """Training loss, left axis, and validation score, right axis, by step (columns `step`, `loss`, `val`)."""
+def loss_curves(axes: Axes, history: pd.DataFrame, val_label: str, uniform: float | None = None) -> None:
+    """Training loss, left axis, and validation score, right axis, by step (columns `step`, `loss`, `val`).
+
+    `uniform` is the loss of a guess that knows nothing, as the logarithm of the number of codes: a dotted line.
+    """
     right = axes.twinx()
     right.spines["right"].set_visible(True)
     axes.plot(history["step"], history["loss"], color=GREY)
     right.plot(history["step"], history["val"], color=COLOURS["CalM"], marker="o", ms=2)
+    if uniform is not None:
+        axes.axhline(uniform, color=GREY, linestyle=":", lw=0.8)
+        axes.annotate("all codes equally likely", (1, uniform), (-3, 2), **UPPER_RIGHT)
     axes.set_xlabel("step")
     axes.set_ylabel("training loss", color=GREY)
     right.set_ylabel(val_label, color=COLOURS["CalM"])
 
 
-def codebook_usage(axes: Axes, counts: Int[np.ndarray, " code"]) -> None:
-    """Share of the tokens that each code takes, most used first, beside an even share."""
-    share = 100 * np.sort(counts)[::-1] / counts.sum()
-    axes.bar(np.arange(1, len(counts) + 1), share, width=1.0, color=COLOURS["CalM"], lw=0)
-    axes.axhline(100 / len(counts), color="0.2", linestyle="--", lw=0.8, label="even share")
-    axes.set_xlabel(f"code, by rank ({np.count_nonzero(counts)} of {len(counts)} in use)")
-    axes.set_ylabel("share of tokens (%)")
-    axes.set_xlim(0, len(counts) + 1)
-    axes.legend(loc="upper right")
+def letters(axes: Iterable[Axes]) -> None:
+    """A bold capital over the left end of each of some panels."""
+    for letter, panel in zip(string.ascii_uppercase, axes, strict=False):
+        panel.set_title(letter, loc="left", weight="bold")
 
 
 def fading(axes: Axes, table: pd.DataFrame) -> None:

@@ -5,44 +5,50 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+from scipy.stats import sem
 
-from calm.paper.plots import COLOURS, GREY, draw_bar, draw_mean_over_time, legend_above
+from calm.paper.plots import COLOURS, GREY, draw_mean_over_time, legend_above, spread
 
-_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, *_, _CYAN = sns.color_palette("colorblind").as_hex()
-CHOICES = {"left": _BLUE, "right": _ORANGE}
+# Colours of what is no method, so that none of them is a method's: kinds of trials, drives, groups.
+_TEAL, _WINE, _OLIVE, _ROSE, _INDIGO, _OCHRE = "#44aa99", "#882255", "#999933", "#cc6677", "#332288", "#b8860b"
+CHOICES = {"left": _TEAL, "right": _WINE}
 CUES = {"black": "-", "white": "--"}
-TRACES = {"cue": "black", "choice": _BLUE, "position": _GREEN, "speed": _ORANGE, "latent": _PURPLE}  # of the drive
-TRACES |= {"as recorded": "0.65", "smoothed": "black", "without noise": _ORANGE}
-GROUPS = {"held-in": COLOURS["CalM"], "held-out": _CYAN}
-TRAINED = {"with scheduled sampling": COLOURS["CalM"], "without": _RED}  # variants of a transformer
+CUE_COLOURS = {"black": "0.1", "white": "0.62"}
+TRACES = {"cue": "0.1", "choice": _TEAL, "position": _OLIVE, "speed": _ROSE, "latent": _INDIGO}  # of the drive
+TRACES |= {"as recorded": "0.65", "smoothed": "black", "without noise": _OCHRE, "rate": _OCHRE}
+GROUPS = {"held-in": COLOURS["CalM"], "held-out": _OLIVE}
+TRAINED = {"with scheduled sampling": COLOURS["CalM"], "without": _ROSE}  # variants of a transformer
 SPLIT_LINES = {"train": ":", "test": "-"}
 SPACING = 5.0  # sd between channels that are drawn above each other
 WINDOW = 15  # trials of a running mean
 BETWEEN = "0.75"  # grey of borders between trials
 
 
-def six_bars(axes: Axes, table: pd.DataFrame, splits: Sequence[str], label: str) -> None:
-    """Mean (written above) and standard error over sessions, a dot for each, held-in beside held-out ones (Fig. 1B)."""
-    groups = [group for group in GROUPS if (table["group"] == group).any()]
-    starts = [place * (len(groups) + 1) for place in range(len(splits))]
+def group_dots(axes: Axes, table: pd.DataFrame, label: str) -> None:
+    """Mean (written above) and standard error over sessions, a dot for each, held-in left of held-out ones (Fig. 1B).
+
+    For each value of the column `kind`, from left to right. The axis begins where the values do, not at 0.
+    """
+    kinds, groups = list(dict.fromkeys(table["kind"])), [group for group in GROUPS if (table["group"] == group).any()]
     for place, group in enumerate(groups):
+        shade, shift = GROUPS[group], 0.4 * (place - (len(groups) - 1) / 2)
         rows = table[table["group"] == group]
-        for start, split in zip(starts, splits, strict=True):
-            values = draw_bar(axes, start + place, rows[rows["split"] == split], GROUPS[group])
+        for position, kind in enumerate(kinds):
+            values = rows[rows["kind"] == kind].groupby("session", sort=False)["value"].mean().to_numpy(float)
+            error = sem(values) if len(values) > 1 else None
+            axes.plot(position + shift + spread(len(values), 0.12), values, "o", ms=2, color=shade, alpha=0.5, mew=0)
+            axes.errorbar(position + shift, values.mean(), yerr=error, fmt="_", ms=9, color=shade, capsize=2)
             above = {"textcoords": "offset points", "ha": "center", "va": "bottom", "fontsize": 6}
-            axes.annotate(f"{values.mean():.3f}", (start + place, max(values.max(), 0)), (0, 3), **above)
+            axes.annotate(f"{values.mean():.3f}", (position + shift, values.max()), (0, 3), **above)
         count = rows["session"].nunique()
-        axes.bar(0, 0, color=GROUPS[group], alpha=0.75, label=f"{group} (n = {count} session{'s' * (count > 1)})")
-    axes.set_xticks(np.array(starts) + (len(groups) - 1) / 2, splits)
-    axes.tick_params(bottom=False)
+        axes.plot([], [], "o", ms=4, color=shade, label=f"{group} (n = {count} session{'s' * (count > 1)})")
+    axes.set_xticks(range(len(kinds)), kinds)
+    axes.margins(x=0.06, y=0.12)
     axes.set_ylabel(label)
-    axes.set_xlabel("bars: mean ± s.e.m. over sessions, dots: sessions")
-    legend_above(axes, columns=2)
 
 
 def trial_borders(axes: Axes, starts: Float[np.ndarray, " trial"], arms: Float[np.ndarray, " _trial"]) -> None:
@@ -82,12 +88,12 @@ def trace_over_rate(
     axes.margins(x=0)
     if rate is not None:
         below = axes.twinx()
-        below.fill_between(time, rate, color=_ORANGE, alpha=0.45, lw=0)
+        below.fill_between(time, rate, color=TRACES["rate"], alpha=0.45, lw=0)
         below.set_ylim(0, 10)
         below.set_yticks([0, 5])
         below.spines["right"].set_visible(True)
-        below.tick_params(colors=_ORANGE)
-        below.set_ylabel("rate\n(spikes/s)", color=_ORANGE)
+        below.tick_params(colors=TRACES["rate"])
+        below.set_ylabel("rate\n(spikes/s)", color=TRACES["rate"])
         axes.set_zorder(below.get_zorder() + 1)
         axes.patch.set_visible(False)
 
@@ -111,7 +117,7 @@ def share_correct(axes: Axes, trials: pd.DataFrame) -> None:
         axes.axvspan(start - 0.5, stop - 0.5, color="0.92" if rule[start] else "white", lw=0, zorder=0)
         axes.text((start + stop - 1) / 2, 1.06, f"rule {'A' if rule[start] else 'B'}", ha="center", fontsize=6)
     correct = trials["is_correct"].astype(float).rolling(WINDOW, center=True, min_periods=1).mean()
-    axes.plot(np.arange(len(trials)), correct, color=_GREEN)
+    axes.plot(np.arange(len(trials)), correct, color=GREY)
     axes.axhline(0.5, color="0.6", lw=0.6, linestyle="--", zorder=1)
     axes.set_ylim(0, 1.03)
     axes.set_xlim(-0.5, len(trials) - 0.5)
@@ -121,9 +127,9 @@ def share_correct(axes: Axes, trials: pd.DataFrame) -> None:
 def cues_and_choices(axes: Axes, trials: pd.DataFrame) -> None:
     """Ticks for cue and choice of each trial of a session in the layout of DANDI:000579, and for wrong choices."""
     black, left = trials["is_cueB"].to_numpy(bool), trials["is_choL"].to_numpy(bool)
-    rows = {"wrong": (~trials["is_correct"].to_numpy(bool), _RED)}
+    rows = {"wrong": (~trials["is_correct"].to_numpy(bool), _ROSE)}
     rows |= {"right": (~left, CHOICES["right"]), "left": (left, CHOICES["left"])}
-    rows |= {"white": (~black, "0.6"), "black": (black, "black")}
+    rows |= {"white": (~black, CUE_COLOURS["white"]), "black": (black, CUE_COLOURS["black"])}
     for name, (chosen, shade) in rows.items():
         axes.plot(np.flatnonzero(chosen), [name] * chosen.sum(), "|", ms=5, mew=0.8, color=shade)
     axes.set_yticks(range(len(rows)), list(rows))
