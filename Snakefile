@@ -87,7 +87,7 @@ rule page:
     benchmark:
         f"{EXECUTED}/09_report.tsv"
     shell:
-        "python -m calm.run {input.notebook} {output} @{RECORDED}"
+        "python -m calm.paper.report.executed {EXECUTED} {FOLDER} && python -m calm.run {input.notebook} {output} @{RECORDED}"
 
 
 # Steps of small models gain little from a second thread, so two notebooks run side by side on half the cores each. Threads that

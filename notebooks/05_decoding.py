@@ -68,7 +68,7 @@ from calm.paper.experiments.decoding import (
 )
 from calm.paper.experiments.methods import add_costs
 from calm.paper.plots import COLUMN, PAGE, example_traces, use_style
-from calm.paper.plots.decoding import channel_bars, look_ahead_curve, share_curve
+from calm.paper.plots.decoding import channel_dots, look_ahead_curve, share_curve
 from calm.paper.provenance import provenance
 from calm.paper.study import show_code
 from calm.paper.results import Results, summarise
@@ -140,8 +140,8 @@ for training in reversed(settings.seeds(seed)):  # so that what follows is of th
 made_with = provenance(recordings, results)
 order = ["GLM", "RRR", "TCN", "POYO+", "raw traces", "continuous patches", "CalM"]
 scores = results.table("fig4b").query("split == 'test'")
-figure, axes = plt.subplots(1, len(channels), figsize=(PAGE, 3.4), sharey=True, squeeze=False)
-channel_bars(axes[0], scores, order, channels, "R² per trial", "r2")
+figure, axes = plt.subplots(1, len(channels), figsize=(PAGE, 3.4), squeeze=False)
+channel_dots(axes[0], scores, order, channels, "R² per trial", "r2")
 results.save(figures, "fig4b", figure, made_with)
 plt.show()
 metrics = ["r2", "r2 over frames", "mse", "corr"]
@@ -245,9 +245,9 @@ for name in recordings.groups:
 # %%
 made_with = provenance(recordings, results)
 rows, groups = results.table("fig4c").query("split == 'test'"), list(recordings.groups)
-figure, axes = plt.subplots(len(groups), len(channels), figsize=(PAGE, 3 * len(groups)), sharey=True, squeeze=False)
+figure, axes = plt.subplots(len(groups), len(channels), figsize=(PAGE, 1.7 * len(groups)), squeeze=False)
 for panels, name in zip(axes, groups, strict=True):
-    channel_bars(panels, rows[rows["group"] == name], ["POYO+", "CalM"], channels, f"{name}\nR² per trial", "r2")
+    channel_dots(panels, rows[rows["group"] == name], ["POYO+", "CalM"], channels, f"R² per trial, {name}", "r2")
 results.save(figures, "fig4c", figure, made_with)
 plt.show()
 means = summarise(rows, ["group", "method", "variant", "metric"]).query("metric in @metrics")

@@ -10,7 +10,7 @@ import pytest
 from calm.errors import CalmError
 from calm.paper import plots
 from calm.paper.plots import example_traces
-from calm.paper.plots.decoding import channel_bars, look_ahead_curve, share_curve
+from calm.paper.plots.decoding import channel_dots, look_ahead_curve, share_curve
 from calm.paper.results import Results
 
 pytestmark = pytest.mark.usefixtures("drawing")
@@ -29,26 +29,31 @@ def scores(levels, sessions=3, shares=(1,)):
     return results.table("fig4b")
 
 
-def test_each_channel_has_its_own_bars():
-    _, axes = plt.subplots(1, 3, sharey=True)
-    channel_bars(list(axes), scores(LEVELS), ["GLM", "CalM"], CHANNELS, "R²", "r2")
+def test_each_channel_has_its_own_dots_in_the_given_order_and_its_ceiling():
+    _, axes = plt.subplots(1, 3)
+    table = scores({**LEVELS, ("ceiling", "known rates"): 0.7})
+    channel_dots(list(axes), pd.concat([table, table.assign(seed=1)]), ["GLM", "CalM"], CHANNELS, "R²", "r2")
+    assert [tick.get_text() for tick in axes[0].get_yticklabels()] == ["CalM, GLU head", "CalM, linear head", "GLM"]
     for step, panel in enumerate(axes):
-        heights = [bar.get_height() for bar in panel.patches]
-        assert heights == pytest.approx([0.1 * step + level for level in (0.21, 0.41, 0.61)])
-        assert panel.get_title() == CHANNELS[step] and panel.get_ylabel() == ("" if step else "R²")
-        assert "n = 3 sessions" in panel.get_xlabel()
+        means = [bar.lines[0].get_xdata()[0] for bar in panel.containers]
+        assert means == pytest.approx([0.1 * step + level for level in (0.61, 0.41, 0.21)])
+        assert panel.get_title() == CHANNELS[step] and panel.get_xlabel().startswith("R²")
+        assert ("n = 3 sessions, 2 seeds each" in panel.get_xlabel()) == (step == 1)
+        upright = [line.get_xdata()[0] for line in panel.lines if line.get_label() == "ceiling, known rates"]
+        assert upright == pytest.approx([0.1 * step + 0.71])
+    assert not len(axes[1].get_yticks())
 
 
 def test_a_session_without_a_score_is_no_dot_and_a_channel_without_any_is_refused():
     rows = scores(LEVELS).query("metric == 'r2 pitch'")
     still = rows.iloc[:1].assign(value=np.nan, session="still")
     _, axes = plt.subplots()
-    channel_bars([axes], pd.concat([rows, still]), ["GLM"], ["pitch"], "R²", "r2")
+    channel_dots([axes], pd.concat([rows, still]), ["GLM"], ["pitch"], "R²", "r2")
     assert "n = 3 sessions" in axes.get_xlabel()
     with pytest.raises(CalmError, match="There is no r2 of yaw"):
-        channel_bars([axes], rows, ["GLM"], ["yaw"], "R²", "r2")
+        channel_dots([axes], rows, ["GLM"], ["yaw"], "R²", "r2")
     with pytest.raises(CalmError, match="POYO"):
-        channel_bars([axes], rows, ["POYO+"], ["pitch"], "R²", "r2")
+        channel_dots([axes], rows, ["POYO+"], ["pitch"], "R²", "r2")
 
 
 def test_decoded_behaviour_starts_with_the_trial_and_may_end_before_it():

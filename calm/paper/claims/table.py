@@ -44,6 +44,7 @@ class Claim:
     about_mice: bool = False
     how: str = ""
     construction: str = ""
+    why: str = ""
 
     @property
     def name(self) -> str:

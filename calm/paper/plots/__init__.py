@@ -147,12 +147,13 @@ def sessions_text(table: pd.DataFrame, mark: str = "") -> str:
     return f"mean ± s.e.m.\n{mark}n = {n} {kind}s, {of_each} each"
 
 
-def draw_ceilings(axes: Axes, ceilings: pd.DataFrame) -> None:
-    """Horizontal lines at the mean of each ceiling, named in a legend above."""
+def draw_ceilings(axes: Axes, ceilings: pd.DataFrame, *, upright: bool = False) -> None:
+    """Lines at the mean of each ceiling, horizontal unless they are to be `upright`, named in a legend above."""
     if ceilings.empty:
         return
     for ceiling, dashes in zip(summarise(ceilings, ["variant"]).itertuples(), CEILING_DASHES, strict=False):
-        axes.axhline(ceiling.mean, color=GREY, linestyle=dashes, lw=0.8, label=f"ceiling, {ceiling.variant}")
+        line = axes.axvline if upright else axes.axhline
+        line(ceiling.mean, color=GREY, linestyle=dashes, lw=0.8, label=f"ceiling, {ceiling.variant}")
     legend_above(axes, columns=2)
 
 

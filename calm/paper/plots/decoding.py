@@ -1,4 +1,4 @@
-"""Panels of decoding: bars by behavioural channel, R2 by the share of labelled trials and by look-ahead."""
+"""Panels of decoding: dots by behavioural channel, R2 by the share of labelled trials and by look-ahead."""
 
 from collections.abc import Sequence
 
@@ -6,25 +6,36 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from calm.errors import CalmError
-from calm.paper.plots import bars, colour, dashes, join_legends, legend_above, sessions_text
+from calm.paper.plots import colour, dashes, draw_ceilings, join_legends, legend_above, sessions_text
+from calm.paper.plots.dots import dots
 from calm.paper.results import summarise
 
 
-def channel_bars(
+def channel_dots(
     axes: Sequence[Axes], table: pd.DataFrame, order: Sequence[str], channels: Sequence[str], label: str, metric: str
 ) -> None:
-    """Each method's `r2`, `r2 over frames`, `mse` or `corr` as `bars`, an Axes for each behavioural channel (Fig. 4B).
+    """Each method's `r2`, `r2 over frames`, `mse` or `corr`, an Axes for each behavioural channel (Fig. 4B, 4C).
+
+    Methods of `order` with all their variants from the top, as `dots`; ceilings are vertical lines.
 
     Raises:
-        CalmError: there is no such metric of a channel; or see `bars`.
+        CalmError: there is no such metric of a channel, or none of a method.
     """
     for panel, channel in zip(axes, channels, strict=True):
         rows = table[(table["metric"] == f"{metric} {channel}") & table["value"].notna()]
         if rows.empty:
             raise CalmError(f"There is no {metric} of {channel}: score the decoders first, or choose another channel.")
-        bars(panel, rows, order, label if panel is axes[0] else "")
-        panel.axhline(0, color="0.2", lw=0.6, zorder=0)
+        if missing := [name for name in order if name not in set(rows["method"])]:
+            raise CalmError(f"There are no results for {', '.join(missing)}: compute them, or leave them out.")
+        names = rows[["method", "variant"]].drop_duplicates().set_index("method", drop=False).loc[list(order)]
+        dots(panel, rows[rows["method"] != "ceiling"], list(names.itertuples(index=False, name=None))[::-1], label)
+        draw_ceilings(panel, rows[rows["method"] == "ceiling"], upright=True)
+        panel.axvline(0, color="0.2", lw=0.6, zorder=0)
         panel.set_title(channel)
+        if panel is not axes[0]:
+            panel.set_yticks([])
+        if panel is not axes[len(axes) // 2]:
+            panel.set_xlabel(label)  # once is enough for what the dots are
     join_legends(axes)
 
 

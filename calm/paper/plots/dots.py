@@ -38,15 +38,18 @@ def distribution_panels(axes: Sequence[Axes], table: pd.DataFrame) -> None:
 
 
 def dots(axes: Axes, table: pd.DataFrame, order: Sequence[tuple[str, str]], label: str) -> None:
-    """Mean, standard error (none of a single session) and a small dot a session, of one metric.
+    """Mean, standard error (none of a single session) and a small dot for each session, of one metric.
 
-    Methods and variants as in `order`, from below; open dots if the distribution is made of residuals.
+    Methods and variants as in `order`, from below; open dots if the distribution is made of residuals. A line through a
+    small dot is the range of the trainings, whose mean it is.
     """
     for place, (method, variant) in enumerate(order):
         rows = table[(table["method"] == method) & (table["variant"] == variant)]
-        values, shade = rows.groupby("session")["value"].mean(), colour(method)
+        sessions, shade = rows.groupby("session")["value"], colour(method)
+        values, places = sessions.mean(), place + spread(sessions.ngroups, 0.25)
         look = {"ms": 4, "lw": 0.8, "color": shade, "mfc": "white" if variant.endswith(RESIDUALS) else shade}
         axes.errorbar(values.mean(), place, xerr=values.sem() if len(values) > 1 else None, fmt="o", **look)
-        axes.plot(values, place + spread(len(values), 0.25), "o", ms=1.5, color="0.4", mew=0, zorder=3)
+        axes.hlines(places, sessions.min(), sessions.max(), color="0.6", lw=0.4, zorder=2.5)
+        axes.plot(values, places, "o", ms=1.5, color="0.4", mew=0, zorder=3)
     axes.set_yticks(range(len(order)), [", ".join(filter(None, name)) for name in order])
     axes.set_xlabel(f"{label}\n{sessions_text(table, 'small dots: ')}")

@@ -5,9 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 from calm.paper.claims.comparisons import HOLDS, HOLDS_FOR_MICE, HOLDS_FOR_SESSIONS, UNTESTED
-from calm.paper.claims.table import CLAIMS, Claim, tests_of, verdict_of
+from calm.paper.claims.table import BY_CONSTRUCTION, CLAIMS, Claim, tests_of, verdict_of
 from calm.paper.report.items import ITEMS
 from calm.paper.report.tables import dataset_name, dataset_names, digits, escape, markdown, method_names, value_text
+
+SETTLED = (HOLDS, UNTESTED, BY_CONSTRUCTION)  # verdicts that leave nothing to explain
 
 
 def has_section(claim: Claim, tests: pd.DataFrame) -> bool:
@@ -73,6 +75,7 @@ def claim_section(claim: Claim, tests: pd.DataFrame) -> list[str]:
     statement = f"{claim.statement} ({claim.section})"
     parts = [f"### Claim {claim.number}", statement, f"**{verdict[0].upper()}{verdict[1:]}.**"]
     parts += [claim.explanation] if claim.explanation else []
+    parts += [f"*Why not, most likely:* {claim.why}"] if claim.why and verdict not in SETTLED else []
     for (metric, dataset), rows in tests_of(claim, tests).groupby(["metric", "dataset"], sort=False):
         parts += [f"Effect: *{escape(metric)}*. Dataset: {escape(dataset_name(dataset))}.", tests_table(rows)]
         needed = rows.loc[rows["needs"].ne(""), "needs"].unique()

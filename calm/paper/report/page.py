@@ -131,12 +131,18 @@ def overview(contents: Contents) -> str:
             "item": f"[{item.label}](#{slug(item.heading)})",
             "shows": item.title,
             "ours is of": "settings of the profile" if item.settings else contents.datasets(item.name),
-            "notebook": item.notebook.replace("_", " "),
+            "notebook": executed_notebook(item.notebook, contents.folder),
         }
         for item in ITEMS
         if item.settings or item.name in contents.names or not contents.of_a_user
     ]
-    return markdown(pd.DataFrame(rows), markup=["item"])
+    return markdown(pd.DataFrame(rows), markup=["item", "notebook"])
+
+
+def executed_notebook(name: str, folder: Path) -> str:
+    """Name of a notebook, which leads to what it was when it made the figures if that was kept."""
+    kept, shown = f"notebooks/{name}.ipynb", name.replace("_", " ")
+    return f"[{shown}]({kept})" if name and (folder / kept).exists() else shown
 
 
 def main_scores(comparison: pd.DataFrame) -> pd.DataFrame:

@@ -20,15 +20,26 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
+def palette_png(picture: Image.Image) -> bytes:
+    """A picture as PNG of COLOURS colours."""
+    data = io.BytesIO()
+    picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(data, "PNG", optimize=True)
+    return data.getvalue()
+
+
+def few_colours(png: bytes) -> bytes:
+    """The same PNG in COLOURS colours."""
+    with Image.open(io.BytesIO(png)) as picture:
+        return palette_png(picture)
+
+
 def image_tag(path: Path, title: str) -> str:
     """A smaller copy of a PNG as HTML, shown as large as it was drawn."""
     with Image.open(path) as picture:
         width, height = picture.size
         size = (max(1, width * SHOWN // DRAWN), max(1, height * SHOWN // DRAWN))
         copy = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    data = io.BytesIO()
-    copy.quantize(COLOURS, dither=Image.Dither.NONE).save(data, "PNG", optimize=True)
-    source = base64.b64encode(data.getvalue()).decode()
+    source = base64.b64encode(palette_png(copy)).decode()
     return f'<img alt="{html.escape(title)}" width="{width * SCREEN // DRAWN}" src="data:image/png;base64,{source}">'
 
 
