@@ -9,22 +9,24 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from calm.baselines.linear import Decay, RidgeVAR
+from calm.baselines.linear import linear_forecasters
 from calm.baselines.validation import validation_correlation
 from calm.data.session import Preparation, Session, cut_trials, to_unit
 from calm.errors import CalmError
+from calm.models.heads import GLUHead
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.rollout import Choice
 from calm.models.transformer import DualAxisTransformer
 from calm.paths import RUNS
 from calm.profile import Profile, load_profile
+from calm.training.checks import check_known, check_prepared, preparations_of
+from calm.training.decoding import HeadDecoder
+from calm.training.features import BackboneFeatures, FeatureSession
 from calm.training.forecasting import CalMForecaster
 from calm.training.reconstruction import reconstruct
 from calm.training.saved import load_stages, save_stages
 from calm.training.stages import Trained, train
-from calm.training.tasks import FineTuningTask, TransformerTask, train_quantizer
-
-LARGEST_VAR = 1000  # neurons; a linear model of more takes longer than CalM
+from calm.training.tasks import FineTuningTask, HeadTask, TransformerTask, train_quantizer
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -159,6 +161,41 @@ class CalM:
         contexts = [session.traces[trial][:, -self.profile.forecast.context :] for trial in trials]
         return to_unit(session, forecaster.forecast(contexts, [horizon] * len(contexts)), unit)
 
+    def sample(
+        self,
+        session: Session,
+        trials: Int[np.ndarray, " trial"],
+        *,
+        horizon: int | None = None,
+        samples: int = 100,
+        unit: str = "z-score",
+    ) -> list[Float[np.ndarray, "sample neuron _horizon"]]:
+        """Possible futures after the context of some trials, one by one; the arguments are those of `forecast`.
+
+        `calm.metrics.central_band(futures, 90)` gives the bounds of their middle 90 %. They lack what frames differ by
+        within a token, see `calm.training.forecasting.CalMForecaster.sample`.
+
+        Raises:
+            CalmError: as `forecast`.
+        """
+        contexts, futures = cut_trials(session, trials, self.profile.forecast.context, horizon)
+        horizons = [horizon or future.shape[1] for future in futures]
+        return to_unit(session, self.forecaster(session, "sample").sample(contexts, horizons, samples), unit)
+
+    def fit_decoder(self, session: Session, *, seed: int = 0, runs: Path = RUNS) -> HeadDecoder:
+        """A decoder of a session's behaviour, the GLU head on the frozen features (Eq. 16, Sec. 3.4); found again.
+
+        Its `decode` makes behaviour of traces, a trial each, both in z-scores: `decode([session.traces[3]])`.
+
+        Raises:
+            CalmError: a session that the model does not know, or that has no behaviour.
+        """
+        self.check_known(session)
+        features = FeatureSession(session, BackboneFeatures(self.quantizer, self.transformer))
+        task = HeadTask(GLUHead, self.profile.head, [features])
+        head = train(task, self.profile.head_fit, seed=seed, runs=runs).model
+        return HeadDecoder(head, features.extractor, session.name)
+
     def forecaster(self, session: Session, choice: str = "expected", samples: int = 1) -> CalMForecaster:
         """The model behind the interface that rivals have.
 
@@ -181,17 +218,14 @@ class CalM:
     def compare(self, sessions: Sequence[Session]) -> pd.DataFrame:
         """Mean forecast correlation on validation trials, a row a session, a column each for CalM and what to beat.
 
-        That is the decay of each neuron to its mean, and a linear model of all neurons (`ridge VAR`; NaN for more than
-        LARGEST_VAR). Test trials stay unseen.
+        See `calm.baselines.linear.linear_forecasters`; what a session has none of is NaN. Test trials stay unseen.
 
         Raises:
             CalmError: a session that the model does not know.
         """
-        forecast, rows = self.profile.forecast, {}
+        var, forecast, rows = self.profile.var, self.profile.forecast, {}
         for session in sessions:
-            methods = {"CalM": self.forecaster(session), "decay": Decay().fit(session)}
-            if len(session.neurons) <= LARGEST_VAR:
-                methods["ridge VAR"] = RidgeVAR(self.profile.var, forecast).fit(session)
+            methods = {"CalM": self.forecaster(session), **linear_forecasters(session, var, forecast)}
             rows[session.name] = {
                 name: validation_correlation(each, session, forecast) for name, each in methods.items()
             }
@@ -208,22 +242,12 @@ class CalM:
         return model.neuron_embeddings[model.index[session.name]].detach().cpu().numpy()
 
     def check_known(self, session: Session) -> None:
-        """Refuse a session that the transformer has no embeddings for, or that it was trained on with other numbers.
+        """Refuse a session that the transformer has no embeddings for, or that is not prepared as in its training.
 
         Raises:
-            CalmError: it has none, or the session is not prepared as then: with another seed, its test trials may
-                have been trained on.
+            CalmError: see `calm.training.checks.check_known`.
         """
-        if self.sessions.get(session.name) != len(session.neurons):
-            raise CalmError(
-                f"The model does not know session {session.name} with {len(session.neurons)} neurons: `adapt` it."
-            )
-        known = self.preparations[session.name]
-        if session.preparation != known:
-            raise CalmError(
-                f"Session {session.name} is {session.preparation or 'not prepared'}, but was {known} when the model was"
-                f" trained: call `calm.prepare(session, seed={known.seed}, smoothing={known.smoothing})`."
-            )
+        check_known(session, self.sessions, self.preparations)
 
     def write_nwb(
         self,
@@ -281,31 +305,6 @@ class CalM:
             CalmError: there is nothing, it is damaged, or another version of calm saved it.
         """
         return cls(*load_stages(Path(folder)))
-
-
-def check_prepared(sessions: Sequence[Session], profile: Profile) -> None:
-    """Refuse sessions that cannot be trained on.
-
-    Raises:
-        CalmError: they are not prepared, a trial has no token behind the context, or the context ends within one.
-    """
-    context, window = profile.forecast.context, profile.quantizer.window
-    if context % window:
-        raise CalmError(f"A `forecast.context` of {context} frames ends within a token: use a multiple of {window}.")
-    shortest = context + window
-    for session in sessions:
-        if session.preparation is None:
-            raise CalmError(f"Session {session.name} is not prepared: call `calm.prepare(session, seed=0)` first.")
-        if session.frames.min() < shortest:
-            raise CalmError(
-                f"Session {session.name}: its shortest trial has {session.frames.min()} frames, but context and one"
-                f" token need {shortest}: leave it out, or the profile a shorter `forecast.context`."
-            )
-
-
-def preparations_of(sessions: Sequence[Session]) -> dict[str, Preparation]:
-    """How each of some prepared sessions was prepared."""
-    return {session.name: session.preparation for session in sessions}
 
 
 def verdict(scores: pd.Series) -> str:

@@ -23,8 +23,8 @@ def noise_free_session(neurons=8, trials=80, frames=40, seed=0):
         subject="none",
         rate=5.0,
         traces=tuple((mixture @ turning).real),
-        behaviour=tuple(np.zeros((trials, frames, 1))),
-        behaviour_names=("none",),
+        behaviour=tuple(np.zeros((trials, frames, 0))),
+        behaviour_names=(),
         trials=pd.DataFrame({"trial": range(trials)}),
         neurons=pd.DataFrame({"neuron": range(neurons)}),
     )

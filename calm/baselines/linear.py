@@ -10,8 +10,9 @@ from calm.baselines.validation import validation_correlation
 from calm.config import ForecastConfig, VARConfig
 from calm.data.session import Session
 from calm.errors import CalmError
-from calm.models.interfaces import BOUND
+from calm.models.interfaces import BOUND, Forecaster
 
+LARGEST_VAR = 1000  # neurons; a linear model of more takes longer to fit than CalM
 SEED = 0  # of sampled innovations
 
 
@@ -205,3 +206,14 @@ def roll_out(
         drive = np.einsum("oti,oij->tj", recent, weights, optimize=True)
         frames[step + order] = np.clip(drive + intercept + noise[step], -BOUND, BOUND)
     return frames[order:]
+
+
+def linear_forecasters(session: Session, var: VARConfig, forecast: ForecastConfig) -> dict[str, Forecaster]:
+    """What any forecaster should beat, fitted to a session: `decay` to the mean, and `ridge VAR`, a linear model.
+
+    The latter only of up to LARGEST_VAR neurons.
+    """
+    methods: dict[str, Forecaster] = {"decay": Decay().fit(session)}
+    if len(session.neurons) <= LARGEST_VAR:
+        methods["ridge VAR"] = RidgeVAR(var, forecast).fit(session)
+    return methods

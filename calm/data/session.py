@@ -305,8 +305,8 @@ def zscore(
 
 
 def to_unit(
-    session: Session, traces: Sequence[Float[np.ndarray, "neuron _frame"]], unit: str
-) -> list[Float[np.ndarray, "neuron _frame"]]:
+    session: Session, traces: Sequence[Float[np.ndarray, "*sample neuron _frame"]], unit: str
+) -> list[Float[np.ndarray, "*sample neuron _frame"]]:
     """Z-scores of a prepared session in a unit: `z-score`, as they are, or `original`, that of its file.
 
     Raises:

@@ -22,8 +22,8 @@ CONTEXT = 12
 def session_of(traces):
     trials = pd.DataFrame({"trial": range(len(traces))})
     neurons = pd.DataFrame({"neuron": range(len(traces[0]))})
-    behaviour = tuple(np.zeros((trace.shape[1], 1)) for trace in traces)
-    return Session("made", "none", 5.0, tuple(traces), behaviour, ("none",), trials, neurons)
+    behaviour = tuple(np.zeros((trace.shape[1], 0)) for trace in traces)
+    return Session("made", "none", 5.0, tuple(traces), behaviour, (), trials, neurons)
 
 
 def rotations(neurons, trials, noise, rng):

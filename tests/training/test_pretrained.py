@@ -12,6 +12,7 @@ from pynwb import NWBHDF5IO
 import calm
 from calm.data.session import prepare
 from calm.errors import CalmError
+from calm.metrics import central_band
 from calm.model import CalM, verdict
 from calm.profile import load_profile
 
@@ -111,6 +112,31 @@ def test_a_forecast_beyond_the_end_starts_from_the_last_frames(model, session):
     expected = model.forecast(dataclasses.replace(session, traces=ends), trials, horizon=6)
     np.testing.assert_array_equal(np.stack(beyond), np.stack(expected))
     assert beyond[0].shape == (4, 6) and not np.allclose(beyond[0], model.forecast(session, trials, horizon=6)[0])
+
+
+def test_possible_futures_have_the_forecasts_of_single_rollouts(model, session):
+    trials = session.trials_of("test")
+    for unit in ("z-score", "original"):
+        futures = model.sample(session, trials, horizon=6, samples=1, unit=unit)
+        drawn = model.forecast(session, trials, horizon=6, choice="sample", unit=unit)
+        np.testing.assert_array_equal(np.stack(futures)[:, 0], np.stack(drawn))
+    (futures,) = model.sample(session, trials[:1], samples=50)
+    low, high = central_band(futures, 90)
+    assert futures.shape == (50, 4, 12) and low.shape == (4, 12) and (low < high).any()
+    assert not np.array_equal(futures[0], futures[1])
+
+
+def test_behaviour_is_decoded_from_the_frozen_model(model, session, tmp_path):
+    activity = tuple(trace.mean(axis=0)[:, None].astype(np.float32) for trace in session.traces)
+    behaving = dataclasses.replace(session, behaviour=activity, behaviour_names=("activity",))
+    longer = model.profile.changed(head_fit=model.profile.head_fit.changed(steps=200, validate_every=50))
+    decoder = dataclasses.replace(model, profile=longer).fit_decoder(behaving, runs=tmp_path)
+    trials = session.trials_of("test")
+    decoded = decoder.decode([session.traces[trial] for trial in trials])
+    true = np.concatenate([activity[trial] for trial in trials])
+    assert np.corrcoef(np.concatenate(decoded)[:, 0], true[:, 0])[0, 1] > 0.5
+    with pytest.raises(CalmError, match="no behaviour to decode"):
+        model.fit_decoder(session, runs=tmp_path)
 
 
 def test_what_the_model_makes_of_trials_is_written_as_nwb(model, session, tmp_path):
