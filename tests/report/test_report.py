@@ -6,10 +6,13 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
-from report_cases import fill, results_rows, save_figure_of
+from report_cases import fill, results_rows, save_figure_of, trial_rows
 
 from calm.errors import CalmError
+from calm.paper.claims.comparisons import FAILS, HOLDS
+from calm.paper.claims.table import CLAIMS, judge, verdict_of
 from calm.paper.report import __main__ as command
+from calm.paper.report.claims import claim_section
 from calm.paper.report.comparison import compare, summarise_results
 from calm.paper.report.items import ITEMS, extras_of, item_of
 from calm.paper.report.page import write_report
@@ -130,6 +133,20 @@ def test_a_report_of_a_users_recordings_is_about_them(tmp_path, capsys):
     command.print_summary(contents)
     printed = capsys.readouterr().out
     assert "CalM, mean of 16" in printed and "claim " not in printed
+
+
+@pytest.mark.parametrize(("calm", "explained"), [(0.6, False), (0.3, True)])
+def test_a_claim_that_does_not_hold_is_explained_and_one_that_holds_is_not(tmp_path, calm, explained):
+    claim = CLAIMS[1]
+    scores = {("CalM", "greedy"): calm, **{(rival, ""): 0.45 for rival in claim.tests[0]["rivals"]}}
+    save_item(tmp_path, "fig3b_trials", trial_rows(scores, 5), None, {})
+    tests = judge(tmp_path, [claim.number])
+    assert verdict_of(claim, tests) == (FAILS if explained else HOLDS)
+    assert (f"*Why not, most likely:* {claim.why}" in claim_section(claim, tests)) == explained
+
+
+def test_whatever_is_tested_can_be_explained():
+    assert all(claim.why or claim.construction for claim in CLAIMS)
 
 
 def test_the_report_of_the_papers_recordings_has_the_claims(tmp_path):
