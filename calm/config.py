@@ -16,7 +16,7 @@ Names = Annotated[
 class Config(pydantic.BaseModel):
     """Frozen, and strict about names."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def changed(self: AnyConfig, **changes: Any) -> AnyConfig:
         """A copy with some values changed, checked like a new one.

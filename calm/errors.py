@@ -1,5 +1,44 @@
-"""The one exception for what a user can mend."""
+"""The one exception for what a user can mend, and the one guard around what reads a user's files."""
+
+import contextlib
+from collections.abc import Iterator
+
+LONGEST = 1000  # characters of a message; one of pynwb's can have a million
+
+
+def one_line(text: object, longest: int = LONGEST) -> str:
+    """The text on one line, without its middle where it is longer."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= longest else f"{line[: longest // 2]} ... {line[-(longest // 2) :]}"
 
 
 class CalmError(ValueError):
     """A mistake in the input or the configuration; its message is one sentence that says what to do."""
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
+
+
+def first_cause(error: BaseException) -> str:
+    """Kind and text of the error that others were raised from."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__
+    return one_line(f"{type(error).__name__}: {error}".removesuffix(": "), 200)
+
+
+@contextlib.contextmanager
+def reading(file: object) -> Iterator[None]:
+    """Whatever goes wrong while a user's file is read is said of that file: libraries raise anything on damaged ones.
+
+    Raises:
+        CalmError: it did.
+    """
+    try:
+        yield
+    except CalmError:
+        raise
+    except Exception as error:
+        raise CalmError(
+            f"{file} is truncated, damaged or not of its format ({first_cause(error)}): copy or download it again, or"
+            " leave it out."
+        ) from error

@@ -19,7 +19,7 @@ from calm.models.rollout import Choice
 from calm.models.transformer import DualAxisTransformer
 from calm.paths import RUNS
 from calm.profile import Profile, load_profile
-from calm.training.checks import check_known, check_prepared, preparations_of
+from calm.training.checks import check_known, check_positive, check_prepared, preparations_of
 from calm.training.decoding import HeadDecoder
 from calm.training.features import BackboneFeatures, FeatureSession
 from calm.training.forecasting import CalMForecaster
@@ -133,8 +133,9 @@ class CalM:
             unit: `z-score`, or `original`, that of the file (of smoothed traces, if they were smoothed).
 
         Raises:
-            CalmError: a session that the model does not know; another `choice` or `unit`.
+            CalmError: a session that the model does not know; another `choice` or `unit`; no frames or rollouts.
         """
+        check_positive(horizon=horizon, samples=samples)
         forecaster = self.forecaster(session, choice, samples)
         contexts, futures = cut_trials(session, trials, self.profile.forecast.context, horizon)
         horizons = [horizon or future.shape[1] for future in futures]
@@ -157,6 +158,7 @@ class CalM:
         Raises:
             CalmError: as `forecast`.
         """
+        check_positive(horizon=horizon, samples=samples)
         forecaster = self.forecaster(session, choice, samples)
         contexts = [session.traces[trial][:, -self.profile.forecast.context :] for trial in trials]
         return to_unit(session, forecaster.forecast(contexts, [horizon] * len(contexts)), unit)

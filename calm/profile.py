@@ -28,6 +28,7 @@ from calm.config import (
     VARConfig,
 )
 from calm.errors import CalmError
+from calm.user_yaml import parse_yaml
 
 
 class Profile(Config):
@@ -117,10 +118,7 @@ def change_settings(profile: Profile, change: str) -> Profile:
         raise CalmError(
             f"{change!r} names no setting of a profile: write one of {', '.join(alike)}, `=` and its value."
         )
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise CalmError(f"{change!r}: {text!r} is no value: write a number, a word, or a list as [1,2].") from None
+    value = parse_yaml(text, f"The value of {change!r}")
     for name in chosen:
         profile = changed_setting(profile, name, value)
     return profile

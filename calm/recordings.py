@@ -114,6 +114,12 @@ def read_recordings(dataset: Dataset, profile: Profile, seed: int, runs: Path) -
     if not held_in:
         raise CalmError(f"{dataset.name}: every subject is held out: leave one to train on out of `held_out`.")
     to_the_end = min(int(session.frames.min()) for session in sessions) - context
+    longest = max(int(session.frames.max()) for session in sessions) - context
+    if dataset.horizon and dataset.horizon > longest:
+        raise CalmError(
+            f"{dataset.name}: a `horizon` of {dataset.horizon} frames is more than the {longest} behind the context of"
+            " the longest trial: shorten it."
+        )
     return Recordings(
         name=dataset.name,
         held_in=held_in,

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import papermill
-import yaml
 from papermill.exceptions import PapermillExecutionError
 
 from calm.errors import CalmError
 from calm.paths import FIGURES, RUNS, ensure_writable
 from calm.storage import written_whole
+from calm.user_yaml import parse_yaml
 
 
 def parse(words: list[str]) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def parse(words: list[str]) -> dict[str, Any]:
         if word.startswith("@"):
             parameters |= read_parameters(Path(word[1:]))
         elif equals:
-            parameters[name] = yaml.safe_load(value)
+            parameters[name] = parse_yaml(value, f"The value of {word!r}")
         else:
             raise CalmError(f"{word!r} is no parameter: write name=value.")
     return parameters
@@ -38,7 +38,7 @@ def read_parameters(path: Path) -> dict[str, Any]:
     Raises:
         CalmError: there is none, or it does not hold names and values.
     """
-    parameters = yaml.safe_load(path.read_text()) if path.is_file() else None
+    parameters = parse_yaml(path.read_bytes(), path) if path.is_file() else None
     if not isinstance(parameters, dict):
         raise CalmError(f"{path} is no file of parameters: write a line `name: value` for each.")
     return parameters

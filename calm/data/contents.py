@@ -14,7 +14,7 @@ from calm.data.descriptions import Dataset, Layout, describe
 from calm.data.reading import CELLS, checked, cut_recording, read_file, read_recording
 from calm.data.recording import Recording, gaps, period
 from calm.data.session import Session
-from calm.errors import CalmError
+from calm.errors import CalmError, reading
 from calm.paths import address_of
 from calm.profile import load_profile
 
@@ -34,7 +34,12 @@ def inspect(path: str | Path, *, rate: float | None = None) -> str:
     Raises:
         CalmError: nothing is there, or it is none of these.
     """
-    path = Path(path)
+    with reading(Path(path)):
+        return print_contents(Path(path), rate)
+
+
+def print_contents(path: Path, rate: float | None) -> str:
+    """See `inspect`."""
     layout = layout_of(path)
     content: dict[str, Any] = {"files": address_of(path) or str(path.absolute())}
     if layout == "nwb":

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-import yaml
 
 from calm.config import Config, Names
 from calm.data.dff import Baseline
 from calm.data.intervals import Trials, Windows
 from calm.data.pipelines import NEUROPIL
 from calm.data.recording import Kind, Value
-from calm.errors import CalmError
+from calm.errors import CalmError, one_line, reading
 from calm.paths import ROOT, address_of
+from calm.user_yaml import parse_yaml
 
 Layout = Literal["nwb", "dandi_000579", "suite2p", "caiman", "csv", "npz"]
 PLAIN = ("suite2p", "caiman", "csv", "npz")  # layouts whose files hold one recording and no trials
@@ -55,7 +55,7 @@ class Dataset(Config):
     name: str
     files: Annotated[Names, pydantic.Field(min_length=1)]  # patterns, relative to `folder`
     layout: Layout = "nwb"
-    traces: Names | None = None
+    traces: Annotated[Names, pydantic.Field(min_length=1)] | None = None
     exclude: Names = ()  # sessions, by name or file
     behaviour: Behaviour | None = None  # the default of the layout
     conditions: Names = ()
@@ -155,7 +155,7 @@ def describe(content: dict[str, Any], where: str) -> Dataset:
 
 def explain(mistake: Any) -> str:
     """One of pydantic's error details in a few words, with what to do."""
-    key = ".".join(map(str, mistake["loc"]))
+    key, value = one_line(".".join(map(str, mistake["loc"])), 100), one_line(repr(mistake["input"]), 100)
     match mistake["type"]:
         case "extra_forbidden" if len(mistake["loc"]) > 1:
             return f"there is no key `{key}`: data/README.md lists those of `{mistake['loc'][0]}`"
@@ -164,11 +164,11 @@ def explain(mistake: Any) -> str:
         case "missing":
             return f"the key `{key}` is missing: add it"
         case "string_type":
-            return f"`{key}` is {mistake['input']!r}: put names and ids in quotes"
+            return f"`{key}` is {value}: put names and ids in quotes"
         case "value_error":
             return f"{mistake['ctx']['error']}: change one of them"
         case _:
-            return f"`{key}` is {mistake['input']!r}: {mistake['msg'].lower().replace('input', 'it')}"
+            return f"`{key}` is {value}: {mistake['msg'].lower().replace('input', 'it')}"
 
 
 def load_dataset(path: str | Path) -> Dataset:
@@ -178,17 +178,13 @@ def load_dataset(path: str | Path) -> Dataset:
         path: from the current folder or else, as Jupyter's is that of the notebook, from the project's.
 
     Raises:
-        CalmError: the file is missing, is not YAML, or has an unknown key or a value of a wrong type.
+        CalmError: the file is missing, is no YAML, see `parse_yaml`, or has an unknown key or a value of a wrong type.
     """
     asked, path = path, next((each for each in (Path(path), ROOT / path) if each.is_file()), None)
     if path is None:
         raise CalmError(f"There is no dataset description {asked}: check the path.")
-    try:
-        content = yaml.safe_load(path.read_bytes())
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" (line {mark.line + 1})" if mark else ""
-        raise CalmError(f"{path} is not valid YAML{line}: correct it, see data/README.md.") from error
+    with reading(path):
+        content = parse_yaml(path.read_bytes(), path)
     if not isinstance(content, dict):
         raise CalmError(f"{path} holds no `key: value` lines: write a description as in data/README.md.")
     if "folder" in content:

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import warnings
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ START, STOP = "start_time", "stop_time"
 class Trials(Config):
     """Where trials come from: the rows of interval tables, or the time around events."""
 
-    tables: Names | None = None  # joined, one after the other
+    tables: Annotated[Names, pydantic.Field(min_length=1)] | None = None  # joined, one after the other
     events: str | None = None  # a time series
     before: float = pydantic.Field(1.0, ge=0)  # s
     after: float = pydantic.Field(4.0, gt=0)  # s
@@ -82,6 +82,7 @@ def unusable(
     reasons = {
         "without a start or stop time": np.isnan(times).any(axis=1),
         "beyond the recording": (times[:, 0] < clock[0] - step) | (times[:, 1] > clock[-1] + step),
+        "that stop before they start": times[:, 1] < times[:, 0],
         "without frames": edges[:, 0] >= edges[:, 1],
         "with a gap in the recording": late | early | (passed[first] != passed[last]),
     }

@@ -112,6 +112,10 @@ def find_traces(nwb: NWBFile, names: tuple[str, ...] | None) -> list[RoiResponse
     planes = [series for series in traces if isinstance(series.parent, DfOverF)] or traces
     if names is not None:
         planes = [find_item(traces, name, "RoiResponseSeries") for name in names]
+        if repeated := [name for index, name in enumerate(names) if planes[index] in planes[:index]]:
+            raise CalmError(
+                f"`traces` name {repeated[0]!r} twice, so that its neurons would count twice: name it once."
+            )
     elif not planes:
         raise CalmError("there is no RoiResponseSeries: write the fluorescence traces as one.")
     elif len(planes) > 1:

@@ -23,7 +23,7 @@ from pynwb.file import Subject
 from pynwb.ophys import RoiResponseSeries
 
 from calm.data.session import FIRST_FRAME, Session
-from calm.errors import CalmError
+from calm.errors import CalmError, reading
 from calm.paths import address_of
 from calm.storage import written_whole
 
@@ -35,23 +35,22 @@ NO_DATE = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)  # NWB wants one, a
 
 @contextlib.contextmanager
 def open_nwb(path: Path) -> Iterator[NWBFile]:
-    """An NWB file open for lazy reading; every CalmError raised while it is open gets the file's name.
+    """An NWB file open for lazy reading; every error raised while it is open is a CalmError with the file's name.
 
     Raises:
         CalmError: no such file, neither HDF5 nor Zarr, not NWB 2, truncated or damaged.
     """
     try:
-        with file_access(path) as io:
+        with reading(path), file_access(path) as io:
             yield construct(io, path)
     except CalmError as error:
-        hints = missing_links(path) if path.is_file() else []
-        raise CalmError("".join([f"{path.name}: {error}", *hints])) from None
-    except (OSError, ClientError) as error:
-        if address := address_of(path):
+        cause, address = error.__cause__, address_of(path)
+        if address and isinstance(cause, OSError | ClientError):
             raise CalmError(
-                f"{address} cannot be read ({error.__cause__ or error}): check the address and the net, or try again."
-            ) from error
-        raise CalmError(f"{path} is truncated or damaged ({error}): copy or download it again.") from error
+                f"{address} cannot be read ({cause.__cause__ or cause}): check the address and the net, or try again."
+            ) from cause
+        name = "" if str(path) in str(error) else f"{path.name}: "
+        raise CalmError("".join([f"{name}{error}", *missing_links(path)])) from cause
 
 
 def file_access(path: Path) -> HDMFIO:
@@ -105,8 +104,8 @@ def missing_links(path: Path) -> list[str]:
         if isinstance(link, h5py.ExternalLink) and file.get(name) is None:
             missing.add(link.filename)
 
-    if h5py.is_hdf5(path):
-        with h5py.File(path) as file:
+    if path.is_file():
+        with contextlib.suppress(Exception), h5py.File(path) as file:  # a damaged file has been refused already
             file.visititems_links(note)
     return [f" It links to {', '.join(sorted(missing))}, not found: put it beside the file."] if missing else []
 
@@ -116,13 +115,7 @@ def construct(io: HDMFIO, path: Path) -> NWBFile:
     skipped = drop_unknown_types(io.read_builder(), io.manager.namespace_catalog.namespaces)
     if skipped:
         warnings.warn(f"{path.name}: left out {', '.join(skipped)}, of extensions not installed.", stacklevel=2)
-    try:
-        return io.read()
-    except (OSError, ClientError):
-        raise
-    except Exception as error:  # pynwb raises whatever the first missing piece of a broken file leads to
-        reason = " ".join(str(error).split())  # some have several lines
-        raise CalmError(f"this is no valid NWB 2 file ({reason}): check it with `pynwb-validate`.") from error
+    return io.read()
 
 
 def drop_unknown_types(group: GroupBuilder, known: Sequence[str]) -> list[str]:
@@ -179,8 +172,17 @@ def write_nwb(path: Path, session: Session, series: Mapping[str, Stretches]) -> 
     for name, stretches in series.items():
         module.add(as_series(name, session, stretches, neurons))
     nwb.trials = as_table(session.trials, "trials", TimeIntervals)
-    with written_whole(path) as unfinished, NWBHDF5IO(unfinished, "w") as io:
+    with written_whole(path) as unfinished:
+        save_nwb(nwb, unfinished)
+
+
+def save_nwb(nwb: NWBFile, path: Path) -> None:
+    """Write an NWB file by way of the memory: where a disk is full, HDF5 itself ends the whole process."""
+    file = h5py.File(path.name, "w", driver="core", backing_store=False)
+    with NWBHDF5IO(file=file, mode="w") as io:
         io.write(nwb)
+        file.flush()
+        path.write_bytes(file.id.get_file_image())
 
 
 def as_table(table: pd.DataFrame, name: str, kind: type[DynamicTable] = DynamicTable) -> DynamicTable:

@@ -18,7 +18,7 @@ from calm.data.intervals import START, STOP, cut_into_trials, cut_into_windows
 from calm.data.pipelines import NEUROPIL, read_caiman, read_suite2p
 from calm.data.recording import Recording, keep_neurons
 from calm.data.session import Session, bad_neurons, describe_neurons, drop_neurons, odd_rates, validate
-from calm.errors import CalmError
+from calm.errors import CalmError, reading
 
 CELLS = {"suite2p": {"iscell": (True,)}, "caiman": {"accepted": (True,)}}  # kept by default, where a file tells them
 
@@ -124,7 +124,8 @@ def read_checked(path: Path, dataset: Dataset, *, min_frames: int) -> Session:
     Raises:
         CalmError: the file or session is unusable, see the readers of the layouts and `calm.data.session.validate`.
     """
-    return checked(read_file(path, dataset), dataset, min_frames=min_frames)
+    with reading(path):
+        return checked(read_file(path, dataset), dataset, min_frames=min_frames)
 
 
 def checked(session: Session, dataset: Dataset, *, min_frames: int) -> Session:

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 from hdmf.backends.hdf5 import H5DataIO
 from jaxtyping import Float
-from pynwb import NWBHDF5IO, NWBFile, TimeSeries
+from pynwb import NWBFile, TimeSeries
 from pynwb.behavior import BehavioralTimeSeries, Position, SpatialSeries
 from pynwb.file import Subject
 from pynwb.ophys import DfOverF, ImageSegmentation, ImagingPlane, OpticalChannel, PlaneSegmentation, RoiResponseSeries
 
+from calm.data.nwb_file import save_nwb
 from calm.synthetic.maze import CYCLE, IMAGE_RATE, PLANES, Behaviour
 from calm.synthetic.mice import SessionPlan, generator
 from calm.synthetic.truth import Truth
@@ -64,8 +65,7 @@ def write_recording(plan: SessionPlan, behaviour: Behaviour, truth: Truth, path:
     add_behaviour(nwb, behaviour)
     add_trials(nwb, behaviour.trials)
     add_planes(nwb, plan, truth)
-    with NWBHDF5IO(path, "w") as io:
-        io.write(nwb)
+    save_nwb(nwb, path)
 
 
 def image_times(images: int | np.ndarray) -> float | np.ndarray:

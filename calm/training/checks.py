@@ -1,5 +1,6 @@
 """What is refused before a model is trained on sessions or used on one."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from calm.data.session import Preparation, Session
@@ -11,11 +12,14 @@ def check_prepared(sessions: Sequence[Session], profile: Profile) -> None:
     """Refuse sessions that cannot be trained on.
 
     Raises:
-        CalmError: they are not prepared, a trial has no token behind the context, or the context ends within one.
+        CalmError: they are not prepared, or two have one name; a trial has no token behind the context, or the context
+            ends within one.
     """
     context, window = profile.forecast.context, profile.quantizer.window
     if context % window:
         raise CalmError(f"A `forecast.context` of {context} frames ends within a token: use a multiple of {window}.")
+    if repeated := [name for name, count in Counter(session.name for session in sessions).items() if count > 1]:
+        raise CalmError(f"There are two sessions called {repeated[0]}: leave one out, or give it another name.")
     shortest = context + window
     for session in sessions:
         if session.preparation is None:
@@ -25,6 +29,17 @@ def check_prepared(sessions: Sequence[Session], profile: Profile) -> None:
                 f"Session {session.name}: its shortest trial has {session.frames.min()} frames, but context and one"
                 f" token need {shortest}: leave it out, or the profile a shorter `forecast.context`."
             )
+
+
+def check_positive(**numbers: int | None) -> None:
+    """Refuse numbers of frames or rollouts that are none; None stands for a default.
+
+    Raises:
+        CalmError: one is below 1.
+    """
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise CalmError(f"A `{name}` of {number} is none: take 1 or more.")
 
 
 def preparations_of(sessions: Sequence[Session]) -> dict[str, Preparation]:

@@ -19,6 +19,7 @@ from calm.config import FitConfig
 from calm.devices import best_device, prepared_ahead, sum_over_ranks
 from calm.errors import CalmError
 from calm.models.interfaces import Trainable
+from calm.paths import ensure_writable
 from calm.seeding import seeded, step_seed
 from calm.storage import is_stored, load_checkpoint, save_checkpoint
 from calm.training.averaging import WeightAverage
@@ -266,9 +267,9 @@ def alone_in(folder: Path) -> Iterator[None]:
     """Keep other runs out of a folder.
 
     Raises:
-        CalmError: there is one already.
+        CalmError: there is one already, or the folder cannot be written.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    ensure_writable(folder.parent)
     try:
         with filelock.FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
             yield

@@ -32,7 +32,7 @@ def test_a_star_changes_every_setting_of_that_kind():
         ("dat.layers=many", "layers cannot be changed so"),
         ("dat.layers=2.5", "layers cannot be changed so"),
         ("cohort.accuracy=7", "accuracy cannot be changed so"),
-        ("learning_rates=[", r"'\[' is no value"),
+        ("learning_rates=[", r"'learning_rates=\[' is not valid YAML"),
     ],
 )
 def test_a_change_that_cannot_be_made_is_one_sentence(change, sentence):

@@ -167,11 +167,11 @@ def test_files_that_cannot_be_read(tmp_path):
     short.write_bytes(whole[: len(whole) // 2])
     refused(short, "truncated", "download it again")
     h5py.File(plain, "w").close()
-    refused(plain, "plain.nwb", "no valid NWB")
+    refused(plain, "plain.nwb", "not of its format")
     shutil.copy(tmp_path / "whole.nwb", broken)
     with h5py.File(broken, "a") as file:
         del file["session_start_time"]
-    refused(broken, "broken.nwb", "no valid NWB")
+    refused(broken, "broken.nwb", "not of its format")
 
 
 def test_damaged_traces(tmp_path):
