@@ -135,14 +135,29 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         CalmError: no such folder, one of another schema, or one whose files are gone or do not match their checksums.
     """
+    manifest = _read_manifest(folder)
+    for name in manifest["files"]:
+        _verify(folder / name, manifest["files"][name].encode())
+    return manifest
+
+
+def verify_file(path: Path) -> None:
+    """Check one file of a folder that may hold large ones.
+
+    Raises:
+        CalmError: see `read_manifest`.
+    """
+    _verify(path, _read_manifest(path.parent)["files"].get(path.name, "").encode())
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder, itself checked."""
     if not is_stored(folder):
         raise CalmError(f"There is no checkpoint in {folder}: run the notebook that trains it first.")
     _verify(folder / MANIFEST, (folder / CHECKSUM).read_bytes())
     manifest = json.loads((folder / MANIFEST).read_text())
     if manifest["schema"] != SCHEMA:
         raise CalmError(f"{folder} has schema {manifest['schema']}, this calm reads {SCHEMA}: train it again.")
-    for name, checksum in manifest["files"].items():
-        _verify(folder / name, checksum.encode())
     return manifest
 
 

@@ -18,7 +18,7 @@ from calm.benchmark.settings import Settings, choose_settings
 from calm.errors import CalmError
 from calm.paper.plots.complexity import complexity_figure
 from calm.paper.provenance import device_name, run_provenance
-from calm.paper.results import save_figure, update_provenance
+from calm.paper.results import FIGURE_KINDS, recorded, save_figure, update_provenance
 from calm.paths import FIGURES, ensure_writable
 from calm.storage import written_whole
 
@@ -65,9 +65,10 @@ def save(table: pd.DataFrame, folder: Path, settings: Settings, started: float) 
     fits = exponents(steps)
     print_section(fits)
     about = run_provenance(settings.model_dump(mode="json"), 0, {}, started)
-    with written_whole(folder / f"{ITEM}.csv") as file:
-        pd.concat([table, fits]).to_csv(file, index=False)
-    save_figure(folder / ITEM, complexity_figure(steps, fits), about)
+    with recorded(folder, *(f"{ITEM}.{kind}" for kind in ("csv", *FIGURE_KINDS))):
+        with written_whole(folder / f"{ITEM}.csv") as file:
+            pd.concat([table, fits]).to_csv(file, index=False)
+        save_figure(folder / ITEM, complexity_figure(steps, fits), about)
     update_provenance(folder / "provenance.json", ITEM, about)
 
 

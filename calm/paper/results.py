@@ -1,9 +1,10 @@
 """The tidy results table: every number behind a figure is one row of `figures/<profile>/<item>.csv`."""
 
+import contextlib
 import copy
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, SupportsFloat, SupportsInt
@@ -16,11 +17,13 @@ from numpy.typing import ArrayLike
 from calm.config import COHORT, SIMULATION
 from calm.errors import CalmError
 from calm.paths import FIGURES, ensure_writable, file_name
-from calm.storage import written_whole
+from calm.storage import sha256, written_whole
 
 COLUMNS = ["item", "dataset", "split", "group", "session", "method", "variant", "metric", "value", "n", "seed"]
 FINE_TUNED = "CalM, fine-tuned"  # a method of ours: no claim of the paper is about it
 RESIDUALS = "residuals"  # ends the variant of a forecast whose distribution is what it missed on validation trials
+FIGURE_KINDS = ("png", "pdf")
+CHECKSUMS = "SHA256SUMS"  # of all other files that notebooks write into a folder of results
 METHOD_KEYS = ("item", "dataset", "split", "group", "method", "variant", "metric")
 
 
@@ -114,7 +117,7 @@ def save_figure(path: Path, figure: Figure, provenance: dict[str, Any]) -> None:
     """Write `path`.png (300 dpi) and `path`.pdf, the provenance inside; the same input gives the same bytes."""
     text = json.dumps(provenance, sort_keys=True)
     pdf = {"Keywords": text, "CreationDate": None}  # PDF has no free-form keys; its date would differ in every run
-    for kind, metadata in {"png": {"provenance": text}, "pdf": pdf}.items():
+    for kind, metadata in zip(FIGURE_KINDS, ({"provenance": text}, pdf), strict=True):
         with written_whole(path.with_name(f"{path.name}.{kind}")) as file:
             figure.savefig(file, format=kind, dpi=300, metadata=metadata)
 
@@ -126,11 +129,47 @@ def save_item(figures: Path, item: str, table: pd.DataFrame, figure: Figure | No
         CalmError: see `check`.
     """
     check(table, item)
-    figures.mkdir(parents=True, exist_ok=True)
-    with written_whole(figures / f"{item}.csv") as file:
-        table.to_csv(file, index=False)
-    if figure is not None:
-        save_figure(figures / item, figure, provenance)
+    kinds = ("csv",) if figure is None else ("csv", *FIGURE_KINDS)
+    with recorded(figures, *(f"{item}.{kind}" for kind in kinds)):
+        with written_whole(figures / f"{item}.csv") as file:
+            table.to_csv(file, index=False)
+        if figure is not None:
+            save_figure(figures / item, figure, provenance)
+
+
+@contextlib.contextmanager
+def recorded(folder: Path, *names: str) -> Iterator[None]:
+    """Write some files of results within; then their checksums are noted beside them. Other processes wait meanwhile.
+
+    Raises:
+        CalmError: the folder cannot be written.
+    """
+    with filelock.FileLock(ensure_writable(folder) / f".{CHECKSUMS}.lock"):
+        yield
+        sums = read_checksums(folder) | {name: sha256(folder / name) for name in names}
+        with written_whole(folder / CHECKSUMS) as file:
+            file.write_text("".join(f"{checksum}  {name}\n" for name, checksum in sorted(sums.items())))
+
+
+def read_checksums(folder: Path) -> dict[str, str]:
+    """The checksums by file, as `sha256sum --check` reads them too; none where nothing was written yet."""
+    path = folder / CHECKSUMS
+    lines = path.read_text(errors="replace").split("\n") if path.exists() else []
+    return {name: checksum for checksum, _, name in (line.partition("  ") for line in lines if line)}
+
+
+def verify_results(folder: Path) -> None:
+    """Refuse results that are not what was written; files from before there were checksums, or by hand, are let pass.
+
+    Raises:
+        CalmError: a file is gone or does not match its checksum.
+    """
+    for name, checksum in read_checksums(folder).items():
+        if not (folder / name).is_file() or sha256(folder / name) != checksum:
+            raise CalmError(
+                f"{folder / name} is not what calm wrote (checksum differs): make it again with `snakemake --cores all"
+                f" --forceall` and the --config of this folder; if you changed it, delete {folder / CHECKSUMS} instead."
+            )
 
 
 def read_item(path: Path) -> pd.DataFrame:
@@ -196,8 +235,7 @@ def figures_folder(profile: str, dataset: str) -> Path:
 
 def update_provenance(path: Path, item: str, entry: dict[str, Any]) -> None:
     """Set the entry of one item in a provenance file that other processes may be writing to as well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(path.with_name(f".{path.name}.lock")):
+    with recorded(path.parent, path.name):
         entries = read_provenance(path)
         entries[item] = entry
         with written_whole(path) as file:

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, UInt8
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from calm.config import CohortConfig, SimulationConfig
 from calm.data.session import Session
-from calm.errors import CalmError
+from calm.errors import CalmError, reading
+from calm.storage import is_stored, verify_file
 from calm.synthetic.maze import CYCLE, PLANES, Behaviour, run_session
 from calm.synthetic.mice import SessionPlan, generator
 from calm.synthetic.network import convolve, expected_spikes
@@ -132,12 +133,11 @@ def read_truth(file: str | Path) -> Truth:
     path = Path(file).with_suffix(".truth.safetensors")
     if not path.is_file():
         raise CalmError(f"There is no {path}: only calm's synthetic sessions come with their truth.")
-    try:
-        with safe_open(path, framework="numpy") as stored:
-            about = stored.metadata()
-            arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118, it is no dict
-    except SafetensorError as error:
-        raise CalmError(f"{path} is damaged ({error}): make the cohort again.") from error
+    if is_stored(path.parent):
+        verify_file(path)
+    with reading(path), safe_open(path, framework="numpy") as stored:
+        about = stored.metadata()
+        arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118, it is no dict
     columns = [name for name in arrays if name.startswith(COLUMN)]
     neurons = pd.DataFrame({name.removeprefix(COLUMN): arrays.pop(name) for name in columns})
     return Truth(about["name"], CohortConfig.model_validate_json(about["config"]), neurons, **arrays)

@@ -1,6 +1,8 @@
 """The results table, what is written beside it, and provenance."""
 
+import hashlib
 import json
+import os
 import subprocess
 
 import matplotlib.pyplot as plt
@@ -11,6 +13,7 @@ from PIL import Image
 
 from calm.errors import CalmError
 from calm.paper.provenance import code_state, provenance, without_folders
+from calm.paper.report.page import write_report
 from calm.paper.results import (
     COLUMNS,
     Results,
@@ -21,6 +24,7 @@ from calm.paper.results import (
     spread_of_trainings,
     summarise,
     update_provenance,
+    verify_results,
 )
 from calm.profile import load_profile
 from calm.recordings import Recordings
@@ -69,7 +73,7 @@ def test_an_item_is_saved_with_its_details_and_what_they_were_made_with(tmp_path
         results.add("corr", 0.5, item=item)
     results.save(tmp_path, "fig3b", figure, {"seed": 0})
     names = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
-    assert names == {"fig3b.csv", "fig3b.png", "fig3b.pdf", "fig3b_trials.csv", "provenance.json"}
+    assert names == {"fig3b.csv", "fig3b.png", "fig3b.pdf", "fig3b_trials.csv", "provenance.json", "SHA256SUMS"}
     assert read_provenance(tmp_path / "provenance.json") == {"fig3b": {"seed": 0}, "fig3b_trials": {"seed": 0}}
 
 
@@ -121,11 +125,12 @@ def test_figures_carry_provenance_and_are_reproducible(tmp_path, figure):
     made_with = {"seed": 3, "config": {"width": 64}}
     for folder in (tmp_path / "a", tmp_path / "b"):
         save_item(folder, "fig3b", rows_of("fig3b", [0.5]), figure, made_with)
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["fig3b.csv", "fig3b.pdf", "fig3b.png"]
+    names = ["SHA256SUMS", "fig3b.csv", "fig3b.pdf", "fig3b.png"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir() if path.suffix != ".lock") == names
     with Image.open(tmp_path / "a" / "fig3b.png") as image:
         assert json.loads(image.text["provenance"]) == made_with
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
-    for name in ("fig3b.csv", "fig3b.pdf", "fig3b.png"):
+    for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert b"/Keywords" in (tmp_path / "a" / "fig3b.pdf").read_bytes()
 
@@ -194,6 +199,42 @@ def test_code_state_follows_the_repository(tmp_path):
     assert code_state(module) == clean
     module.write_text("x = 2\n")
     assert code_state(module) == {**clean, "dirty": True}
+
+
+def test_any_flipped_bit_of_results_is_noticed_and_says_how_to_make_them_again(tmp_path, figure):
+    folder, rng = tmp_path / "quick", np.random.default_rng(0)
+    save_item(folder, "fig3b", rows_of("fig3b", [0.5]), figure, {})
+    update_provenance(folder / "provenance.json", "fig3b", {"seed": 0})
+    verify_results(folder)
+    for path in sorted(folder.glob("[!.]*")):
+        whole = path.read_bytes()
+        for place in [0, len(whole) - 2, *rng.integers(len(whole), size=10)]:
+            flipped = bytearray(whole)
+            flipped[place] ^= 1 << rng.integers(8)
+            path.write_bytes(flipped)
+            with pytest.raises(CalmError, match=r"is not what calm wrote .*`snakemake --cores all --forceall`"):
+                write_report(folder)
+        path.write_bytes(whole)
+        verify_results(folder)
+    (folder / "fig3b.csv").unlink()
+    with pytest.raises(CalmError, match=r"fig3b\.csv is not what calm wrote"):
+        verify_results(folder)
+
+
+def test_results_without_checksums_are_let_pass_and_other_tools_can_read_those_there_are(tmp_path):
+    rows_of("fig3b", [0.5]).to_csv(tmp_path / "fig3b.csv")
+    verify_results(tmp_path)
+    save_item(tmp_path, "fig1b", rows_of("fig1b", [0.5]), None, {})
+    (line,) = (tmp_path / "SHA256SUMS").read_text().splitlines()
+    assert line == f"{hashlib.sha256((tmp_path / 'fig1b.csv').read_bytes()).hexdigest()}  fig1b.csv"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(CalmError, match="cannot be written"):
+        save_item(tmp_path / "quick", "fig3b", rows_of("fig3b", [0.5]), None, {})
+    tmp_path.chmod(0o700)
 
 
 def test_items_are_updated_one_by_one(tmp_path):

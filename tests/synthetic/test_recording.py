@@ -10,6 +10,7 @@ from pynwb import NWBHDF5IO, validate
 
 from calm.data.session import drop_neurons
 from calm.errors import CalmError
+from calm.storage import write_manifest
 from calm.synthetic.maze import CYCLE, PLANES, STEM
 from calm.synthetic.network import expected_spikes
 from calm.synthetic.population import network_config
@@ -152,10 +153,24 @@ def test_tuning_table_has_a_row_for_every_neuron_of_the_file(file, session):
 def test_damaged_truth_and_a_file_without_are_refused(file, tmp_path):
     content = file.with_suffix(".truth.safetensors").read_bytes()
     (tmp_path / "a.truth.safetensors").write_bytes(content[:-50])
-    with pytest.raises(CalmError, match="is damaged"):
+    with pytest.raises(CalmError, match="truncated, damaged"):
         read_truth(tmp_path / "a.nwb")
     with pytest.raises(CalmError, match="only calm's synthetic sessions"):
         read_truth(tmp_path / "real.nwb")
+
+
+def test_any_flipped_bit_of_a_truth_that_was_stored_is_noticed(file, tmp_path):
+    path, rng = tmp_path / "a.truth.safetensors", np.random.default_rng(0)
+    content = file.with_suffix(".truth.safetensors").read_bytes()
+    path.write_bytes(content)
+    write_manifest(tmp_path, {})
+    assert read_truth(tmp_path / "a.nwb").name == read_truth(file).name
+    for place in rng.integers(len(content), size=20):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << rng.integers(8)
+        path.write_bytes(flipped)
+        with pytest.raises(CalmError, match="is damaged"):
+            read_truth(tmp_path / "a.nwb")
 
 
 def test_neurons_that_are_left_out_do_not_shift_the_others(truth, session):

@@ -24,7 +24,14 @@ from calm.paper.report.tables import (
     value_text,
 )
 from calm.paper.report.web import slug, web_page
-from calm.paper.results import read_item, read_provenance, read_published, read_results, spread_of_trainings
+from calm.paper.results import (
+    read_item,
+    read_provenance,
+    read_published,
+    read_results,
+    spread_of_trainings,
+    verify_results,
+)
 from calm.profile import profile_names
 from calm.storage import written_whole
 
@@ -86,7 +93,7 @@ def read_contents(folder: Path) -> Contents:
     """Everything that the report says, from the results tables in figures/<profile> or figures/<profile>/<dataset>.
 
     Raises:
-        CalmError: it is no such folder.
+        CalmError: it is no such folder, or a file in it does not match its checksum.
     """
     folder = folder.resolve()
     places = {each: each.name.split("-")[0] for each in (folder.parent, folder)}  # see `figures_folder`
@@ -94,6 +101,7 @@ def read_contents(folder: Path) -> Contents:
     if not profile:
         raise CalmError(f"{folder} is no folder of results: give figures/<profile> or figures/<profile>/<dataset>.")
     dataset = "" if place == folder else folder.name
+    verify_results(folder)
     results, provenance = read_results(folder), read_provenance(folder / "provenance.json")
     comparison = compare(summarise_results(results), read_published())
     return Contents(folder, profile, dataset, comparison, spread_of_trainings(results), judge(folder), provenance)
