@@ -180,6 +180,7 @@ class CalM:
         Raises:
             CalmError: as `forecast`.
         """
+        check_positive(horizon=horizon, samples=samples)
         contexts, futures = cut_trials(session, trials, self.profile.forecast.context, horizon)
         horizons = [horizon or future.shape[1] for future in futures]
         return to_unit(session, self.forecaster(session, "sample").sample(contexts, horizons, samples), unit)
