@@ -67,7 +67,7 @@ if dataset:
     sessions, settings = [*recordings.held_in, *recordings.held_out], recordings.profile
     context = settings.forecast.context
 else:
-    recorded = calm.load_sessions(files, layout=layout, behaviour=behaviour or None)
+    recorded = calm.load_sessions({"files": files, "layout": layout, "behaviour": behaviour or None})
     sessions = [calm.prepare(session, seed=seed, smoothing=smoothing, min_frames=context + 4) for session in recorded]
 pd.DataFrame(
     {

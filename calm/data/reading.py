@@ -5,17 +5,17 @@ import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from calm.data.arrays import read_csv, read_npz
-from calm.data.descriptions import PLAIN, Dataset, Layout, describe
+from calm.data.descriptions import PLAIN, Dataset, describe, load_dataset
 from calm.data.dff import Baseline, delta_f_over_f
 from calm.data.intervals import START, STOP, cut_into_trials, cut_into_windows
-from calm.data.pipelines import NEUROPIL, read_caiman, read_suite2p
+from calm.data.pipelines import read_caiman, read_suite2p
 from calm.data.recording import Recording, keep_neurons
 from calm.data.session import Session, bad_neurons, describe_neurons, drop_neurons, odd_rates, validate
 from calm.errors import CalmError, reading
@@ -69,52 +69,23 @@ def check_whole(dataset: Dataset, sessions: Mapping[str, Session], excluded: Set
         )
 
 
-def load_sessions(
-    files: str | Sequence[str],
-    *,
-    layout: Layout = "nwb",
-    rate: float | None = None,
-    trials: str | Sequence[str] | Mapping[str, Any] | None = None,
-    windows: Mapping[str, Any] | None = None,
-    keep: Mapping[str, Any] | None = None,
-    neuropil: float = NEUROPIL,
-    dff: Mapping[str, Any] | bool | None = None,
-    traces: str | Sequence[str] | None = None,
-    behaviour: str | Sequence[str] | Mapping[str, str] | None = None,
-    conditions: str | Sequence[str] = (),
-    min_frames: int | None = None,
-    max_frames: int | None = None,
-    bad_neurons: Literal["refuse", "drop"] = "refuse",
-    exclude: str | Sequence[str] = (),
-    resample: float | None = None,
-) -> list[Session]:
-    """Read sessions without a description: `load_sessions("recordings/*.nwb", behaviour="lick")`.
+def load_sessions(recordings: str | Path | Sequence[str | Path] | Mapping[str, Any]) -> list[Session]:
+    """Sessions as they were recorded, to look at or to `prepare`.
 
-    The arguments are the keys of a description (data/README.md); the patterns are relative to the current folder.
+    Args:
+        recordings: a pattern of NWB files or several, relative to the current folder, as "recordings/*.nwb"; or keys of
+            a description (data/README.md), as {"files": "*.nwb", "behaviour": "lick"}; or the path of a description.
 
     Raises:
-        CalmError: see `read_sessions`.
+        CalmError: see `calm.data.descriptions.describe` and `read_sessions`.
     """
-    content = {
-        "name": "load_sessions",
-        "files": files,
-        "layout": layout,
-        "rate": rate,
-        "trials": trials,
-        "windows": windows,
-        "keep": keep,
-        "neuropil": neuropil,
-        "dff": dff,
-        "traces": traces,
-        "behaviour": behaviour,
-        "conditions": conditions,
-        "min_frames": min_frames,
-        "max_frames": max_frames,
-        "bad_neurons": bad_neurons,
-        "exclude": exclude,
-        "resample": resample,
-    }
-    dataset = describe(content, "load_sessions")
+    if isinstance(recordings, str | Path) and Path(recordings).suffix in (".yaml", ".yml"):
+        dataset = load_dataset(recordings)
+    elif isinstance(recordings, Mapping):
+        dataset = describe({"name": "load_sessions", **recordings}, "load_sessions")
+    else:
+        files = [recordings] if isinstance(recordings, str | Path) else recordings
+        dataset = describe({"name": "load_sessions", "files": list(map(str, files))}, "load_sessions")
     return list(read_sessions(dataset, lambda path: read_checked(path, dataset, min_frames=1)).values())
 
 

@@ -119,7 +119,7 @@ def test_an_npz_file_and_csv_files_hold_the_same_recording(tmp_path, traces):
         ("plain.csv", "csv", {"rate": RATE}),
         ("numbered.csv", "csv", {"rate": RATE}),
     ):
-        (session,) = calm.load_sessions(str(tmp_path / name), layout=layout, windows=WINDOWS, **told)
+        (session,) = calm.load_sessions({"files": str(tmp_path / name), "layout": layout, "windows": WINDOWS, **told})
         np.testing.assert_allclose(joined(session), traces, rtol=1e-5)
         assert session.rate == pytest.approx(RATE) and session.name == name.split(".")[0]
         if "behaviour" in told:
@@ -142,7 +142,7 @@ def test_an_npz_file_and_csv_files_hold_the_same_recording(tmp_path, traces):
 def test_csv_files_that_cannot_be_read(tmp_path, content, told, words):
     (tmp_path / "a.csv").write_text(content)
     with pytest.raises(CalmError, match=words):
-        calm.load_sessions(str(tmp_path / "a.csv"), layout="csv", windows={"length": 1}, **told)
+        calm.load_sessions({"files": str(tmp_path / "a.csv"), "layout": "csv", "windows": {"length": 1}, **told})
 
 
 def test_npz_files_that_cannot_be_read(tmp_path):
@@ -155,7 +155,9 @@ def test_npz_files_that_cannot_be_read(tmp_path):
         ("text", "damaged or no"),
     ):
         with pytest.raises(CalmError, match=words):
-            calm.load_sessions(str(tmp_path / f"{name}.npz"), layout="npz", rate=RATE, windows=WINDOWS)
+            calm.load_sessions(
+                {"files": str(tmp_path / f"{name}.npz"), "layout": "npz", "rate": RATE, "windows": WINDOWS}
+            )
 
 
 def test_trials_come_from_a_csv_file_beside_the_recording(tmp_path, traces):
@@ -163,19 +165,19 @@ def test_trials_come_from_a_csv_file_beside_the_recording(tmp_path, traces):
     folder = tmp_path / "sub-a" / "suite2p"
     (folder / "trials.csv").write_text("start_time,stop_time,go\n0,1,1\n2,3.5,0\n")
     told = {"layout": "suite2p", "rate": RATE, "trials": "trials.csv"}
-    (session,) = calm.load_sessions(str(folder), conditions="go", dff=False, **told)
+    (session,) = calm.load_sessions({"files": str(folder), "conditions": "go", "dff": False, **told})
     assert session.frames.tolist() == [10, 15] and session.trials["go"].tolist() == [1, 0]
     np.testing.assert_array_equal(session.traces[1], traces[[0, 1, 3], 20:35])  # the cells
-    (everything,) = calm.load_sessions(str(folder), dff=False, keep={}, **told)
+    (everything,) = calm.load_sessions({"files": str(folder), "dff": False, "keep": {}, **told})
     assert len(everything.neurons) == 4
-    (relative,) = calm.load_sessions(str(folder), dff={"percentile": 50}, **told)
+    (relative,) = calm.load_sessions({"files": str(folder), "dff": {"percentile": 50}, **told})
     assert np.abs(np.median(joined(relative), axis=1)).max() < 0.02
     with pytest.raises(CalmError, match="no column 'stim': it has start_time, stop_time, go"):
-        calm.load_sessions(str(folder), conditions="stim", **told)
+        calm.load_sessions({"files": str(folder), "conditions": "stim", **told})
     with pytest.raises(CalmError, match="no table of trials"):
-        calm.load_sessions(str(folder), **told | {"trials": "none.csv"})
+        calm.load_sessions({"files": str(folder), **told | {"trials": "none.csv"}})
     with pytest.raises(CalmError, match="has no events"):
-        calm.load_sessions(str(folder), **told | {"trials": {"events": "lick"}})
+        calm.load_sessions({"files": str(folder), **told | {"trials": {"events": "lick"}}})
 
 
 @pytest.mark.parametrize(
@@ -189,11 +191,11 @@ def test_trials_come_from_a_csv_file_beside_the_recording(tmp_path, traces):
 )
 def test_descriptions_that_lack_something_or_say_too_much(told, words):
     with pytest.raises(CalmError, match=words):
-        calm.load_sessions("a", **told)
+        calm.load_sessions({"files": "a", **told})
 
 
 def test_a_session_is_read_without_a_warning(tmp_path, traces):
     suite2p_plane(tmp_path / "plane0", traces, neuropil=np.zeros_like(traces), cells=[1, 1, 1, 1])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        calm.load_sessions(str(tmp_path), layout="suite2p", rate=RATE, windows=WINDOWS)
+        calm.load_sessions({"files": str(tmp_path), "layout": "suite2p", "rate": RATE, "windows": WINDOWS})

@@ -260,14 +260,14 @@ def test_reading_holds_little_more_than_what_it_gives(tmp_path):
 
 
 def test_a_description_of_this_layout(plain, tmp_path):
-    sessions = load_sessions(str(plain), layout="dandi_000579")
+    sessions = load_sessions({"files": str(plain), "layout": "dandi_000579"})
     assert sessions[0].behaviour_names == ("pitch", "roll", "yaw")
-    (session,) = load_sessions(str(plain), layout="dandi_000579", behaviour=(), conditions="is_vis")
+    (session,) = load_sessions({"files": str(plain), "layout": "dandi_000579", "behaviour": (), "conditions": "is_vis"})
     assert session.behaviour_names == () and "is_vis" in session.trials
-    (session,) = load_sessions(str(plain), layout="dandi_000579", max_frames=6)
+    (session,) = load_sessions({"files": str(plain), "layout": "dandi_000579", "max_frames": 6})
     assert session.trials["trial_number"].tolist() == [1]
     with pytest.raises(CalmError, match=r"`traces` has no meaning with `layout` dandi_000579"):
-        load_sessions("*.nwb", layout="dandi_000579", traces="plane_0")
+        load_sessions({"files": "*.nwb", "layout": "dandi_000579", "traces": "plane_0"})
     (tmp_path / "mine.yaml").write_text("{files: '*.nwb', layout: dandi}")
     with pytest.raises(CalmError, match=r"`layout` is 'dandi'.*'nwb', 'dandi_000579', "):
         load_dataset(tmp_path / "mine.yaml")
@@ -277,9 +277,9 @@ def test_a_description_of_this_layout(plain, tmp_path):
 def test_bad_neurons(tmp_path, value):
     write_dandi(tmp_path / "a.nwb", Recording(bad={(1, 2): value, (3, 0): value}))
     with pytest.raises(CalmError, match=r"2 neurons \(4, 6\).*bad_neurons: drop"):
-        load_sessions(str(tmp_path / "a.nwb"), layout="dandi_000579")
+        load_sessions({"files": str(tmp_path / "a.nwb"), "layout": "dandi_000579"})
     with pytest.warns(UserWarning, match=r"left out 2 neurons \(4, 6\)"):
-        (session,) = load_sessions(str(tmp_path / "a.nwb"), layout="dandi_000579", bad_neurons="drop")
+        (session,) = load_sessions({"files": str(tmp_path / "a.nwb"), "layout": "dandi_000579", "bad_neurons": "drop"})
     assert session.neurons["plane"].tolist() == [0, 0, 1, 1, 2, 3]
     np.testing.assert_array_equal(session.traces[0][-1], trace(3, np.array(ROWS[0][3]), 2)[:, 1])
 

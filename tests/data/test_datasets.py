@@ -159,10 +159,13 @@ def test_trials_of_other_lengths_are_left_out(tmp_path):
     path = save(nwb, tmp_path / "a.nwb")
     (session,) = load_sessions(str(path))
     assert session.frames.tolist() == [10] * 9 + [5]
-    (long,), (short,) = load_sessions(str(path), min_frames=6), load_sessions(str(path), max_frames=9)
+    (long,), (short,) = (
+        load_sessions({"files": str(path), "min_frames": 6}),
+        load_sessions({"files": str(path), "max_frames": 9}),
+    )
     assert (long.frames.tolist(), short.frames.tolist()) == ([10] * 9, [5])
     assert len(long.trials) == len(long.behaviour) == 9 and short.trials["start_time"].tolist() == [9.0]
-    refused(lambda: load_sessions(str(path), min_frames=11), "5 to 10 frames", "`min_frames`")
+    refused(lambda: load_sessions({"files": str(path), "min_frames": 11}), "5 to 10 frames", "`min_frames`")
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0])
@@ -172,7 +175,7 @@ def test_bad_neurons(tmp_path, value):
     path = plain_file(tmp_path / "a.nwb", data=data)
     refused(lambda: load_sessions(str(path)), "1 neuron (2)", "bad_neurons: drop")
     with pytest.warns(UserWarning, match=r"left out 1 neuron \(2\): (NaN|no change)"):
-        (session,) = load_sessions(str(path), bad_neurons="drop")
+        (session,) = load_sessions({"files": str(path), "bad_neurons": "drop"})
     assert session.neurons["id"].tolist() == [100, 101, 103]
     np.testing.assert_array_equal(np.concatenate(session.traces, axis=1).T, data[:, [0, 1, 3]])
 
@@ -184,7 +187,7 @@ def test_neurons_of_nwb_are_kept_by_any_column_as_dff_at_another_rate(tmp_path):
     add_behaviour(nwb, "licks", np.ones(50), timestamps=np.linspace(1, 39, 50))
     add_trials(nwb, [(4.0 * trial, 4.0 * trial + 4) for trial in range(10)])
     keys = {"keep": {"depth": "> 0.05", "area": "V1"}, "dff": {"percentile": 50, "window": 10}, "resample": 5.0}
-    (session,) = load_sessions(str(save(nwb, tmp_path / "a.nwb")), behaviour={"licks": "events"}, **keys)
+    (session,) = load_sessions({"files": str(save(nwb, tmp_path / "a.nwb")), "behaviour": {"licks": "events"}, **keys})
     assert session.neurons["id"].tolist() == [101, 102] and session.rate == 5 and set(session.frames) == {20}
     assert session.unit == "dF/F" and np.concatenate(session.behaviour).sum() == 50
     both = make_recording(raw[:, 1:].T, name="a", rate=10.0)
@@ -193,14 +196,16 @@ def test_neurons_of_nwb_are_kept_by_any_column_as_dff_at_another_rate(tmp_path):
     inner = slice(2, -2)  # frames of 0.2 s have half of the frame before, the frame, and half of the one after
     averaged = (expected[:, 1:-2:2] / 2 + expected[:, 2:-1:2] + expected[:, 3::2] / 2) / 2
     np.testing.assert_allclose(frames[:, 1 : 1 + averaged.shape[1]][:, inner], averaged[:, inner], atol=1e-5)
-    refused(lambda: load_sessions(str(tmp_path / "a.nwb"), keep={"layer": 2}), "'layer'", "id, depth, area")
+    refused(
+        lambda: load_sessions({"files": str(tmp_path / "a.nwb"), "keep": {"layer": 2}}), "'layer'", "id, depth, area"
+    )
 
 
 def test_a_plain_recording_is_resampled_with_its_behaviour(tmp_path):
     time = np.arange(400) / 20
     np.savez(tmp_path / "a.npz", traces=np.stack([np.sin(time), np.cos(time)]), time=time, speed=3 * time)
     options = {"layout": "npz", "behaviour": "speed", "windows": {"length": 10, "split": "random"}, "resample": 5.0}
-    (session,) = load_sessions(str(tmp_path / "a.npz"), **options)
+    (session,) = load_sessions({"files": str(tmp_path / "a.npz"), **options})
     at = np.arange(0, 19.95, 0.2)[: 10 * len(session.traces)]
     assert session.rate == 5
     np.testing.assert_allclose(
@@ -213,10 +218,23 @@ def test_a_rate_that_contradicts_the_clock_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", traces=random_traces(100).T, time=np.arange(100) / 20)
     options = {"layout": "npz", "windows": {"length": 10}}
     refused(
-        lambda: load_sessions(str(tmp_path / "a.npz"), rate=30.0, **options), "`rate` of 30", "20 frames per second"
+        lambda: load_sessions({"files": str(tmp_path / "a.npz"), "rate": 30.0, **options}),
+        "`rate` of 30",
+        "20 frames per second",
     )
-    (session,) = load_sessions(str(tmp_path / "a.npz"), rate=20.0, **options)
+    (session,) = load_sessions({"files": str(tmp_path / "a.npz"), "rate": 20.0, **options})
     assert session.rate == 20
+
+
+def test_sessions_are_loaded_by_pattern_paths_keys_or_description(tmp_path):
+    path = plain_file(tmp_path / "a.nwb")
+    described = describe(tmp_path, "files: a.nwb\nconditions: go\n")
+    for recordings in (str(path), path, [path], {"files": str(path)}):
+        (session,) = load_sessions(recordings)
+        assert session.name == "session" and "go" not in session.trials
+    for recordings in (described, str(described), {"files": str(path), "conditions": "go"}):
+        assert "go" in load_sessions(recordings)[0].trials
+    refused(lambda: load_sessions({"files": str(path), "condition": "go"}), "no key `condition`", "conditions")
 
 
 def test_load_sessions_without_files(tmp_path):
@@ -260,16 +278,16 @@ def test_a_session_of_another_rate_is_told_by_name_and_can_be_left_out_or_resamp
     with pytest.warns(UserWarning, match=r"most sessions have 10 frames per second, but not c \(8\).*`exclude`"):
         assert len(load_sessions(files)) == 3
     for excluded in ("c", "c.nwb"):
-        assert [session.name for session in load_sessions(files, exclude=excluded)] == ["a", "b"]
-    assert {session.rate for session in load_sessions(files, resample=5.0)} == {5}
-    refused(lambda: load_sessions(files, exclude="d"), "'d'", "`exclude`", "a, b, c")
-    refused(lambda: load_sessions(files, exclude=["a", "b", "c"]), "every session is excluded")
+        assert [session.name for session in load_sessions({"files": files, "exclude": excluded})] == ["a", "b"]
+    assert {session.rate for session in load_sessions({"files": files, "resample": 5.0})} == {5}
+    refused(lambda: load_sessions({"files": files, "exclude": "d"}), "'d'", "`exclude`", "a, b, c")
+    refused(lambda: load_sessions({"files": files, "exclude": ["a", "b", "c"]}), "every session is excluded")
 
 
 def test_windows_and_trials_are_keys(three):
-    (session,) = load_sessions(str(three / "a.nwb"), windows={"length": 8})
+    (session,) = load_sessions({"files": str(three / "a.nwb"), "windows": {"length": 8}})
     assert set(session.frames) == {8} and len(session.traces) > 7
-    (session,) = load_sessions(str(three / "a.nwb"), trials="trials")
+    (session,) = load_sessions({"files": str(three / "a.nwb"), "trials": "trials"})
     assert set(session.frames) == {10}
 
 

@@ -90,7 +90,9 @@ def test_traces_are_written_back_on_the_clock_of_the_recording(recorded, tmp_pat
 
 def test_a_written_forecast_can_be_read_like_any_recording(recorded, tmp_path):
     write_nwb(tmp_path / "calm.nwb", recorded, {"forecast": stretches(recorded, range(5), 8)})
-    (session,) = calm.load_sessions(str(tmp_path / "calm.nwb"), windows={"length": 12, "stride": 12, "gap": 0})
+    (session,) = calm.load_sessions(
+        {"files": str(tmp_path / "calm.nwb"), "windows": {"length": 12, "stride": 12, "gap": 0}}
+    )
     for trace, original in zip(session.traces, recorded.traces, strict=True):
         np.testing.assert_array_equal(trace, original[:, 8:])
 
@@ -98,7 +100,9 @@ def test_a_written_forecast_can_be_read_like_any_recording(recorded, tmp_path):
 def test_neurons_that_are_called_by_text_keep_their_names(tmp_path):
     names = pd.DataFrame({f"cell {n}": np.random.default_rng(n).normal(size=100) for n in range(3)})
     names.to_csv(tmp_path / "a.csv", index=False)
-    (session,) = calm.load_sessions(str(tmp_path / "a.csv"), layout="csv", rate=10.0, windows={"length": 10})
+    (session,) = calm.load_sessions(
+        {"files": str(tmp_path / "a.csv"), "layout": "csv", "rate": 10.0, "windows": {"length": 10}}
+    )
     write_nwb(tmp_path / "a.nwb", session, {"forecast": stretches(session, [0], 5)})
     with NWBHDF5IO(tmp_path / "a.nwb", "r") as io:
         assert io.read().processing["calm"]["neurons"]["neuron"][:].tolist() == list(names)

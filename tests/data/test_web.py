@@ -15,7 +15,7 @@ from calm.recordings import load_recordings
 
 def refused(address, *words, **wanted):
     with pytest.raises(CalmError) as error:
-        calm.load_sessions(address, **wanted)
+        calm.load_sessions({"files": address, **wanted})
     text = str(error.value)
     assert "\n" not in text and text.endswith(".") and all(word in text for word in words), text
 
@@ -23,8 +23,8 @@ def refused(address, *words, **wanted):
 def test_a_session_by_its_address_is_the_same(tmp_path):
     plain_file(tmp_path / "a.nwb")
     with served(tmp_path) as address:
-        (session,) = calm.load_sessions(f"{address}/a.nwb", behaviour="lick", conditions="go")
-    (local,) = calm.load_sessions(str(tmp_path / "a.nwb"), behaviour="lick", conditions="go")
+        (session,) = calm.load_sessions({"files": f"{address}/a.nwb", "behaviour": "lick", "conditions": "go"})
+    (local,) = calm.load_sessions({"files": str(tmp_path / "a.nwb"), "behaviour": "lick", "conditions": "go"})
     assert session.fingerprint() == local.fingerprint() and session.trials.equals(local.trials)
 
 
