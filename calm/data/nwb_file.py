@@ -53,7 +53,8 @@ def open_nwb(path: Path) -> Iterator[NWBFile]:
         raise CalmError("".join([f"{name}{error}", *missing_links(path)])) from cause
 
 
-def file_access(path: Path) -> HDMFIO:
+@contextlib.contextmanager
+def file_access(path: Path) -> Iterator[HDMFIO]:
     """What reads the file: pynwb if it is HDF5, hdmf-zarr if it is a Zarr folder.
 
     Raises:
@@ -61,23 +62,34 @@ def file_access(path: Path) -> HDMFIO:
     """
     if path.is_dir() and path.suffix == ".zarr":
         try:
-            return importlib.import_module("hdmf_zarr").NWBZarrIO(str(path), "r", load_namespaces=True)
+            zarr = importlib.import_module("hdmf_zarr")
         except ImportError:
             raise CalmError("this is a Zarr folder: `pip install hdmf-zarr` to read it.") from None
+        with zarr.NWBZarrIO(str(path), "r", load_namespaces=True) as io:
+            yield io
+        return
+    with open_hdf5(path) as file:  # closed even where pynwb cannot begin, or HDF5 would give the old content again
+        version = file["nwb_version"][()] if "nwb_version" in file else file.attrs.get("nwb_version", "")
+        version = version.decode() if isinstance(version, bytes) else str(version)
+        if version.removeprefix("NWB-").startswith(("0.", "1.")):
+            raise CalmError(f"this is NWB {version.removeprefix('NWB-')}, and calm reads NWB 2: convert it.")
+        with NWBHDF5IO(file=file, mode="r", load_namespaces=True) as io:
+            yield io
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """A file that is there, or on the web.
+
+    Raises:
+        CalmError: there is none, or it is not HDF5.
+    """
     if address := address_of(path):
-        file = open_stream(address)
-    elif not path.is_file():
+        return open_stream(address)
+    if not path.is_file():
         raise CalmError(f"there is no file {path}: check the path.")
-    elif not h5py.is_hdf5(path):
+    if not h5py.is_hdf5(path):
         raise CalmError(NO_HDF5)
-    else:
-        file = h5py.File(path)
-    version = file["nwb_version"][()] if "nwb_version" in file else file.attrs.get("nwb_version", "")
-    version = version.decode() if isinstance(version, bytes) else str(version)
-    if version.removeprefix("NWB-").startswith(("0.", "1.")):
-        file.close()
-        raise CalmError(f"this is NWB {version.removeprefix('NWB-')}, and calm reads NWB 2: convert it.")
-    return NWBHDF5IO(file=file, mode="r", load_namespaces=True)
+    return h5py.File(path)
 
 
 def open_stream(address: str) -> h5py.File:
