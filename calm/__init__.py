@@ -11,10 +11,11 @@ USED = {  # where each name is, which is loaded when it is used: torch and pynwb
     "CalM": "calm.model",
     "from_arrays": "calm.data.arrays",
     "inspect": "calm.data.contents",
+    "load_pretrained": "calm.weights.tokenizer",
     "load_sessions": "calm.data.reading",
     "prepare": "calm.data.session",
 }
-__all__ = ["CalM", "CalmError", "from_arrays", "inspect", "load_sessions", "prepare"]
+__all__ = ["CalM", "CalmError", "from_arrays", "inspect", "load_pretrained", "load_sessions", "prepare"]
 
 
 def check_torch(version: str) -> None:

@@ -1,4 +1,4 @@
-"""The profiles: all the numbers of a run at one scale, kept in calm/profiles/*.yaml."""
+"""All the numbers of a run at one scale, a profile, and of weights that ship, a recipe: calm/profiles, calm/weights."""
 
 import fnmatch
 from importlib import resources
@@ -9,8 +9,10 @@ import yaml
 
 from calm.config import (
     AblationConfig,
+    AnyConfig,
     CohortConfig,
     Config,
+    CorpusConfig,
     DATConfig,
     FitConfig,
     ForecastConfig,
@@ -81,10 +83,24 @@ class Profile(Config):
         return self.changed(**{name: fit.shortened(share) for name, fit in fits.items()})
 
 
+class Recipe(Config):
+    """All the numbers that weights for any recording are made with."""
+
+    corpus: CorpusConfig
+    held_out: int = pydantic.Field(100, ge=1)  # other recordings of the corpus, that the weights are tested on
+    quantizer: QuantizerConfig
+    quantizer_fit: FitConfig
+
+
+def names_in(package: str) -> list[str]:
+    """The names of the settings that come with calm in a package."""
+    files = resources.files(package).iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+
+
 def profile_names() -> list[str]:
     """The profiles that come with calm."""
-    files = resources.files("calm.profiles").iterdir()
-    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+    return names_in("calm.profiles")
 
 
 def load_profile(words: str) -> Profile:
@@ -95,45 +111,62 @@ def load_profile(words: str) -> Profile:
     Raises:
         CalmError: no such profile or setting, or a value that the setting cannot have.
     """
+    return read_settings(words, Profile, "calm.profiles")
+
+
+def load_recipe(words: str) -> Recipe:
+    """Read the numbers of shipped weights by their name, with changes as for `load_profile`.
+
+    Raises:
+        CalmError: as `load_profile`.
+    """
+    return read_settings(words, Recipe, "calm.weights")
+
+
+def read_settings(words: str, kind: type[AnyConfig], package: str) -> AnyConfig:
+    """The settings of a name in a package, changed as the words behind it say.
+
+    Raises:
+        CalmError: no such name or setting, or a value that the setting cannot have.
+    """
     name, *changes = words.split() or [""]
-    if name not in profile_names():
-        raise CalmError(f"There is no profile {name!r}: choose one of {', '.join(profile_names())}.")
-    text = (resources.files("calm.profiles") / f"{name}.yaml").read_text()
-    profile = Profile.model_validate(yaml.safe_load(text))
+    if name not in names_in(package):
+        raise CalmError(f"There is no {kind.__name__.lower()} {name!r}: choose one of {', '.join(names_in(package))}.")
+    settings = kind.model_validate(yaml.safe_load((resources.files(package) / f"{name}.yaml").read_text()))
     for change in changes:
-        profile = change_settings(profile, change)
-    return profile
+        settings = change_settings(settings, change)
+    return settings
 
 
-def change_settings(profile: Profile, change: str) -> Profile:
-    """The profile with the settings changed that a word like `dat.layers=3` names.
+def change_settings(settings: AnyConfig, change: str) -> AnyConfig:
+    """The settings with those changed that a word like `dat.layers=3` names.
 
     Raises:
         CalmError: no such setting, or a value that it cannot have.
     """
     pattern, equals, text = change.partition("=")
-    chosen = fnmatch.filter(setting_names(profile), pattern)
+    chosen = fnmatch.filter(setting_names(settings), pattern)
     if not equals or not chosen:
-        alike = fnmatch.filter(setting_names(profile), f"{pattern.split('.')[0]}.*") or list(dict(profile))
-        raise CalmError(
-            f"{change!r} names no setting of a profile: write one of {', '.join(alike)}, `=` and its value."
-        )
+        alike = fnmatch.filter(setting_names(settings), f"{pattern.split('.')[0]}.*") or list(dict(settings))
+        kind = type(settings).__name__.lower()
+        raise CalmError(f"{change!r} names no setting of a {kind}: write one of {', '.join(alike)}, `=` and its value.")
     value = parse_yaml(text, f"The value of {change!r}")
     for name in chosen:
-        profile = changed_setting(profile, name, value)
-    return profile
+        settings = changed_setting(settings, name, value)
+    return settings
 
 
-def setting_names(profile: Profile) -> list[str]:
+def setting_names(settings: Config) -> list[str]:
     """The dotted names of all settings."""
     return [
         f"{name}.{setting}" if setting else name
-        for name, value in profile
+        for name, value in settings
         for setting in (type(value).model_fields if isinstance(value, Config) else [""])
     ]
 
 
-def changed_setting(profile: Profile, name: str, value: Any) -> Profile:
-    """The profile with one setting changed."""
+def changed_setting(settings: AnyConfig, name: str, value: Any) -> AnyConfig:
+    """The settings with one of them changed."""
     section, _, setting = name.partition(".")
-    return profile.changed(**{section: getattr(profile, section).changed(**{setting: value}) if setting else value})
+    changed = getattr(settings, section).changed(**{setting: value}) if setting else value
+    return settings.changed(**{section: changed})

@@ -32,6 +32,18 @@ def parse(words: list[str]) -> dict[str, Any]:
     return parameters
 
 
+def parse_settings(words: list[str], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a command, the defaults for those that `words` do not name.
+
+    Raises:
+        CalmError: as `parse`, or a setting that the command does not have.
+    """
+    settings = parse(words)
+    if unknown := sorted(set(settings) - set(defaults)):
+        raise CalmError(f"There is no setting {unknown[0]!r}: there are {', '.join(defaults)}.")
+    return {**defaults, **settings}
+
+
 def read_parameters(path: Path) -> dict[str, Any]:
     """Parameters from a YAML file.
 

@@ -15,7 +15,7 @@ from calm.paper.results import Results
 from calm.paths import RUNS
 from calm.profile import load_profile
 from calm.recordings import Recordings, load_recordings
-from calm.run import parse
+from calm.run import parse_settings
 from calm.training.stages import train
 from calm.training.tasks import TransformerTask
 
@@ -37,10 +37,7 @@ def train_stages(recordings: Recordings, *, seed: int, runs: Path) -> None:
 def main(words: list[str]) -> None:
     """Command line; a user's mistake ends with one sentence and exit status 1."""
     try:
-        settings = parse(words)
-        if unknown := sorted(set(settings) - set(DEFAULTS)):
-            raise CalmError(f"There is no setting {unknown[0]!r}: there are {', '.join(DEFAULTS)}.")
-        settings = {**DEFAULTS, **settings}
+        settings = parse_settings(words, DEFAULTS)
         recordings = load_recordings(settings["dataset"], load_profile(settings["profile"]), seed=settings["seed"])
         train_stages(recordings, seed=settings["seed"], runs=RUNS)
     except CalmError as error:

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "calm").rglob("*.py"))
 FLOORS = 10  # of the longest chain of imports
-FILES = {".py", ".csv", ".css", ".yaml", ".html", ".txt", ".md"}
+FILES = {".py", ".csv", ".css", ".yaml", ".html", ".txt", ".md", ".json", ".sha256", ".safetensors"}
 FULL = 14  # modules of a folder, its __init__ not counted
 
 
@@ -88,7 +88,7 @@ def test_what_a_user_imports_is_loaded_when_it_is_used():
     code = f"import calm, sys; calm.prepare; calm.load_sessions; print({HEAVY})"
     assert python(code) == "{'pandas'}"
     assert python("import calm; print([getattr(calm, name).__name__ for name in calm.__all__])") == (
-        "['CalM', 'CalmError', 'from_arrays', 'inspect', 'load_sessions', 'prepare']"
+        "['CalM', 'CalmError', 'from_arrays', 'inspect', 'load_pretrained', 'load_sessions', 'prepare']"
     )
 
 

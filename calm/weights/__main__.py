@@ -1,0 +1,60 @@
+"""Make the weights that ship again, or others: `python -m calm.weights recipe=small seed=0 folder=my-weights`.
+
+Behind the recipe's name any of its numbers can be changed: `recipe="small quantizer_fit.steps=500"`. An interrupted run
+goes on where it was.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from calm.data.session import Session
+from calm.errors import CalmError
+from calm.models.quantizer import NeuralQuantizer
+from calm.paths import RUNS, ensure_writable
+from calm.profile import Recipe, load_recipe
+from calm.run import parse_settings
+from calm.synthetic.corpus import draw_corpus
+from calm.training.reconstruction import reconstruction_correlations
+from calm.training.stages import train
+from calm.training.tasks import QuantizerTask
+from calm.weights.tokenizer import Tokenizer
+
+DEFAULTS = {"recipe": "small", "seed": 0, "folder": "pretrained"}
+HELD_OUT_SEED = 1_000_000  # added to the seed for the recordings that the weights are tested on
+
+
+def pretrain(recipe: Recipe, *, seed: int, runs: Path) -> Tokenizer:
+    """Train a tokenizer on the corpus, and test it on recordings of the corpus that it was not trained on."""
+    sessions = draw_corpus(recipe.corpus, seed=seed)
+    quantizer = train(QuantizerTask(sessions, recipe.quantizer), recipe.quantizer_fit, seed=seed, runs=runs)
+    others = draw_corpus(recipe.corpus.changed(recordings=recipe.held_out), seed=seed + HELD_OUT_SEED)
+    return Tokenizer(recipe, quantizer, held_out_scores(quantizer.model, others))
+
+
+def held_out_scores(model: NeuralQuantizer, sessions: list[Session]) -> dict[str, float]:
+    """Mean correlation of trace and reconstruction over sessions: raw ones, and those that were smoothed."""
+    scores: dict[str, list[float]] = {}
+    for session in sessions:
+        name = "smoothed" if session.preparation.smoothing < 1 else "raw"
+        trials = np.arange(len(session.traces))
+        scores.setdefault(name, []).append(float(reconstruction_correlations(model, session, trials).mean()))
+    return {name: float(np.mean(values)) for name, values in scores.items()}
+
+
+def main(words: list[str]) -> None:
+    """Command line; a user's mistake ends with one sentence and exit status 1."""
+    try:
+        settings = parse_settings(words, DEFAULTS)
+        recipe, folder = load_recipe(settings["recipe"]), Path(settings["folder"])
+        ensure_writable(folder.parent)
+        tokenizer = pretrain(recipe, seed=settings["seed"], runs=RUNS)
+        tokenizer.save(folder)
+        print(f"{folder}: held-out correlation {', '.join(f'{name} {r:.3f}' for name, r in tokenizer.scores.items())}")
+    except CalmError as error:
+        sys.exit(f"calm: {error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,117 @@
+"""Weights for any recording: made by a command, kept in a folder, used on sessions that they never saw."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import calm
+from calm.errors import CalmError
+from calm.metrics import trial_correlation
+from calm.profile import load_recipe
+from calm.weights import __main__ as pretrain
+from calm.weights.tokenizer import load_pretrained
+
+TINY = (
+    "small corpus.recordings=3 corpus.neurons=[4,8] corpus.frames=[16,24] held_out=4 quantizer.width=8"
+    " quantizer.codes=6 quantizer.encoder_layers=1 quantizer.decoder_layers=1 quantizer.heads=2 quantizer_fit.steps=20"
+    " quantizer_fit.validate_every=10 quantizer_fit.rows=40"
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """What the command leaves, and the folder of its trainings."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pretrain, "RUNS", folder / "runs")
+        pretrain.main([f"recipe={TINY}", f"folder={folder / 'weights'}"])
+    return folder / "weights"
+
+
+def test_a_session_goes_through_tokens_and_back(made, uneven):
+    tokenizer = load_pretrained(made)
+    tokens, traces = tokenizer.tokenize(uneven), tokenizer.reconstruct(uneven)
+    assert [each.shape for each in tokens] == [(5, frames // 4) for frames in uneven.frames]
+    assert [each.shape for each in traces] == [(5, frames // 4 * 4) for frames in uneven.frames]
+    assert {code for each in tokens for code in each.ravel().tolist()} <= set(range(6))
+    some = tokenizer.reconstruct(uneven, np.array([3, 1]), unit="original")
+    scale = uneven.neurons[["mean", "sd"]].to_numpy()[..., None]
+    np.testing.assert_allclose(some[0], traces[3] * scale[:, 1] + scale[:, 0], rtol=1e-4)
+
+
+def test_what_is_loaded_reconstructs_as_what_was_trained(made, tmp_path):
+    recipe = load_recipe(TINY)
+    trained = pretrain.pretrain(recipe, seed=0, runs=made.parent / "runs")  # found again
+    session = pretrain.draw_corpus(recipe.corpus, seed=5)[0]
+    loaded = load_pretrained(made)
+    for first, second in zip(trained.reconstruct(session), loaded.reconstruct(session), strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert loaded.recipe == recipe and loaded.scores == trained.scores
+    assert loaded.quantizer.score == trained.quantizer.score
+
+
+def test_the_scores_are_of_recordings_that_training_did_not_see(made):
+    recipe, tokenizer = load_recipe(TINY), load_pretrained(made)
+    held_out = pretrain.draw_corpus(recipe.corpus.changed(recordings=4), seed=pretrain.HELD_OUT_SEED)
+    raw = [session for session in held_out if session.preparation.smoothing == 1]
+    by_session = [np.mean([*map(trial_correlation, cut(each), tokenizer.reconstruct(each))]) for each in raw]
+    assert tokenizer.scores["raw"] == pytest.approx(np.mean(by_session), abs=1e-6)
+    trained_on = {each.fingerprint() for each in pretrain.draw_corpus(recipe.corpus, seed=0)}
+    assert trained_on.isdisjoint(each.fingerprint() for each in held_out)
+
+
+def cut(session):
+    """Trials up to their last whole token."""
+    return [trace[:, : trace.shape[1] // 4 * 4] for trace in session.traces]
+
+
+def test_the_file_holds_nothing_that_only_training_needs(made):
+    assert not any("queue" in name for name in load_file(made / "weights.safetensors"))
+
+
+def test_an_unprepared_session_is_refused(made, make_session):
+    with pytest.raises(CalmError, match="not prepared"):
+        load_pretrained(made).tokenize(make_session([20] * 8))
+
+
+def test_unknown_weights_are_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(CalmError, match="There are no weights 'large'"):
+        calm.load_pretrained("large")
+    with pytest.raises(CalmError, match="There are no weights"):
+        calm.load_pretrained(tmp_path)
+
+
+def test_changed_weights_are_refused(made, tmp_path):
+    tokenizer = load_pretrained(made)
+    tokenizer.save(tmp_path / "copy")
+    weights = tmp_path / "copy" / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(CalmError, match="checksum differs"):
+        load_pretrained(tmp_path / "copy")
+
+
+def test_a_model_of_another_kind_is_refused(made, tmp_path, monkeypatch):
+    monkeypatch.setattr("calm.weights.tokenizer.FORMAT", 99)
+    with pytest.raises(CalmError, match="no tokenizer that this version"):
+        load_pretrained(made)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["recipe=tiny"], "There is no recipe 'tiny': choose one of small"),
+        (["recipe=small corpus.mice=3"], "names no setting of a recipe"),
+        (["steps=3"], "There is no setting 'steps': there are recipe, seed, folder"),
+    ],
+)
+def test_a_mistyped_command_ends_with_one_sentence(words, sentence):
+    with pytest.raises(SystemExit, match=sentence):
+        pretrain.main(words)
+
+
+def test_the_recipe_of_a_folder_is_readable_without_calm(made):
+    assert json.loads((made / "manifest.json").read_text())["recipe"]["quantizer"]["codes"] == 6
