@@ -331,7 +331,7 @@ class AblationConfig(Config):
     """Trainings without one part at a time (Tables 7 and 8)."""
 
     sessions: int = pydantic.Field(12, ge=1)  # at most, at random among those that models are trained on
-    seeds: tuple[int, ...] = pydantic.Field((0, 1, 2), min_length=1)  # of the trainings; the paper tells of none
+    seeds: tuple[int, ...] = pydantic.Field((0, 1, 2), min_length=1)  # of the trainings; the paper mentions none
     quantizer_steps: int = pydantic.Field(ge=1)
     dat_steps: int = pydantic.Field(ge=1)
     rows_share: float = pydantic.Field(1.0, gt=0, le=1)  # of the rows per step of either fit

@@ -21,6 +21,10 @@
 #
 # How many sessions and neurons are there, what does the mouse do, what does a neuron's trace look like, and what is done to it before
 # any model sees it?
+#
+# How long it takes: `smoke`, seconds for each cell, shows that everything runs; `quick`, half a minute on one CPU core, which simulates the
+# recordings of the cohort; `laptop` and `gpu`, minutes; `paper` is for the paper's own recordings (not run yet). What was prepared before is
+# found again.
 
 # %% tags=["parameters"]
 import os
@@ -30,31 +34,22 @@ dataset: str = "cohort"  # simulation, cohort, or the path of a dataset descript
 seed: int = 0  # of the split into trials
 shown: int = 4  # consecutive trials, and neurons, to look at
 
-# %%
+# %% tags=["setup"]
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
 
 from calm.metrics import pearson
 from calm.paper.experiments import inspection
-from calm.paper.plots import COLUMN, PAGE, use_style
-from calm.paper.plots import data as panels
-from calm.paper.provenance import provenance
-from calm.paper.results import Results
-from calm.paper.results import figures_folder
-from calm.profile import load_profile
-from calm.recordings import load_recordings
+from calm.paper.plots import COLUMN, PAGE, data as panels, letters
+from calm.paper.study import Study
 from calm.synthetic.population import VOLUME
 from calm.synthetic.truth import drive_sources, under_trials
 
-use_style()
-recordings = load_recordings(dataset, load_profile(profile), seed=seed)
-figures = figures_folder(profile, recordings.name)
-results, sessions = Results(recordings.name, seed), inspection.describe_sessions(recordings)
-made_with = provenance(recordings, results)
-print(
-    f"{recordings.name}: {len(sessions)} sessions, {sessions['neurons'].sum()} neurons, {sessions['trials'].sum()} trials"
-)
+study = Study(profile, dataset, seed=seed)
+recordings, results, sessions = study.recordings, study.results, inspection.describe_sessions(study.recordings)
+counts = [f"{sessions[name].sum()} {name}" for name in ("neurons", "trials")]
+print(f"{recordings.name}: {len(sessions)} sessions,", ", ".join(counts))
 
 # %% [markdown]
 # ## How many
@@ -72,7 +67,7 @@ sessions.groupby("group").agg(
 # %%
 has_areas = "area" in sessions  # the layout of the paper's recordings
 inspection.add_counts(results, recordings, item="table1", by="subject")
-results.save(figures, "table1", None, made_with)
+study.save("table1")
 show_counts = inspection.beside_paper if has_areas else inspection.count_table
 show_counts(results.table("table1"))
 
@@ -82,10 +77,10 @@ show_counts(results.table("table1"))
 # %%
 if has_areas:
     inspection.add_counts(results, recordings, item="table2", by="area")
-    results.save(figures, "table2", None, made_with)
+    study.save("table2")
     display(show_counts(results.table("table2")))
 else:
-    print("The files of these recordings do not tell areas in the layout of DANDI:000579: there is no Table 2.")
+    print("The files of these recordings do not name areas in the layout of DANDI:000579: there is no Table 2.")
 
 # %% [markdown]
 # ## A session
@@ -99,18 +94,18 @@ if inspection.has_task(session):
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(PAGE, 2.2), sharex=True, height_ratios=[3, 2])
     panels.share_correct(top, session.trials)
     panels.cues_and_choices(bottom, session.trials)
+    letters([top, bottom])
     inspection.add_task(results, recordings, item="data_task")
-    results.save(figures, "data_task", figure, made_with)
-    plt.show()
+    study.save("data_task", figure)
 else:
-    print("The trial table does not tell cue, choice and rule: what follows shows the traces only.")
+    print("The trial table has no columns for cue, choice and rule: what follows shows the traces only.")
 
 # %% [markdown]
-# Upper row: share of correct choices (running mean; dashed: chance), rule A shaded. Lower rows: a tick for each trial at its cue and at
-# the arm that the mouse went into. The rule says which of the two belong together.
+# **A** Share of correct choices (running mean over 15 trials; dashed: chance), rule A shaded. **B** A tick for each trial at its cue and at
+# the arm that the mouse went into, and at `wrong` if that was not the rewarded one. The rule says which cue belongs to which arm.
 #
-# Now a few trials in a row, around the first switch of the rule if there is one: the neurons that vary most, and behaviour (z-scores, channels
-# 5 apart; for the paper's mice the velocity of the ball under them).
+# Now a few trials in a row, around the first switch of the rule if there is one: the neurons that vary most, and behaviour (for the paper's
+# mice the velocity of the ball under them; z-scores, channels 5 apart).
 
 # %%
 trials = inspection.some_consecutive(session, shown)
@@ -133,18 +128,19 @@ for panel, neuron, rate in zip(axes[1:], neurons, rates, strict=False):  # the l
     panel.set_ylabel(f"neuron {neuron}\n(z-score)")
 if session.behaviour_names:
     panels.channels(axes[-1], seconds, behaviour, session.behaviour_names)
+    axes[-1].set_ylabel("behaviour\n(z-score)")
 arms = edges[: len(task)] + task.get("arm_frame", np.array([])) / session.rate
 for panel in axes[1:]:
     panels.trial_borders(panel, edges[1:-1], arms)
 axes[-1].set_xlabel(f"time in trials {trials[0]} to {trials[-1]}, one after the other (s)")
+panels.name_lines(figure, rate=truth is not None, arms=len(arms) > 0)
 inspection.add_sessions(results, recordings, item="data_session")
-results.save(figures, "data_session", figure, made_with)
-plt.show()
+study.save("data_session", figure)
 
 # %% [markdown]
-# Solid lines: a new trial begins; dotted: the mouse enters the arm. Each trial stands by itself: what is between trials is left out, and
-# smoothing (below) starts anew, hence the steps. Orange, for the synthetic cohort: the rate that the neuron really had, before spikes,
-# calcium and imaging noise. Calcium decays within seconds, so that the trace lags behind it.
+# Each trial stands by itself: what is between trials is left out, and smoothing (below) starts anew, hence the steps. Shaded, for the
+# synthetic cohort: the rate that the neuron really had, before spikes, calcium and imaging noise. Calcium decays within seconds, so that the
+# trace lags behind it.
 #
 # ## What is done to the traces
 #
@@ -162,19 +158,18 @@ figure, axes = plt.subplots(figsize=(COLUMN, 1.9))
 panels.traces(axes, stretch, {"as recorded": np.hstack(recorded)[neuron], "smoothed": np.hstack(smoothed)[neuron]})
 panels.z_score_axis(axes, *session.neurons.loc[neuron, ["mean", "sd"]])
 panels.trial_borders(axes, edges[1:2], [])
-axes.set(xlabel="time (s)", ylabel="dF/F")
+axes.set(xlabel=f"time in trials {few[0]} and {few[-1]} (s)", ylabel=f"neuron {neuron}\n(dF/F)")
 for kind, kept in {"recorded": recorded, f"smoothed, w = {recordings.smoothing:g}": prepared}.items():
     where = {"item": "data_preparation", "n": len(few), "session": session.name, "method": "recordings"}
     correlation = inspection.neighbour_correlation(kept)
     results.add("corr of neighbouring frames", correlation, variant=kind, **where)
-results.save(figures, "data_preparation", figure, made_with)
-plt.show()
+study.save("data_preparation", figure)
 results.table("data_preparation")[["variant", "metric", "value"]].round(3)
 
 # %% [markdown]
 # ## What the neurons do in the maze
 #
-# Mean trace by cue and choice, around the moment the mouse enters the arm. Shown are the neurons whose activity in the maze differs most
+# Mean trace by cue and choice, around the moment the mouse enters the arm (n: trials; bands: s.e.m. over them). Shown are the neurons whose activity in the maze differs most
 # between the four kinds of trial (F statistic), so they were picked for being different.
 
 # %%
@@ -187,9 +182,8 @@ if inspection.has_task(session):
         panels.condition_averages(panel, averages[averages["neuron"] == neuron])
         panel.set_title(f"neuron {neuron}")
     axes[0, 0].set_ylabel("z-score, mean ± s.e.m.")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    results.save(figures, "data_averages", figure, made_with)
-    plt.show()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
+    study.save("data_averages", figure)
 else:
     print("Without cue and choice there is nothing to average over.")
 
@@ -199,7 +193,8 @@ else:
 # A neuron of the cohort is driven by the cue on the stem, by the choice, by its place in the maze, by the speed, and by a recurrent network
 # that all neurons share (`latent`); a constant, not drawn, comes on top. The drive sets the rate,
 # $(\tanh(\text{drive}) + 1)/2 \cdot \lambda_\mathrm{max}$ (Eq. 17); spikes are drawn from it, each leaves a calcium transient (Eq. 18), and
-# imaging adds noise.
+# imaging adds noise. **A** The drives, **B** the rate that they add up to, **C** the trace, with imaging noise and without (solid vertical
+# lines: a new trial begins; dotted: the mouse enters the arm).
 
 # %%
 if truth:
@@ -211,18 +206,18 @@ if truth:
     figure, axes = plt.subplots(3, 1, figsize=(PAGE, 3.4), sharex=True, height_ratios=[1.6, 1, 1])
     panels.traces(axes[0], seconds, {name: drive[name].to_numpy() for name in drive if name != "baseline"})
     axes[0].axhline(0, color="0.8", lw=0.6, zorder=0)
-    axes[0].set(ylabel=f"drive of\nneuron {neuron}")
+    axes[0].set(ylabel=f"drive of\nneuron {neuron} (a.u.)")
     axes[1].plot(seconds, rate, color="black")
     axes[1].set_ylabel("rate\n(spikes/s)")
     panels.traces(axes[2], seconds, {"as recorded": raw[neuron], "without noise": clean[neuron]})
     axes[2].set(xlabel=f"time in trials {trials[0]} to {trials[-1]}, one after the other (s)", ylabel="dF/F")
+    letters(axes)
     for panel in axes:
         panels.trial_borders(panel, edges[1:-1], arms)
     for kind, kept in {"recorded": raw, f"smoothed, w = {recordings.smoothing:g}": traces}.items():
         where = {"item": "data_truth", "n": len(trials), "session": session.name, "method": "recordings"}
         results.add("corr with noise-free trace", pearson(kept, clean).mean(), variant=kind, **where)
-    results.save(figures, "data_truth", figure, made_with)
-    plt.show()
+    study.save("data_truth", figure)
     display(results.table("data_truth")[["variant", "metric", "value"]].round(3))
 else:
     print("Only the synthetic cohort comes with its truth.")

@@ -223,7 +223,7 @@ if recordings.held_out:
 #
 # $$p_{t+1} = \mathrm{DAT}(z_{1 \dots c},\, p_{c+1 \dots t}), \qquad \hat y = \mathrm{Decoder}(E z_{1 \dots c},\, E p_{c+1 \dots c+h}),$$
 #
-# and the loss is that of the quantizer's reconstructions (Eq. 4), but of the forecast of the frames behind the context:
+# and the loss is that of the quantizer's reconstructions (Eq. 4), but of the forecast of the frames after the context:
 #
 # $$\mathcal L = \frac{1}{N H} \sum_{n,\,\tau} (\hat y_{n \tau} - y_{n \tau})^2 + \frac{1}{N} \sum_n \bigl(1 - r(\hat y_n, y_n)\bigr).$$
 #

@@ -22,6 +22,10 @@
 #
 # Every answer is given twice: in-sample, as in the paper, and for neurons or sessions that were left out; and beside what
 # shuffled labels give. On synthetic mice the true tuning is known as well.
+#
+# How long it takes: `smoke`, seconds for each cell, shows that everything runs, with models that have learned nothing; `quick`, one minute
+# on one CPU core after notebook 03, is large enough to see the effects; `laptop` takes several minutes after it; `gpu` is meant for one GPU and `paper`, with the paper's
+# sizes, for several (neither was run yet). A stage that was trained before is found again.
 
 # %% tags=["parameters"]
 import os
@@ -30,37 +34,22 @@ profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, 
 dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials, the initial weights and the batches
 
-# %%
+# %% tags=["setup"]
 import matplotlib.pyplot as plt
+import numpy as np
 
 from calm.errors import CalmError
 from calm.paper.claims.statistics import permutation_p
-from calm.paper.claims.table import verdicts
-from calm.paper.embeddings.study import ITEMS, TuningStudy, neuron_embeddings, session_embeddings
+from calm.paper.embeddings.gradients import ANGLE, LEFT_OUT
+from calm.paper.embeddings.study import ITEMS, TUNING_CORR, TuningStudy, neuron_embeddings, session_embeddings
 from calm.paper.embeddings.tuning import find_contrasts, tuning_table
-from calm.paper.experiments.classification import (
-    CONFUSIONS,
-    NEURON,
-    NEW_SESSION,
-    SESSION,
-    add_table9,
-    classify_embeddings,
-    draw_neurons,
-)
+from calm.paper.experiments import classification as kinds
 from calm.paper.experiments.forecasting import train_calm
-from calm.paper.plots import COLUMN, PAGE, use_style
-from calm.paper.plots.embeddings import confusion, gradient_plane, preference_plane, read_outs, shuffle_histogram
-from calm.paper.provenance import provenance
-from calm.paper.results import Results
-from calm.paths import RUNS
-from calm.paper.results import figures_folder
-from calm.profile import load_profile
-from calm.recordings import load_recordings
+from calm.paper.plots import COLUMN, PAGE, embeddings as panels, letters
+from calm.paper.study import RUNS, Study
 
-use_style()
-recordings = load_recordings(dataset, load_profile(profile), seed=seed)
-settings, figures, groups = recordings.profile, figures_folder(profile, recordings.name), recordings.groups
-results = Results(recordings.name, seed)
+study = Study(profile, dataset, seed=seed)
+recordings, settings, results, groups = study.recordings, study.settings, study.results, study.groups
 _, transformers = train_calm(recordings, seed=seed, runs=RUNS)  # those of notebook 04
 
 # %% [markdown]
@@ -80,11 +69,10 @@ names, sides = [contrast.name for contrast in contrasts], {contrast.name: contra
 for group, sessions in groups.items() if len(contrasts) == 2 else []:
     neurons = tuning_table(sessions, contrasts, truth=recordings.truth_files)
     embeddings = neuron_embeddings(transformers[group].model, sessions)
-    study = TuningStudy(results, group, embeddings, neurons, names, draws=settings.shuffles, refits=settings.refits)
-    print(f"{group}: {len(neurons)} neurons of {len(sessions)} sessions", *study.run(), sep="\n  ")
+    tuning = TuningStudy(results, group, embeddings, neurons, names, draws=settings.shuffles, refits=settings.refits)
+    print(f"{group}: {len(neurons)} neurons of {len(sessions)} sessions", *tuning.run(), sep="\n  ")
 if len(contrasts) < 2:
     print("Trials have fewer than two columns with two values: name some under `conditions` in the description.")
-made_with = provenance(recordings, results)
 
 # %% [markdown]
 # ## Principal components of tuned neurons
@@ -95,16 +83,18 @@ made_with = provenance(recordings, results)
 for group in groups:
     item = ITEMS[group].principal
     if item in results.items:
-        figure, axes = plt.subplots(1, 2, figsize=(COLUMN, 2.6), squeeze=False)
+        figure, axes = plt.subplots(1, 2, figsize=(PAGE, 3), squeeze=False)
         for panel, name in zip(axes[0], names, strict=True):
-            shown = results.table(f"{item}_neurons").query("variant == @name")
-            preference_plane(panel, shown, name, sides[name])
-        results.save(figures, item, figure, made_with)
-        plt.show()
+            shown, left_out = results.table(f"{item}_neurons").query("variant == @name"), f"{name}, {LEFT_OUT}"
+            draws = results.table(f"{item}_null").query("variant == @left_out")
+            panels.preference_plane(panel, shown, name, sides[name], draws)
+        study.save(item, figure)
 
 # %% [markdown]
 # **Figure 5A (held-in mice) and 8A (held-out mice).** First two principal components of the embeddings of tuned neurons, after
-# robust scaling, a dot a neuron, coloured by what it prefers.
+# robust scaling; every dot is a neuron, in the colour of what it prefers. Below, whether the two kinds lie apart: the correlation of what
+# neurons prefer with the best direction of the plane, for neurons that were left out when it was found (mean over five folds), and p, the
+# share of shuffled labels that reach it.
 #
 # ## Linear discriminants
 #
@@ -117,17 +107,21 @@ for group in groups:
 for group in groups:
     item = ITEMS[group].discriminant
     if item in results.items:
-        figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.5), squeeze=False)
-        for panel, name in zip(axes[0], names, strict=True):
-            gradient_plane(panel, results.table(f"{item}_neurons"), results.table(f"{item}_angles"), name)
-        results.save(figures, item, figure, made_with)
-        plt.show()
         overall = results.table(item).query("session == 'all'")
+        planes = [results.table(f"{item}_{kind}") for kind in ("neurons", "angles")]
+        angle = overall.set_index("metric").loc[ANGLE]
+        figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.7), squeeze=False)
+        for panel, name in zip(axes[0], names, strict=True):
+            (r,) = overall[(overall["metric"] == TUNING_CORR) & (overall["variant"] == f"{name}, {LEFT_OUT}")]["value"]
+            text = f"left-out r = {r:z.2f}, n = {angle['n']} neurons, angle {angle['value']:.0f}°"
+            panels.gradient_plane(panel, *planes, name, sides[name], text)
+        study.save(item, figure)
         print(overall[["metric", "variant", "value", "n"]].round(3).to_string(index=False))
 
 # %% [markdown]
-# **Figure 5B (held-in mice) and 8B (held-out mice).** Tuned neurons, coloured by d' (the ends of the colour bar are its 95 %
-# quantile), and the axes of both variables.
+# **Figure 5B (held-in mice) and 8B (held-out mice).** Neurons tuned to either variable, coloured by d' (the ends of the colour bar are its
+# 95 % quantile; it says what neurons with positive and with negative d' prefer), and the axes of both variables, with the angle between them.
+# r: correlation of d' with the place along its axis, for left-out neurons.
 #
 # In-sample correlation is above zero even for embeddings that hold nothing: plane and axes were fitted to the very neurons
 # they are judged on. For left-out neurons it is not; there it is the mean over five folds. Where the truth is known, the
@@ -145,17 +139,18 @@ for group in groups:
 
 # %%
 for item in [item for item in ("fig7a", "fig7b", "fig8c") if item in results.items]:
-    kinds = results.table(item).groupby("variant", sort=False)
-    figure, axes = plt.subplots(1, kinds.ngroups, figsize=(PAGE * kinds.ngroups / 4, 2.0), squeeze=False)
-    for panel, (variant, draws) in zip(axes[0], kinds, strict=True):
-        shuffle_histogram(panel, draws, f"r, {variant}", permutation_p(draws["value"].to_numpy()))
+    variants = results.table(item).groupby("variant", sort=False)
+    figure, axes = plt.subplots(1, variants.ngroups, figsize=(PAGE * variants.ngroups / 4, 2.2), squeeze=False)
+    for panel, (variant, draws) in zip(axes[0], variants, strict=True):
+        panels.shuffle_histogram(panel, draws, f"r, {variant}", permutation_p(draws["value"].to_numpy()))
+    axes[0, 0].set_ylabel("number of shuffles")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    results.save(figures, item, figure, made_with)
-    plt.show()
+    letters(axes[0])
+    study.save(item, figure)
 
 # %% [markdown]
 # **Figure 7A (cue), 7B (choice), 8C (held-out mice).** Correlation of d' with the coordinate along its axis: as observed, and
-# with labels shuffled within sessions; in-sample and for left-out neurons.
+# with labels shuffled within sessions; in-sample and for left-out neurons. n: the neurons that are tuned to either variable (|d'| > 0.5).
 #
 # ## Anything else?
 #
@@ -166,10 +161,9 @@ for item in [item for item in ("fig7a", "fig7b", "fig8c") if item in results.ite
 # %%
 for item in [ITEMS[group].read_out for group in groups if ITEMS[group].read_out in results.items]:
     figure, axes = plt.subplots(figsize=(COLUMN, 2.6))
-    read_outs(axes, results.table(item))
+    panels.read_outs(axes, results.table(item))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    results.save(figures, item, figure, made_with)
-    plt.show()
+    study.save(item, figure)
 
 # %% [markdown]
 # **What can be read out of neuron embeddings**, held-in mice first: correlation of target and prediction for left-out
@@ -180,43 +174,46 @@ for item in [ITEMS[group].read_out for group in groups if ITEMS[group].read_out 
 # Logistic regression, cross-validated in five folds, or as many as the rarest class has members; a class with a single member
 # is left out. The paper leaves out neurons at random. Then a classifier of neurons is trained on other neurons of the same
 # session, and may know the session instead of the mouse or area; so neurons of whole sessions are left out as well. Labels
-# are shuffled among sessions, and the classifiers fitted anew. Held-in sessions only: the others were trained apart.
+# are shuffled among sessions, and the classifiers fitted anew. Held-in and held-out sessions are pooled, as in the paper. The embeddings of
+# the latter were trained later, with everything else frozen: if that leaves a mark, it tells the held-out mice from the others.
 
 # %%
-table, transformer = tuning_table(recordings.held_in), transformers["held-in"].model
-some = draw_neurons(len(table), seed)
-neurons, vectors = table.iloc[some], neuron_embeddings(transformer, recordings.held_in)[some]
+sessions = [session for group in groups.values() for session in group]
+table = tuning_table(sessions)
+some = kinds.draw_neurons(len(table), seed)
+vectors = np.concatenate([neuron_embeddings(transformers[group].model, groups[group]) for group in groups])[some]
+of_sessions = np.concatenate([session_embeddings(transformers[group].model, groups[group]) for group in groups])
 sources = {
-    SESSION: (session_embeddings(transformer, recordings.held_in), table.drop_duplicates("session"), True),
-    NEURON: (vectors, neurons, False),
-    NEW_SESSION: (vectors, neurons, True),
+    kinds.SESSION: (of_sessions, table.drop_duplicates("session"), True),
+    kinds.NEURON: (vectors, table.iloc[some], False),
+    kinds.NEW_SESSION: (vectors, table.iloc[some], True),
 }
 for source, (embeddings, rows, whole) in sources.items():
-    for attribute in [attribute for attribute in CONFUSIONS if attribute in rows]:
+    for attribute in [attribute for attribute in kinds.CONFUSIONS if attribute in rows]:
         how = {"whole_sessions": whole, "draws": settings.refits, "seed": seed}
         try:
-            classification = classify_embeddings(embeddings, rows[attribute], rows["session"], **how)
+            classified = kinds.classify_embeddings(embeddings, rows[attribute], rows["session"], **how)
         except CalmError as reason:
             print(f"{source}, {attribute}: {reason}")
             continue
-        add_table9(results, source, attribute, classification)
-        print(f"{source}, {attribute}: {classification.note}")
+        kinds.add_table9(results, source, attribute, classified)
+        print(f"{source}, {attribute}: {classified.note}")
 
 # %%
-made_with = provenance(recordings, results)
-for attribute, item in CONFUSIONS.items():
+for attribute, item in kinds.CONFUSIONS.items():
     if item in results.items:
-        figure, axes = plt.subplots(figsize=(COLUMN, 2.6))
-        confusion(axes, results.table(item), attribute)
-        results.save(figures, item, figure, made_with)
-        plt.show()
+        scores = results.table("table9").set_index(["variant", "metric"])["value"].loc[kinds.SESSION]
+        figure, axes = plt.subplots(figsize=(COLUMN, 2.8))
+        accuracy, chance = (scores[f"accuracy {attribute}{which}"] for which in ("", ", shuffled labels"))
+        panels.confusion(axes, results.table(item), attribute, accuracy, chance)
+        study.save(item, figure)
 if "table9" in results.items:
-    results.save(figures, "table9", None, made_with)
+    study.save("table9")
     print(results.table("table9").pivot_table(index="metric", columns="variant", values="value", sort=False).round(3))
 
 # %% [markdown]
 # **Figure 6A (mouse) and 6B (area); layer is not in the paper's figure.** How many left-out sessions of each class (rows) were
-# taken for each class (columns), from session embeddings.
+# taken for each class (columns), from session embeddings; empty where there was none. Chance: mean accuracy with shuffled labels.
 #
 # **Table 9.** Accuracy; the share of the largest class is what a guess without looking gets, the accuracy with shuffled labels
 # what the classifier gets where there is nothing to know. Balanced accuracy is the mean over classes.
@@ -238,4 +235,4 @@ if "table9" in results.items:
 # more; all after Holm.
 
 # %%
-verdicts(figures, claims=[10, 11, 12, 13, 14, 17])
+study.verdicts([10, 11, 12, 13, 14, 17])

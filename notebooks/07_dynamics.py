@@ -23,6 +23,10 @@
 #
 # Trials are alike. So forecasts are also compared with what happened in *other* trials of the same session: what is left then
 # needs no forecast of the trial at hand, only of the task.
+#
+# How long it takes: `smoke`, seconds for each cell, shows that everything runs, with models that have learned nothing; `quick`, two minutes
+# on one CPU core after notebook 04, is large enough to see the effects; `laptop` takes several minutes after it; `gpu` is meant for one GPU and `paper`, with the paper's
+# sizes, for several (neither was run yet). A stage that was trained before is found again.
 
 # %% tags=["parameters"]
 import os
@@ -31,38 +35,25 @@ profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, 
 dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials, the initial weights and the batches
 
-# %%
+# %% tags=["setup"]
 import matplotlib.pyplot as plt
 import numpy as np
 
 from calm.baselines.validation import compared_trials
 from calm.data.session import cut_trials
 from calm.paper.claims.comparisons import chosen_variant
-from calm.paper.claims.table import verdicts
 from calm.paper.embeddings.dynamics import COMPONENT_CORR, ForecastSession, add_dynamics
-from calm.paper.experiments.forecasting import (
-    forecast_trials,
-    score_forecasts,
-    train_calm,
-    train_rivals,
-    trained_on_many,
-)
+from calm.paper.experiments import forecasting as forecasts
 from calm.paper.experiments.methods import MethodSet
-from calm.paper.plots import PAGE, bars, example_traces, use_style
-from calm.paper.plots.dynamics import by_component, components_and_neurons, shuffle_boxes
-from calm.paper.provenance import provenance
+from calm.paper.plots import PAGE, bars, dynamics as panels, example_traces, letters
 from calm.paper.results import Results, summarise
-from calm.paths import RUNS
-from calm.paper.results import figures_folder
-from calm.profile import load_profile
-from calm.recordings import load_recordings
+from calm.paper.study import RUNS, Study
 
-use_style()
-recordings = load_recordings(dataset, load_profile(profile), seed=seed)
-settings, figures, groups = recordings.profile, figures_folder(profile, recordings.name), recordings.groups
-config, results = settings.forecast, Results(recordings.name, seed)
-quantizer, transformers = train_calm(recordings, seed=seed, runs=RUNS)  # those of notebook 04
-rivals = train_rivals(recordings, seed=seed, runs=RUNS)
+study = Study(profile, dataset, seed=seed)
+settings, results, groups = study.settings, study.results, study.groups
+config = settings.forecast
+quantizer, transformers = forecasts.train_calm(study.recordings, seed=seed, runs=RUNS)  # those of notebook 04
+rivals = forecasts.train_rivals(study.recordings, seed=seed, runs=RUNS)
 
 # %% [markdown]
 # ## Forecasts
@@ -71,14 +62,14 @@ rivals = train_rivals(recordings, seed=seed, runs=RUNS)
 # sessions; ridge VAR and the mean trial are fitted to each session.
 
 # %%
-validation, methods = Results(recordings.name, seed), {}
+validation, methods = Results(study.recordings.name, seed), {}
 for group, sessions in groups.items():
     for session in sessions:
-        trained = trained_on_many(session, transformers[group], quantizer, rivals[group], settings)
+        trained = forecasts.trained_on_many(session, transformers[group], quantizer, rivals[group], settings)
         calm = MethodSet({name: method for name, method in trained.methods.items() if name[0] == "CalM"})
         trials = compared_trials(session, "val", config)
-        forecasts = forecast_trials(calm, session, trials, config)
-        score_forecasts(validation, forecasts, session, trials, config, item="fig5c", group=group)
+        predicted = forecasts.forecast_trials(calm, session, trials, config)
+        forecasts.score_forecasts(validation, predicted, session, trials, config, item="fig5c", group=group)
         methods[session.name] = trained.methods
 variant = chosen_variant(validation.table("fig5c_trials"))
 shown = [("mean trial", ""), ("ridge VAR", ""), ("POCO", ""), ("CalM", variant)]
@@ -91,46 +82,49 @@ for group, sessions in groups.items():
         trials = compared_trials(session, "test", config)
         futures = cut_trials(session, trials, config.context, config.horizon)[1]
         compared = MethodSet({name: methods[session.name][name] for name in shown})
-        predicted = forecast_trials(compared, session, trials, config)
+        predicted = forecasts.forecast_trials(compared, session, trials, config)
         forecast[session.name] = ForecastSession(session.name, trials, futures, predicted)
     add_dynamics(results, group, [forecast[session.name] for session in sessions], draws=settings.shuffles)
-made_with = provenance(recordings, results)
 
 # %% [markdown]
 # ## Along the components, and neuron by neuron
 
 # %%
 order = [method for method, _ in shown]
-figure, axes = plt.subplots(3, len(groups), figsize=(PAGE, 6.4), squeeze=False)
+figure, axes = plt.subplots(3, len(groups), figsize=(PAGE, 6.2), squeeze=False, sharey="row")
+letters(axes.flat)
 for (top, middle, bottom), group in zip(axes.T, groups, strict=True):
     rows, shuffled, components = (results.table(f"fig5c{kind}") for kind in ("", "_shuffles", "_components"))
     rows = rows[rows["group"] == group].assign(variant="")
-    bars(top, rows[rows["metric"] == COMPONENT_CORR], order, f"{group}: correlation\nalong components (r)")
-    shuffle_boxes(top, shuffled[shuffled["group"] == group], order)
-    by_component(middle, components[components["group"] == group], order)
-    components_and_neurons(bottom, rows, order)
-results.save(figures, "fig5c", figure, made_with)
-plt.show()
+    bars(top, rows[rows["metric"] == COMPONENT_CORR], order, "correlation along\ncomponents (r)")
+    panels.shuffle_boxes(top, shuffled[shuffled["group"] == group], order)
+    panels.by_component(middle, components[components["group"] == group], order)
+    panels.components_and_neurons(bottom, rows, order)
+    for panel in (top, middle, bottom):
+        panel.set_title(group)
+handles, names = zip(*[panel.get_legend_handles_labels() for panel in axes[:2, 0]], strict=True)
+figure.legend([*handles[1], *handles[0]], [*names[1], *names[0]], loc="outside upper center", ncols=6)
+study.save("fig5c", figure)
 means = summarise(results.table("fig5c"), ["group", "method", "variant", "metric"])
 means.pivot(index=["group", "method", "variant"], columns="metric", values="mean").round(3)
 
 # %% [markdown]
-# **Figure 5C.** Above: correlation along the principal components (20, or as many as there are neurons), mean over components
-# and test trials, then sessions. Boxes: the same with the forecasts of a session dealt out at random among its trials, the
-# middle 95 % of the shuffles; the mean trial forecasts the same for all, so that nothing changes. Middle: each component by
-# itself, and its share of the variance. Below: the correlation of single neurons over the same frames, beside that along
-# components.
+# **Figure 5C**, held-in mice on the left, held-out mice on the right. Upper row: correlation along the principal components (20, or as
+# many as there are neurons), mean over components and test trials, then sessions. Boxes: the same with the forecasts of a session dealt out
+# at random among its trials, the middle 95 % of the shuffles; p: the share of shuffles that do as well as what was observed, which is counted
+# among them. The mean trial forecasts the same for all trials, so that nothing changes (p = 1). Middle row: each component by itself, and its
+# share of the variance. Lower row: the correlation of single neurons over the same frames, beside that along components.
 #
 # Two things to bear in mind. Every component counts the same, the last like the first; where there are hardly more neurons
 # than components, most of them are noise. The table therefore has the mean weighted by the share of the variance as well.
 # And noise cannot be forecast: the first components average it out, so that they are expected to be followed better than
-# single neurons by any forecast that is right on average. Look at the lines of all methods, not of one alone.
+# single neurons by any forecast that is right on average. So compare all methods with each other.
 
 # %% [markdown]
 # ## An example
 
 # %%
-session = max(recordings.held_in, key=lambda each: len(each.neurons))
+session = max(study.recordings.held_in, key=lambda each: len(each.neurons))
 shown_session, first = forecast[session.name], forecast[session.name].trials[0]
 paths = {name[0]: shown_session.project(shown_session.forecasts[name][:1])[0] for name in shown[1:]}
 figure, axes = plt.subplots(3, 1, figsize=(PAGE, 3.2))
@@ -138,9 +132,9 @@ true = shown_session.project(shown_session.futures[:1])[0]
 names = [f"component {number}" for number in (1, 2, 3)]
 example_traces(list(axes), np.arange(1, true.shape[1] + 1) / session.rate, true, paths, names, unit="a.u.")
 axes[-1].set_xlabel("time since end of context (s)")
+axes[0].set_title(f"subject {session.subject}, trial {first}", loc="left")
 results.add_rows(results.table("fig5c_trials").query("session == @session.name and trial == @first"), item="fig5c_example")
-results.save(figures, "fig5c_example", figure, made_with)
-plt.show()
+study.save("fig5c_example", figure)
 
 # %% [markdown]
 # **The first test trial of the largest held-in session**, along the first three components.
@@ -150,4 +144,4 @@ plt.show()
 # Claims 15 and 16 of the paper as tests, paired over trials, as differences of correlations.
 
 # %%
-verdicts(figures, claims=[15, 16])
+study.verdicts([15, 16])

@@ -33,7 +33,7 @@
 # the full quantizer, since nothing in it differs.
 #
 # A training is itself a random experiment: initial weights, order of the batches, dropout. So every variant is trained with
-# several seeds, and a variant is compared with the baseline of the same seed on the same session. The paper tells of no
+# several seeds, and a variant is compared with the baseline of the same seed on the same session. The paper does not mention
 # seeds; its two baselines, which should be alike, are 0.342 in Table 7 and 0.306 in Table 8.
 
 # %% tags=["parameters"]

@@ -23,6 +23,10 @@
 # - **steps**: the same data, a shorter training.
 #
 # If a line still rises at its right end, more of that thing would help. If it is flat, it is not what is missing.
+#
+# How long it takes: `smoke`, seconds for each cell, shows that everything runs, with models that have learned nothing; `quick`, four minutes
+# on one CPU core after notebook 03, is large enough to see the effects; `laptop` takes much longer (this notebook was not run at that scale); `gpu` is meant for one GPU and `paper`, with the paper's
+# sizes, for several (neither was run yet). A stage that was trained before is found again.
 
 # %% tags=["parameters"]
 import os
@@ -32,28 +36,20 @@ dataset: str = "cohort"  # simulation, cohort, or the path of a dataset descript
 seed: int = 0  # of the split into trials, the initial weights and the batches
 shares: list = [0.25]  # of trials, neurons and steps; all of each is trained besides
 
-# %%
+# %% tags=["setup"]
 import matplotlib.pyplot as plt
 
 from calm.paper.embeddings.scale import CHANCE, FORECAST, train_scales
 from calm.paper.embeddings.study import READ_OUT_CORR
 from calm.paper.embeddings.tuning import find_contrasts
 from calm.paper.experiments.forecasting import search_transformer
-from calm.paper.plots import PAGE, use_style
+from calm.paper.plots import PAGE, letters
 from calm.paper.plots.embeddings import scale_lines
-from calm.paper.provenance import provenance
-from calm.paper.results import Results
-from calm.paths import RUNS
-from calm.paper.results import figures_folder
-from calm.profile import load_profile
-from calm.recordings import load_recordings
-from calm.training.tasks import train_quantizer
+from calm.paper.study import RUNS, Study
 
-use_style()
-recordings = load_recordings(dataset, load_profile(profile), seed=seed)
-settings, figures = recordings.profile, figures_folder(profile, recordings.name)
-results = Results(recordings.name, seed)
-quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
+study = Study(profile, dataset, seed=seed)
+recordings, settings, results = study.recordings, study.settings, study.results
+quantizer = study.train_quantizer()
 tries = search_transformer(quantizer, recordings.held_in, settings, seed=seed, runs=RUNS)  # those of notebook 03
 chosen = settings.changed(dat_fit=settings.dat_fit.changed(learning_rate=tries.learning_rate))
 
@@ -64,7 +60,6 @@ chosen = settings.changed(dat_fit=settings.dat_fit.changed(learning_rate=tries.l
 # %%
 if find_contrasts(recordings.held_in):
     train_scales(results, quantizer, recordings, chosen, shares, runs=RUNS)
-    made_with = provenance(recordings, results)
     scales = list(results.table("fig5_scale").groupby("part", sort=False))
     figure, axes = plt.subplots(2, len(scales), figsize=(PAGE, 3.6), sharey="row", sharex="col")
     for (upper, lower), (part, rows) in zip(axes.T, scales, strict=True):
@@ -77,8 +72,8 @@ if find_contrasts(recordings.held_in):
     axes[1, 0].set_ylabel("forecasts, validation\ntrials (r)")
     if len(axes[0, 0].lines):
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    results.save(figures, "fig5_scale", figure, made_with)
-    plt.show()
+    letters(axes.flat)
+    study.save("fig5_scale", figure)
 else:
     print("Trials have no column with two values: name one under `conditions` in the description.")
 
@@ -86,8 +81,8 @@ else:
 # Upper row: correlation of d' (lines) and, for synthetic mice, of what neurons are really made of (dashed; true cue and choice are as
 # their d', and in the table) with what is read out of the embeddings of left-out neurons, mean over five folds. The grey band is what
 # neurons shuffled within their session reach in 97.5 % of the shuffles. Lower row: correlation of forecasts of validation trials, by
-# which the transformer's weights are chosen. One training each,
-# so differences of a few hundredths mean little.
+# which the transformer's weights are chosen. Every dot is one training (n = 1), so differences of a few hundredths mean little; and look at
+# the axis of the lower row, which does not begin at 0.
 #
 # With fewer neurons there are also fewer embeddings to learn the regression from, and its result says less; and forecasts are scored on
 # the neurons that are left, so that the three are not of the same neurons.

@@ -80,7 +80,7 @@ def as_forecasts(
 
 
 def _future(truth: Truth, trial: int, context: int) -> list[slice]:
-    """Each plane's volumes of a trial behind the context; none if the trial is no longer than that."""
+    """Each plane's volumes of a trial after the context; none if the trial is no longer than that."""
     frames = int(truth.trial_volumes[trial])
     return [slice(start + min(context, frames), start + frames) for start in truth.trial_starts[trial].tolist()]
 
@@ -100,7 +100,7 @@ def _traces(
 
 
 def _average_rates(truth: Truth, trial: int, context: int, draws: int) -> list[Float[np.ndarray, "_neuron horizon"]]:
-    """Rates of each plane behind the context, averaged over runs from the state in the context's last volume."""
+    """Rates of each plane after the context, averaged over runs from the state in the context's last volume."""
     future = _future(truth, trial, context)
     origin = min(ahead.start for ahead in future) - 1
     steps = max(ahead.stop for ahead in future) - origin

@@ -56,7 +56,7 @@ def simulate(config: SimulationConfig, seed: int) -> Simulation:
 def forecast_known_rates(
     simulation: Simulation, session: Session, trials: Int[np.ndarray, " trial"], context: int
 ) -> list[Float[np.ndarray, "neuron horizon"]]:
-    """Ceiling 1: the true rates behind the context are known, not their spikes; z-scored as the prepared session."""
+    """Ceiling 1: the true rates after the context are known, not their spikes; z-scored as the prepared session."""
     expected = expected_spikes(simulation.state[trials], simulation.config)
     return _traces_from(simulation, session, trials, expected[..., context:])
 

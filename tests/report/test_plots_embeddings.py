@@ -13,6 +13,7 @@ from calm.paper.plots.dynamics import by_component, components_and_neurons, shuf
 from calm.paper.plots.embeddings import (
     confusion,
     gradient_plane,
+    preference_plane,
     read_outs,
     scale_lines,
     shuffle_histogram,
@@ -50,13 +51,34 @@ def test_arrows_point_along_the_axes(axes, neurons):
         for place, value in zip(COORDINATES, axis, strict=True)
     ]
     details = pd.DataFrame(rows, columns=["metric", "variant", "value"])
-    gradient_plane(axes, neurons, details, "choice")
+    gradient_plane(axes, neurons, details, "choice", ("left", "right"), "r = 0.30")
     assert len(axes.collections[0].get_offsets()) == 10
+    for name in axes.texts:
+        low, high = np.transpose([axes.get_xlim(), axes.get_ylim()])
+        assert np.all(low < name.xy) and np.all(name.xy < high)  # names are within the panel
     arrows = [text for text in axes.texts if text.arrow_patch is not None]
     for arrow, axis in zip(arrows, directions.values(), strict=True):
         np.testing.assert_allclose(np.array(arrow.xy) / np.linalg.norm(arrow.xy), axis)
     assert [text.get_text() for text in axes.texts if text.arrow_patch is None] == ["cue", "choice"]
-    assert axes.figure.axes[1].get_ylabel() == "d' of choice"
+    assert axes.figure.axes[1].get_ylabel() == "d' of choice\n(+ left, - right)"
+    assert axes.get_title() == "r = 0.30"
+
+
+def test_preferences_have_their_colours_and_the_plane_says_how_far_they_lie_apart(axes, neurons):
+    draws = pd.DataFrame({"draw": range(4), "value": [0.2, 0.1, 0.3, 0.0]})
+    preference_plane(axes, neurons, "cue", ("black", "white"), draws)
+    black, white = axes.collections
+    assert len(black.get_offsets()) == (values_of(neurons, "cue") > 0).sum()
+    assert black.get_facecolor()[0][:3].max() < white.get_facecolor()[0][:3].min()
+    assert axes.get_aspect() == 1
+    assert axes.get_xlabel().endswith("r = 0.20, p = 0.5")
+
+
+def test_sides_without_a_colour_of_their_own_differ(axes, neurons):
+    draws = pd.DataFrame({"draw": range(2), "value": [-0.001, 0.1]})
+    preference_plane(axes, neurons, "cue", ("go", "no go"), draws)
+    assert not np.array_equal(*(each.get_facecolor()[0] for each in axes.collections))
+    assert axes.get_xlabel().endswith("r = 0.00, p = 1")
 
 
 def test_a_histogram_holds_the_shuffles_and_a_line_the_observed_value(axes):
@@ -64,15 +86,29 @@ def test_a_histogram_holds_the_shuffles_and_a_line_the_observed_value(axes):
     shuffle_histogram(axes, draws, "r", 0.01)
     assert sum(bar.get_height() for bar in axes.patches) == 100
     assert axes.lines[0].get_xdata()[0] == 0.7
-    assert axes.get_title(loc="right") == "n = 30 neurons, p = 0.01"
+    assert axes.get_xlabel() == "r\nn = 30 tuned neurons\np = 0.01"
 
 
 def test_a_confusion_matrix_has_counts_and_shares_by_row(axes):
     rows = pd.DataFrame({"true": list("aabb"), "predicted": list("abab"), "value": [3.0, 1.0, 0.0, 2.0]})
-    confusion(axes, rows, "mouse")
-    assert [text.get_text() for text in axes.texts] == ["3", "1", "0", "2"]
+    confusion(axes, rows, "mouse", accuracy=5 / 6, chance=0.5)
+    assert [text.get_text() for text in axes.texts] == ["3", "1", "", "2"]
+    assert axes.get_title() == "accuracy 0.83, chance 0.50"
     np.testing.assert_allclose(axes.collections[0].get_array().ravel(), [0.75, 0.25, 0, 1])
     assert axes.get_xlabel() == "predicted mouse (n = 6 sessions)"
+
+
+def test_mice_are_in_the_order_of_their_numbers(axes):
+    rows = pd.DataFrame({"true": ["10", "10", "9", "9"], "predicted": ["10", "9"] * 2, "value": [2.0, 0.0, 1.0, 3.0]})
+    confusion(axes, rows, "mouse", accuracy=5 / 6, chance=0.5)
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["9", "10"]
+    assert [text.get_text() for text in axes.texts] == ["3", "1", "", "2"]
+
+
+def test_layers_are_written_as_everyone_does(axes):
+    rows = pd.DataFrame({"true": ["L23", "L5"], "predicted": ["L5", "L23"], "value": [1.0, 1.0]})
+    confusion(axes, rows, "layer", accuracy=0.0, chance=0.5)
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["L2/3", "L5"]
 
 
 def test_read_outs_have_a_dot_and_the_middle_of_the_shuffles(axes):
@@ -87,6 +123,7 @@ def test_read_outs_have_a_dot_and_the_middle_of_the_shuffles(axes):
 def test_boxes_hold_the_middle_of_the_shuffled_trials(axes):
     draws = pd.DataFrame({"method": ["CalM"] * 102, "draw": range(102), "value": [9.0, *np.linspace(0, 1, 101)]})
     shuffle_boxes(axes, draws, ["CalM"])
+    assert [text.get_text() for text in axes.texts] == [f"p = {1 / 102:.2g}"]
     (box,) = axes.patches
     assert (box.get_y(), box.get_y() + box.get_height()) == pytest.approx((0.025, 0.975))
 

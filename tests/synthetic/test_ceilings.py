@@ -36,7 +36,7 @@ def recorded(truth, *, noise=0.0):
 
 
 def changed(truth, trial, spikes):
-    """The truth with other spikes behind the context of a trial, in every plane."""
+    """The truth with other spikes after the context of a trial, in every plane."""
     other = truth.spikes.copy()
     for plane in range(PLANES):
         rows = truth.of_plane(plane)

@@ -174,7 +174,7 @@ def example_traces(
         axes: one for each series, top to bottom.
         time: of every frame, in s.
         true: in this unit.
-        predicted: by method, as `CalM, greedy`; of the frames behind the context.
+        predicted: by method, as `CalM, greedy`; of the frames after the context.
         names: of the series.
         unit: of the series.
         context: frames that the methods were given, which are shaded.

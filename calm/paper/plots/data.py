@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import sem
@@ -98,6 +100,16 @@ def trace_over_rate(
         axes.patch.set_visible(False)
 
 
+def name_lines(figure: Figure, *, rate: bool, arms: bool) -> None:
+    """A legend for traces, true rates and the borders of trials over a figure of consecutive trials."""
+    handles = [Line2D([], [], color="black", lw=0.7, label="trace"), Line2D([], [], color=BETWEEN, label="next trial")]
+    if arms:
+        handles.append(Line2D([], [], color=BETWEEN, lw=0.8, linestyle=":", label="mouse enters the arm"))
+    if rate:
+        handles.append(Rectangle((0, 0), 1, 1, color=TRACES["rate"], alpha=0.45, lw=0, label="true rate"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+
+
 def channels(
     axes: Axes, time: Float[np.ndarray, " frame"], values: Float[np.ndarray, "frame behaviour"], names: Sequence[str]
 ) -> None:
@@ -127,9 +139,9 @@ def share_correct(axes: Axes, trials: pd.DataFrame) -> None:
 def cues_and_choices(axes: Axes, trials: pd.DataFrame) -> None:
     """Ticks for cue and choice of each trial of a session in the layout of DANDI:000579, and for wrong choices."""
     black, left = trials["is_cueB"].to_numpy(bool), trials["is_choL"].to_numpy(bool)
-    rows = {"wrong": (~trials["is_correct"].to_numpy(bool), _ROSE)}
-    rows |= {"right": (~left, CHOICES["right"]), "left": (left, CHOICES["left"])}
-    rows |= {"white": (~black, CUE_COLOURS["white"]), "black": (black, CUE_COLOURS["black"])}
+    rows = {"wrong choice": (~trials["is_correct"].to_numpy(bool), _ROSE)}
+    rows |= {"right arm": (~left, CHOICES["right"]), "left arm": (left, CHOICES["left"])}
+    rows |= {"white cue": (~black, CUE_COLOURS["white"]), "black cue": (black, CUE_COLOURS["black"])}
     for name, (chosen, shade) in rows.items():
         axes.plot(np.flatnonzero(chosen), [name] * chosen.sum(), "|", ms=5, mew=0.8, color=shade)
     axes.set_yticks(range(len(rows)), list(rows))
@@ -159,7 +171,7 @@ def condition_averages(axes: Axes, rows: pd.DataFrame) -> None:
         axes.fill_between(seconds, mean - sem, mean + sem, color=CHOICES[choice], alpha=0.15, lw=0)
         name = f"{cue}, {choice} (n = {kind['n'].max()})"
         axes.plot(seconds, mean, color=CHOICES[choice], linestyle=CUES[cue], label=name)
-    axes.axvline(0, color=BETWEEN, lw=0.6, linestyle=":", zorder=0)
+    axes.axvline(0, color=BETWEEN, lw=0.8, linestyle=":", zorder=0, label="enters the arm")
     axes.set_xticks([-4, 0, 4])
     axes.set_xlabel("time from entering\nthe arm (s)")
     axes.margins(x=0)

@@ -15,7 +15,7 @@ LABELS = {"crps": "CRPS (z-score)"} | {f"coverage {percent}": f"share within {pe
 
 
 def distribution_panels(axes: Sequence[Axes], table: pd.DataFrame) -> None:
-    """CRPS and coverage, an Axes each, a line a method, best CRPS on top; see `dots`.
+    """CRPS and coverage, an Axes each, a line for each method, best CRPS on top; see `dots`.
 
     Full: futures that the method itself draws; open: its forecasts with residuals. Dashed: what bands should cover.
 

@@ -138,7 +138,7 @@ def overview(contents: Contents) -> str:
         {
             "item": f"[{item.label}](#{slug(item.heading)})",
             "shows": item.title,
-            "ours is of": "settings of the profile" if item.settings else contents.datasets(item.name),
+            "computed on": "settings of the profile" if item.settings else contents.datasets(item.name),
             "notebook": executed_notebook(item.notebook, contents.folder),
         }
         for item in ITEMS
