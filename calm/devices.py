@@ -1,6 +1,7 @@
 """The device to compute on, what keeps it busy, and agreement between the processes of a run on several."""
 
 import collections
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from calm.errors import CalmError, first_cause
+
 Made = TypeVar("Made")
 AHEAD = 2  # batches that wait for the device
 
@@ -17,6 +20,21 @@ AHEAD = 2  # batches that wait for the device
 def best_device() -> torch.device:
     """A CUDA GPU if there is one, else the CPU; nothing here was tried on other accelerators."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextlib.contextmanager
+def enough_memory(what: str) -> Iterator[None]:
+    """Say which computation had too little memory, and how it takes less.
+
+    Raises:
+        CalmError: it had.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise CalmError(f"{what}: there is too little memory ({first_cause(error)}): take fewer `rows`.") from error
+        raise
 
 
 def prepared_ahead(make: Callable[[int], Made], steps: Iterable[int]) -> Iterator[Made]:

@@ -97,6 +97,8 @@ def main(arguments: list[str]) -> None:
         run_notebook(Path(arguments[0]), Path(arguments[1]), parse(arguments[2:]))
     except CalmError as error:
         sys.exit(f"calm: {error}")
+    except KeyboardInterrupt:
+        sys.exit("calm: interrupted; the same command goes on from the last validation of whatever was being trained.")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,7 +49,8 @@ def sha256(path: Path) -> str:
 def written_whole(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """Where to write a file, or make a folder, that moves to `path` at the end: whole, or after an error not at all.
 
-    A crash at any moment leaves what was there before, or the new one, whole.
+    A crash at any moment leaves what was there before, or the new one, whole; what a killed process left unfinished
+    is removed when the same is written again.
 
     Args:
         path: of the file or folder; the folders above it are made.
@@ -59,9 +62,9 @@ def written_whole(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True
-        ) as workplace:
+        _clear_leftovers(path)
+        prefix = f"{_unfinished(path)}{os.getpid()}-"
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent, ignore_cleanup_errors=True) as workplace:
             unfinished = Path(workplace) / path.name
             yield unfinished
             for written in (*unfinished.rglob("*"), unfinished):
@@ -72,6 +75,23 @@ def written_whole(path: Path, *, replace: bool = True) -> Iterator[Path]:
         raise CalmError(
             f"{path} cannot be written ({reason}): make its folder writable, or free space and run again."
         ) from error
+
+
+def _unfinished(path: Path) -> str:
+    """How folders begin in which processes of this machine write a file; then comes the process."""
+    return f".{path.name}-{file_name(platform.node())}-"
+
+
+def _clear_leftovers(path: Path) -> None:
+    """Remove what processes of this machine left that were killed outright while they wrote the same file."""
+    for leftover in path.parent.glob(f"{glob.escape(_unfinished(path))}*"):
+        process = leftover.name.removeprefix(_unfinished(path)).partition("-")[0]
+        try:
+            os.kill(int(process), 0)  # does nothing but ask whether it is there
+        except ProcessLookupError:
+            shutil.rmtree(leftover, ignore_errors=True)
+        except (PermissionError, ValueError):  # somebody else's, which runs; or no folder of ours
+            continue
 
 
 def _sync(path: Path) -> None:

@@ -42,6 +42,8 @@ def main(words: list[str]) -> None:
         train_stages(recordings, seed=settings["seed"], runs=RUNS)
     except CalmError as error:
         sys.exit(f"calm: {error}")
+    except KeyboardInterrupt:
+        sys.exit("calm: interrupted; the same command goes on from the last validation of whatever was being trained.")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ def without_folders(value: Any) -> Any:
 def git(folder: Path, *arguments: str) -> str | None:
     """Output of a git command in a folder; None without git, without a repository or where the command fails."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+        command = ["git", *arguments]  # no shell, and all words are of this module
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)  # noqa: S603
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()

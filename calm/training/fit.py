@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from calm.config import FitConfig
-from calm.devices import best_device, prepared_ahead, sum_over_ranks
+from calm.devices import best_device, enough_memory, prepared_ahead, sum_over_ranks
 from calm.errors import CalmError
 from calm.models.interfaces import Trainable
 from calm.paths import ensure_writable
@@ -294,13 +294,17 @@ def fit(
         `gradient_norm` before it is clipped, the score `val`, and its `seconds`.
 
     Raises:
-        CalmError: another run is training in the folder, or it cannot be written; or a gradient is not finite.
+        CalmError: another run is training in the folder, or it cannot be written; a gradient is not finite, or there
+            is too little memory.
     """
     if not is_stored(folder / "model"):
         with seeded(seed):
             objectives = [objective] if isinstance(objective, Objective) else objective
             run = Run(model, objectives, config, seed, folder)
-            with alone_in(folder) if run.fabric.is_global_zero else contextlib.nullcontext():
+            with (
+                alone_in(folder) if run.fabric.is_global_zero else contextlib.nullcontext(),
+                enough_memory(f"{folder.name}, trained with batches of {config.rows} `rows`"),
+            ):
                 run.resume()
                 run.train()
     tensors, manifest = load_checkpoint(folder / "model")

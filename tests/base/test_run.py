@@ -65,3 +65,12 @@ def test_what_is_no_file_of_parameters_is_refused(tmp_path, text):
         (tmp_path / "more").write_text(text)
     with pytest.raises(CalmError, match="no file of parameters"):
         run.parse([f"@{tmp_path}/more"])
+
+
+def test_an_interrupted_run_says_that_it_goes_on(monkeypatch, notebook):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "run_notebook", interrupted)
+    with pytest.raises(SystemExit, match="calm: interrupted; the same command goes on"):
+        run.main([str(notebook), "out.ipynb"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from calm import storage
+from calm.devices import enough_memory
 from calm.errors import CalmError
 
 TENSORS = {
@@ -267,3 +269,26 @@ def test_a_stage_of_any_session_lies_in_one_folder_that_can_be_made(tmp_path, na
     storage.save_trials(folder, {"codes": [np.zeros((1, 2))]}, {"session": name})
     assert storage.read_manifest(folder)["session"] == name
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_what_a_killed_process_left_is_removed_when_the_same_is_written_again(tmp_path):
+    killed = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    machine = storage.file_name(platform.node())
+    dead, running, other = (
+        tmp_path / f".stage-{node}-{process}-abc"
+        for node, process in ((machine, int(killed.stdout)), (machine, os.getppid()), ("elsewhere", int(killed.stdout)))
+    )
+    for leftover in (dead, running, other):
+        leftover.mkdir()
+        (leftover / "half").write_text("")
+    write_trials(tmp_path / "stage", 1)
+    assert set(tmp_path.iterdir()) == {tmp_path / "stage", running, other}
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 4 TB")])
+def test_too_little_memory_is_one_sentence_that_says_what_takes_less(error):
+    message = r"dat-1, trained .*too little memory .*: take fewer `rows`"
+    with pytest.raises(CalmError, match=message), enough_memory("dat-1, trained with batches of 9 `rows`"):
+        raise error
+    with pytest.raises(RuntimeError, match="another"), enough_memory("dat-1"):
+        raise RuntimeError("another")
