@@ -22,6 +22,11 @@
 # them out to the end of the trial, and compares the forecasts with those of the paper's rivals (**TCN**, **PatchTST**,
 # **iTransformer**, **POCO**) and of the methods that a sceptic asks for first: persistence, decay to the mean, the mean
 # trial, and a ridge vector autoregression (**VAR**).
+#
+# How long it takes, by `profile`: `smoke`, seconds for each cell, shows that everything runs, with models that have learned nothing; `quick`,
+# twelve minutes on one CPU core, is large enough to see the effects; `laptop` is larger and takes two and a half hours of two cores for all
+# notebooks together; `gpu` is meant for one GPU and `paper`, with the paper's sizes, for several (neither was run yet). What was trained
+# before is found again.
 
 # %% tags=["parameters"]
 import os
@@ -29,7 +34,7 @@ import os
 profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, gpu or paper: how large
 seed: int = 0  # of the split into trials, the initial weights and the batches
 
-# %%
+# %% tags=["setup"]
 import matplotlib.pyplot as plt
 import numpy as np
 

@@ -18,9 +18,10 @@
 # claims that little is lost on the way, and no more on mice that the quantizer has never seen. Here both are measured and tested,
 # and we see what the vocabulary is made of.
 #
-# How long it takes: `smoke`, seconds for each cell, shows that everything runs, with models that have learned nothing; `quick`, two minutes
-# on one CPU core, is large enough to see the effects; `laptop` takes an hour or more; `gpu` is meant for one GPU and `paper`, with the paper's
-# sizes, for several (neither was run yet). A stage that was trained before is found again.
+# How long it takes, by `profile`: `smoke`, seconds for each cell, shows that everything runs, with models that have learned nothing; `quick`,
+# two minutes on one CPU core, is large enough to see the effects; `laptop` is larger and takes two and a half hours of two cores for all
+# notebooks together; `gpu` is meant for one GPU and `paper`, with the paper's sizes, for several (neither was run yet). What was trained
+# before is found again.
 
 # %% [markdown]
 # **Figure 2**, drawn from the modules with the sizes of profile `paper`. A causal encoder turns each window of a trace into a latent $x_t$;

@@ -20,6 +20,11 @@
 # Two questions beside the training itself. What does scheduled sampling, the training on the model's own predictions, do to the gap
 # between trials that it was trained on and trials that it was not? And how much of a forecast for a new subject is in the embeddings
 # that are trained for it? At the end comes what the paper only wishes for: the transformer learns on from the traces that it forecasts.
+#
+# How long it takes, by `profile`: `smoke`, seconds for each cell, shows that everything runs, with models that have learned nothing; `quick`,
+# five minutes on one CPU core after notebook 02, is large enough to see the effects; `laptop` is larger and takes two and a half hours of two
+# cores for all notebooks together; `gpu` is meant for one GPU and `paper`, with the paper's sizes, for several (neither was run yet). What
+# was trained before is found again.
 
 # %% [markdown]
 # **Figure 3A**, drawn from the modules with the sizes of profile `paper`. In the small grids dark blue is a token, and light blue what it
@@ -37,7 +42,7 @@ profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, 
 dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials, the initial weights and the batches
 
-# %%
+# %% tags=["setup"]
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display

@@ -24,6 +24,11 @@
 # All methods are compared on the same frames: a fixed horizon after the context, the only one that POCO has; trials that do
 # not reach its end are left out. Naive and linear methods set the scale. **CalM, fine-tuned** is ours, not the paper's: the same
 # model after some more training on the error of its own forecasts (notebook 03). No claim of the paper is judged by it.
+#
+# How long it takes, by `profile`: `smoke`, seconds for each cell, shows that everything runs, with models that have learned nothing; `quick`,
+# a quarter of an hour on one CPU core after notebook 03, is large enough to see the effects; `laptop` is larger and takes two and a half
+# hours of two cores for all notebooks together; `gpu` is meant for one GPU and `paper`, with the paper's sizes, for several (neither was run
+# yet). What was trained before is found again.
 
 # %% [markdown]
 # **Figure 3A**, drawn from the modules with the sizes of profile `paper`. A forecast begins with the tokens of the context; what is predicted
@@ -42,7 +47,7 @@ dataset: str = "cohort"  # simulation, cohort, or the path of a dataset descript
 seed: int = 0  # of the split into trials, the initial weights and the batches
 singles: int = 3  # sessions that every method is also trained on one by one
 
-# %%
+# %% tags=["setup"]
 import matplotlib.pyplot as plt
 import numpy as np
 

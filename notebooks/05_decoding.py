@@ -21,6 +21,11 @@
 # - **Look-ahead**: calcium lags behind behaviour. How much of a decoder's score is that it sees later frames?
 # - **Many sessions** (Fig. 4C): one head for all, against one POYO+ for all, on their sessions and on new mice.
 # - **Few labels**: what pretraining is for. How many trials with known behaviour does each decoder need?
+#
+# How long it takes, by `profile`: `smoke`, seconds for each cell, shows that everything runs, with models that have learned nothing; `quick`,
+# eight minutes on one CPU core after notebook 03, is large enough to see the effects; `laptop` is larger and takes two and a half hours of
+# two cores for all notebooks together; `gpu` is meant for one GPU and `paper`, with the paper's sizes, for several (neither was run yet).
+# What was trained before is found again.
 
 # %% [markdown]
 # **Figure 4A**, drawn from the modules with the sizes of profile `paper`, for three channels of behaviour. The backbone is frozen. Of a new
@@ -44,7 +49,7 @@ shares: list = [0.1, 0.25, 1.0]  # of the training trials whose behaviour is kno
 trial_column: str = ""  # of the trials, whose two values are told apart; empty takes the first that has two
 kinds: list = []  # two values of it, if it has more: the one to be told from the other first
 
-# %%
+# %% tags=["setup"]
 import matplotlib.pyplot as plt
 import numpy as np
 

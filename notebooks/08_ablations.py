@@ -35,6 +35,11 @@
 # A training is itself a random experiment: initial weights, order of the batches, dropout. So every variant is trained with
 # several seeds, and a variant is compared with the baseline of the same seed on the same session. The paper does not mention
 # seeds; its two baselines, which should be alike, are 0.342 in Table 7 and 0.306 in Table 8.
+#
+# How long it takes, by `profile`: `smoke`, seconds for each cell, shows that everything runs, with models that have learned nothing; `quick`,
+# six minutes on one CPU core, is large enough to see the effects; `laptop` is larger and takes two and a half hours of two cores for all
+# notebooks together; `gpu` is meant for one GPU and `paper`, with the paper's sizes, for several (neither was run yet). What was trained
+# before is found again.
 
 # %% tags=["parameters"]
 import os
@@ -43,7 +48,7 @@ profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, 
 dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials and the choice of sessions; the seeds of the trainings are the profile's
 
-# %%
+# %% tags=["setup"]
 import matplotlib.pyplot as plt
 import pandas as pd
 

@@ -35,7 +35,7 @@ profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, 
 dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
 seed: int = 0  # as in the other notebooks; nothing is drawn here
 
-# %%
+# %% tags=["setup"]
 from IPython.display import HTML, display
 
 from calm.config import COHORT, SIMULATION

@@ -33,7 +33,7 @@ context: int = 40  # frames of each trial that a forecast starts from
 smoothing: float = 1.0  # weight of the newest frame in causal smoothing; 1 is none, the paper's data have 0.15
 seed: int = 0  # of the split into trials, the initial weights and the batches
 
-# %%
+# %% tags=["setup"]
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
