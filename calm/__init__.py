@@ -13,9 +13,19 @@ USED = {  # where each name is, which is loaded when it is used: torch and pynwb
     "inspect": "calm.data.contents",
     "load_pretrained": "calm.weights.tokenizer",
     "load_sessions": "calm.data.reading",
+    "plot_forecast": "calm.paper.plots.forecast",
     "prepare": "calm.data.session",
 }
-__all__ = ["CalM", "CalmError", "from_arrays", "inspect", "load_pretrained", "load_sessions", "prepare"]
+__all__ = [
+    "CalM",
+    "CalmError",
+    "from_arrays",
+    "inspect",
+    "load_pretrained",
+    "load_sessions",
+    "plot_forecast",
+    "prepare",
+]
 
 
 def check_torch(version: str) -> None:

@@ -42,7 +42,7 @@ import calm
 from calm.baselines.linear import Decay, MeanTrial
 from calm.metrics import trial_correlation
 from calm.paths import DATA, RUNS
-from calm.paper.plots import PAGE, example_traces, loss_curves, use_style
+from calm.paper.plots import PAGE, loss_curves, use_style
 from calm.profile import load_profile
 from calm.recordings import load_recordings
 from calm.data.session import cut_trials
@@ -122,21 +122,12 @@ pd.Series(
 # is not above them has not learned the dynamics; the models of profile `smoke` are far too small for that.
 
 # %%
-neurons = np.argsort(futures[0].var(axis=1))[::-1][:4]
-figure, axes = plt.subplots(len(neurons), 1, figsize=(PAGE, 3.6), sharex=True, squeeze=False)
-trace = new.traces[int(trials[0])]
-example_traces(
-    list(axes[:, 0]),
-    np.arange(trace.shape[1]) / new.rate,
-    trace[neurons],
-    {name: predicted[0][neurons] for name, predicted in forecasts.items()},
-    [f"neuron {neuron}" for neuron in neurons],
-    context=context,
-)
+figure = calm.plot_forecast(adapted, new)
 plt.show()
 
 # %% [markdown]
-# The first test trial, its liveliest neurons: what they did, and the forecasts.
+# The first test trial, its liveliest neurons: what they did, what was forecast, and bands that hold half and nine tenths of a
+# hundred possible futures, in the unit of the file.
 #
 # ## Keeping it
 #

@@ -27,7 +27,8 @@ def check_prepared(sessions: Sequence[Session], profile: Profile) -> None:
         if session.frames.min() < shortest:
             raise CalmError(
                 f"Session {session.name}: its shortest trial has {session.frames.min()} frames, but context and one"
-                f" token need {shortest}: leave it out, or the profile a shorter `forecast.context`."
+                f" token need {shortest}: leave it out, or take a shorter context, as"
+                ' `pretrain(sessions, "quick forecast.context=20")`.'
             )
 
 

@@ -126,6 +126,16 @@ def test_possible_futures_have_the_forecasts_of_single_rollouts(model, session):
     assert not np.array_equal(futures[0], futures[1])
 
 
+def test_a_forecast_is_drawn_behind_its_context_in_the_unit_of_the_recording(model, session, drawing):
+    trial = int(session.trials_of("test")[0])
+    figure = calm.plot_forecast(model, session, samples=20)
+    liveliest = np.argmax(session.traces[trial][:, 8:].var(axis=1))
+    drawn = {line.get_label(): line.get_xydata() for line in figure.axes[0].lines}
+    (expected,) = model.forecast(session, np.array([trial]), unit="original")
+    np.testing.assert_allclose(drawn["CalM"], np.stack([np.arange(8, 20) / session.rate, expected[liveliest]], axis=1))
+    assert len(figure.axes) == 4 and figure.axes[0].get_ylabel() == f"neuron {liveliest}\n(a.u.)"
+
+
 def test_behaviour_is_decoded_from_the_frozen_model(model, session, tmp_path):
     activity = tuple(trace.mean(axis=0)[:, None].astype(np.float32) for trace in session.traces)
     behaving = dataclasses.replace(session, behaviour=activity, behaviour_names=("activity",))
