@@ -26,7 +26,7 @@ from calm.storage import load_checkpoint, load_trials, save_checkpoint, save_tri
 
 pytestmark = pytest.mark.faults
 TESTS = Path(__file__).parents[1]
-KILLS, FLIPS = 20, 60  # of each kind
+KILLS, FLIPS = 10, 60  # of each kind
 TRAIN = """
 import sys
 from pathlib import Path
