@@ -224,7 +224,7 @@ def interval_tables(nwb: NWBFile, names: tuple[str, ...] | None) -> list[TimeInt
         choice = (
             f"name one of its tables of intervals ({there}) under `trials`"
             if there
-            else "name `trials: {{events: ...}}`"
+            else "write `trials: {events: <series>}`"
         )
         raise CalmError(
             f"there is no trial table: {choice}, or cut the recording into windows with `windows: {{length: 80}}`."
