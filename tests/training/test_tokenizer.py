@@ -1,6 +1,8 @@
 """Weights for any recording: made by a command, kept in a folder, used on sessions that they never saw."""
 
+import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from calm.profile import load_recipe
 from calm.weights import __main__ as pretrain
 from calm.weights.tokenizer import load_pretrained
 
+SHIPPED = Path(calm.__file__).parent / "weights" / "small"
 TINY = (
     "small corpus.recordings=3 corpus.neurons=[4,8] corpus.frames=[16,24] held_out=4 quantizer.width=8"
     " quantizer.codes=6 quantizer.encoder_layers=1 quantizer.decoder_layers=1 quantizer.heads=2 quantizer_fit.steps=20"
@@ -115,3 +118,17 @@ def test_a_mistyped_command_ends_with_one_sentence(words, sentence):
 
 def test_the_recipe_of_a_folder_is_readable_without_calm(made):
     assert json.loads((made / "manifest.json").read_text())["recipe"]["quantizer"]["codes"] == 6
+
+
+def test_the_shipped_weights_are_those_of_their_card():
+    card, tokenizer = (SHIPPED / "README.md").read_text(), calm.load_pretrained("small")
+    assert hashlib.sha256((SHIPPED / "weights.safetensors").read_bytes()).hexdigest() in card
+    assert f"| {tokenizer.scores['raw']:.3f} | {tokenizer.scores['smoothed']:.3f} |" in card
+    assert tokenizer.recipe == load_recipe("small")
+
+
+def test_the_shipped_weights_keep_recordings_that_they_never_saw():
+    recipe = load_recipe("small")
+    held_out = pretrain.draw_corpus(recipe.corpus.changed(recordings=8), seed=pretrain.HELD_OUT_SEED)
+    scores = pretrain.held_out_scores(calm.load_pretrained("small").quantizer.model, held_out)
+    assert min(scores.values()) > 0.85
