@@ -289,7 +289,7 @@ class HeadConfig(Config):
     rank: int = 16  # the paper does not give it
     taps: int = 9  # frames of the temporal convolution; the paper does not give it
     # Frames after the present one that are seen. The paper does not give it. In the authors' code the convolution is
-    # centred, 4 frames ahead, on top of the 3 behind the first frame of a token.
+    # centred, 4 frames ahead, on top of the 3 after the first frame of a token.
     look_ahead: int = pydantic.Field(7, ge=0)
     dropout: float = 0.5  # the paper does not give it
 

@@ -188,7 +188,7 @@ class CalM:
     def fit_decoder(self, session: Session, *, seed: int = 0, runs: Path = RUNS) -> HeadDecoder:
         """A decoder of a session's behaviour, the GLU head on the frozen features (Eq. 16, Sec. 3.4); found again.
 
-        Its `decode` makes behaviour of traces, a trial each, both in z-scores: `decode([session.traces[3]])`.
+        Its `decode` makes behaviour of the traces of each trial, both in z-scores: `decode([session.traces[3]])`.
 
         Raises:
             CalmError: a session that the model does not know, or that has no behaviour.
@@ -219,9 +219,10 @@ class CalM:
         return to_unit(session, traces, unit)
 
     def compare(self, sessions: Sequence[Session]) -> pd.DataFrame:
-        """Mean forecast correlation on validation trials, a row a session, a column each for CalM and what to beat.
+        """Mean forecast correlation on validation trials: a row for each session, a column for each method.
 
-        See `calm.baselines.linear.linear_forecasters`; what a session has none of is NaN. Test trials stay unseen.
+        Beside CalM there are those that it should beat, see `calm.baselines.linear.linear_forecasters`; what a session
+        has none of is NaN. Test trials stay unseen.
 
         Raises:
             CalmError: a session that the model does not know.

@@ -124,7 +124,7 @@ def load_recipe(words: str) -> Recipe:
 
 
 def read_settings(words: str, kind: type[AnyConfig], package: str) -> AnyConfig:
-    """The settings of a name in a package, changed as the words behind it say.
+    """The settings of a name in a package, changed as the words after it say.
 
     Raises:
         CalmError: no such name or setting, or a value that the setting cannot have.

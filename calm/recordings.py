@@ -117,7 +117,7 @@ def read_recordings(dataset: Dataset, profile: Profile, seed: int, runs: Path) -
     longest = max(int(session.frames.max()) for session in sessions) - context
     if dataset.horizon and dataset.horizon > longest:
         raise CalmError(
-            f"{dataset.name}: a `horizon` of {dataset.horizon} frames is more than the {longest} behind the context of"
+            f"{dataset.name}: a `horizon` of {dataset.horizon} frames is more than the {longest} after the context of"
             " the longest trial: shorten it."
         )
     return Recordings(

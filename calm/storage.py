@@ -126,7 +126,7 @@ def _aside(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _ignoring(*numbers: int) -> Iterator[None]:
-    """Go on behind the block after one of these errors of the system."""
+    """Go on after the block if one of these errors of the system ended it."""
     try:
         yield
     except OSError as error:
@@ -214,7 +214,7 @@ def save_trials(folder: Path, files: Mapping[str, Iterable[np.ndarray]], manifes
 
 
 def _write_trials(path: Path, trials: Iterable[np.ndarray]) -> dict[str, Any]:
-    """Write trials one behind the other; returns what is needed to read them."""
+    """Write trials one after the other; returns what is needed to read them."""
     shapes, dtype = [], None
     with path.open("wb") as file:
         for trial in trials:

@@ -113,7 +113,7 @@ show_code(LinearHead.read_out, GLUHead.read_out)
 # A token knows its last frame, so its first frame is decoded with three later ones in sight, and the convolution of the authors'
 # code is centred: it adds four more. GLM, RRR and TCN are causal in the paper, and POYO+ reads whole windows. So every rival is there
 # twice: as in the paper, and at `equal look-ahead`, with as many frames as the heads. GLM and RRR get them as regressors, the TCN's output
-# for a later frame is taken for the present one, and POYO+ reads each frame from the window that ends so many frames behind it.
+# for a later frame is taken for the present one, and POYO+ reads each frame from the window that ends so many frames after it.
 
 # %%
 backbones = {training: train_backbones(recordings, seed=training, runs=RUNS) for training in settings.seeds(seed)}

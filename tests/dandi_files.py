@@ -29,7 +29,7 @@ class Recording:
     Attributes:
         lengths: 30 Hz frames of each trial.
         numbers: of the trials; counted if None. They may skip: the trial table has a row for each number all the same.
-        tail: frames behind the last trial.
+        tail: frames after the last trial.
         rois: ROIs of each plane.
         lost: rows that the traces of each plane lack at their end.
         labels: ROIs have mTagBFP2 and mScarlet.
@@ -67,7 +67,7 @@ class Recording:
 
     @property
     def trials(self) -> list[tuple[int, int, int]]:
-        """Number, first frame and the frame behind the last one of each trial."""
+        """Number, first frame and the frame after the last one of each trial."""
         borders = itertools.accumulate(self.lengths, initial=FIRST)
         numbers = range(len(self.lengths)) if self.numbers is None else self.numbers
         return [(number, *pair) for number, pair in zip(numbers, itertools.pairwise(borders), strict=True)]

@@ -20,9 +20,9 @@ def lagged_design(
 ) -> Float[np.ndarray, "frame regressor"]:
     """For each frame the traces of `look_ahead` later frames and of the newest `lags` frames, latest first, then a 1.
 
-    Frames before and behind the trial are zeros, the mean of every neuron: no lag crosses into another trial.
+    Frames before and after the trial are zeros, the mean of every neuron: no lag crosses into another trial.
     """
-    # `lagged` ends before its target, hence one more frame behind the trial that it never reads.
+    # `lagged` ends before its target, hence one more frame after the trial that it never reads.
     return lagged(np.pad(trace, ((0, 0), (lags - 1, look_ahead + 1))), lags + look_ahead)
 
 

@@ -163,7 +163,7 @@ class POYO(DecoderNetwork):
         return total / times
 
     def limited(self, look_ahead: int) -> "POYO":
-        """The same network, which decodes frames from windows that end so many frames behind them, or fewer (ours).
+        """The same network, which decodes frames from windows that end so many frames after them, or fewer (ours).
 
         It was trained on every place in a window, so on these, too. Windows that reach no further stay as they are.
         """
@@ -174,7 +174,7 @@ class POYO(DecoderNetwork):
     def decode_limited(
         self, session: str, traces: Float[Tensor, "batch neuron frame"], look_ahead: int
     ) -> Float[Tensor, "batch frame behaviour"]:
-        """A window for every few frames; before and behind the trial there are zeros, the mean of every neuron."""
+        """A window for every few frames; before and after the trial there are zeros, the mean of every neuron."""
         batch, _, frames = traces.shape
         first, few = self.window - 1 - look_ahead, min(FEW, look_ahead + 1)
         padded = F.pad(traces, (first, look_ahead + -frames % few))

@@ -24,7 +24,7 @@ class Past:
     frames: Float[Tensor, "batch channel past"] | None = None
 
     def extend(self, newest: Float[Tensor, "batch channel frame"], reach: int) -> Float[Tensor, "batch channel seen"]:
-        """The newest frames behind the `reach` frames before them, the last of which are kept for the next call."""
+        """The newest frames after the `reach` frames before them, the last of which are kept for the next call."""
         before = newest.new_zeros(*newest.shape[:2], reach) if self.frames is None else self.frames
         seen = torch.cat([before, newest], dim=-1)
         self.frames = seen[..., seen.shape[-1] - reach :]
@@ -103,7 +103,7 @@ class TCN(Network):
 
 
 class TCNDecoder(DecoderNetwork):
-    """Behaviour on a frame from the traces up to `look_ahead` frames behind it; trained on whole trials of one session.
+    """Behaviour on a frame from the traces up to `look_ahead` frames after it; trained on whole trials of one session.
 
     The network is causal: to look ahead, its output for a later frame is taken for the present one.
 
@@ -122,6 +122,6 @@ class TCNDecoder(DecoderNetwork):
     def decode(
         self, session: str, traces: Float[Tensor, "batch neuron frame"]
     ) -> Float[Tensor, "batch frame behaviour"]:
-        """Behaviour on every frame, in z-scores; before and behind the trial are zeros, the mean of every neuron."""
+        """Behaviour on every frame, in z-scores; before and after the trial are zeros, the mean of every neuron."""
         behaviour = self.head(through(self.layers, F.pad(traces, (0, self.config.look_ahead))))
         return behaviour[..., self.config.look_ahead :].transpose(1, 2)

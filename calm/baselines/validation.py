@@ -23,7 +23,7 @@ def compared_trials(session: Session, split: str, config: ForecastConfig) -> Int
 def forecast_futures(
     forecaster: Forecaster, session: Session, trials: Int[np.ndarray, " part"], config: ForecastConfig
 ) -> tuple[list[Float[np.ndarray, "neuron _horizon"]], list[Float[np.ndarray, "neuron _horizon"]]]:
-    """What happened after the context of some trials, and what was forecast: z-scores, a trial each."""
+    """What happened after the context of some trials, and what was forecast: z-scores of each trial."""
     contexts, futures = cut_trials(session, trials, config.context, config.horizon)
     return futures, forecaster.forecast(contexts, [future.shape[1] for future in futures])
 

@@ -206,8 +206,8 @@ def describe_trials(
     rows = matching_rows(list(trials), np.array([np.median(of_trial) for of_trial in frames]), table["start_time"])
     table = table.iloc[rows].reset_index(drop=True).assign(**{FIRST_FRAME: [of_trial[0] for of_trial in frames]})
     maze = zip(frames, maze_times(nwb, rows), strict=True)
-    stem, arm, behind = np.stack([np.searchsorted(of_trial, borders) for of_trial, borders in maze]).T
-    return table.assign(trial_number=rows, stem_frame=stem, arm_frame=arm, maze_frames=behind)
+    stem, arm, after = np.stack([np.searchsorted(of_trial, borders) for of_trial, borders in maze]).T
+    return table.assign(trial_number=rows, stem_frame=stem, arm_frame=arm, maze_frames=after)
 
 
 def matching_rows(

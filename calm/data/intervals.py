@@ -66,7 +66,7 @@ class Windows(Config):
 def frames_between(
     times: Float[np.ndarray, "trial 2"], clock: Float[np.ndarray, " frame"]
 ) -> Int[np.ndarray, "trial 2"]:
-    """First frame of each trial and the frame behind its last: start <= time < stop, both up to ROUNDING."""
+    """First frame of each trial and the frame after its last: start <= time < stop, both up to ROUNDING."""
     return np.searchsorted(clock, times - ROUNDING)
 
 
@@ -175,7 +175,7 @@ def around_events(events: Float[np.ndarray, " event"], before: float, after: flo
 
 
 def cut_into_windows(recording: Recording, windows: Windows) -> Session:
-    """The session of windows that lie one behind the other wherever the recording has no gap.
+    """The session of windows that lie one after the other wherever the recording has no gap.
 
     Split by blocks, windows of one block have one number in the column SPLIT_GROUP, and stay in one split; between
     two blocks lie frames that no window has, so that what is tested on is no neighbour of what is trained on.

@@ -150,7 +150,7 @@ class Stretches:
     Attributes:
         traces: in the unit of the session as recorded.
         trials: which trials.
-        first: the frame of each trial that its stretch begins with; the frame behind the last one is after the trial.
+        first: the frame of each trial that its stretch begins with; the frame after the last one is beyond the trial.
     """
 
     traces: Sequence[Float[np.ndarray, "neuron _frame"]]
@@ -208,7 +208,7 @@ def as_table(table: pd.DataFrame, name: str, kind: type[DynamicTable] = DynamicT
 
 
 def as_series(name: str, session: Session, stretches: Stretches, neurons: DynamicTable) -> RoiResponseSeries:
-    """Stretches one behind the other, in the order of time, (frames, neurons).
+    """Stretches one after the other, in the order of time, (frames, neurons).
 
     Raises:
         CalmError: see `write_nwb`.

@@ -57,7 +57,7 @@ def to_frames(
         clock: times of the frames in s.
         kind: `events` are summed within each frame's exposure, and 0 where there are none; `steps`, each of which
             lasts until the next, and `samples` are averaged over it. Samples that are no faster than the frames are
-            interpolated linearly. NaN before the first step, before the first and behind the last sample, and where
+            interpolated linearly. NaN before the first step, before the first and after the last sample, and where
             samples are missing for longer than MISSING of their periods.
     """
     convert = {"events": sum_events, "steps": average_steps, "samples": average_samples}[kind]

@@ -93,7 +93,7 @@ class Session:
 
 
 def cut(recording: Recording, trials: pd.DataFrame, edges: Int[np.ndarray, "trial 2"]) -> Session:
-    """The session of some trials: `edges` has the first frame of each and the frame behind its last."""
+    """The session of some trials: `edges` has the first frame of each and the frame after its last."""
     return Session(
         name=recording.name,
         subject=recording.subject,
@@ -293,7 +293,7 @@ def zscore(
     """Z-score every array with the mean and sd of the training arrays' frames, ignoring NaN.
 
     The authors' 1e-6 is added to the sd only where that changes nothing, so that traces of any scale are treated alike.
-    Returns the scaled arrays and the scale, a row a channel, `mean` and `sd`.
+    Returns the scaled arrays and the scale, a row for each channel, `mean` and `sd`.
     """
     reference = np.concatenate([arrays[index] for index in train], axis=1)
     if not suits_single(reference):

@@ -58,7 +58,7 @@ class TemporalConvolution(nn.Module):
         self.weight = nn.Parameter(start)
 
     def forward(self, values: Float[Tensor, "batch frame behaviour"]) -> Float[Tensor, "batch frame behaviour"]:
-        """Each frame from the `taps` frames that end `ahead` of it; before and behind the trial there are zeros."""
+        """Each frame from the `taps` frames that end `ahead` of it; before and after the trial there are zeros."""
         behaviours, _, taps = self.weight.shape
         padded = F.pad(values.transpose(1, 2), (taps - 1 - self.ahead, self.ahead))  # by less than 0: cut
         return F.conv1d(padded, self.weight, groups=behaviours).transpose(1, 2)

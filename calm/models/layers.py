@@ -105,7 +105,7 @@ class Projections(nn.Module):
 
 
 class TimeAttention(Projections):
-    """Causal attention with RoPE over the leading token axis, separately for everything behind it."""
+    """Causal attention with RoPE over the leading token axis, separately for all later axes."""
 
     def forward(
         self, x: Float[Tensor, "token *batch channel"], cache: Cache | None = None

@@ -58,7 +58,7 @@ class Results:
             n: how many trials (or whatever the item counts) it is the mean of.
             where: what else tells it from the other numbers of the item: `split` (train, val, test), `group` (held-in,
                 held-out), `session`, `method`, `variant`; all are empty unless they are named. Any other name becomes a
-                column of its own behind them, as `trial`, `neuron`, `draw` or `seconds`.
+                column of its own after them, as `trial`, `neuron`, `draw` or `seconds`.
         """
         row = dict.fromkeys(COLUMNS, "") | {"item": item, "dataset": self.dataset, "seed": self.seed}
         self._rows.setdefault(item, []).append(row | where | {"metric": metric, "value": float(value), "n": int(n)})

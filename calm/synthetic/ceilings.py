@@ -22,7 +22,7 @@ SPEED = VARIABLES.index("speed")
 def known_rates(
     truth: Truth, trials: Int[np.ndarray, " trial"], context: int
 ) -> list[Float[np.ndarray, "neuron _frame"]]:
-    """Ceiling 1: the spikes of the context and the rates behind it are known, nothing else.
+    """Ceiling 1: the spikes of the context and the rates after it are known, nothing else.
 
     Each trial, by its number in the file, gives its noise-free trace in dF/F, the planes side by side and as long as
     the shortest: the context as its spikes made it, then what the rates lead one to expect. A context as long as the
@@ -38,7 +38,7 @@ def known_rates(
 def known_state(
     truth: Truth, trials: Int[np.ndarray, " trial"], context: int, *, draws: int = 32
 ) -> list[Float[np.ndarray, "neuron _frame"]]:
-    """Ceiling 2: at the end of the context, the state of mouse and network is known; all chance behind it is averaged.
+    """Ceiling 2: at the end of the context, the state of mouse and network is known; all chance after it is averaged.
 
     The state is that of the recurrent network and of the ball's noise, and what the mouse is about to do: cue, choice,
     way and pace of this trial, which are settled at its start. `draws` runs of network and noise are averaged.

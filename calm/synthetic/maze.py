@@ -35,7 +35,7 @@ class Behaviour:
 
     Attributes:
         trials: one row a trial. `black`, `left`, `correct`, `rule_a`, `switch`; and images: the first in the stem
-            `start`, in the arm `arm` and after the choice `choice`, and the one behind the last, `stop`.
+            `start`, in the arm `arm` and after the choice `choice`, and the one after the last, `stop`.
         trial_number: NaN outside the task.
         position: forward and lateral (to the right) in m, NaN outside the maze.
         velocity: pitch, roll and yaw of the ball, the latter two positive to the left.

@@ -104,7 +104,7 @@ def draw_neurons(plan: SessionPlan, gains: pd.Series, config: CohortConfig) -> p
 def design_matrix(behaviour: Behaviour) -> Float[np.ndarray, "image feature"]:
     """What neurons can be tuned to: cue on the stem (black 1, white -1), choice (left 1, right -1), speed, bumps.
 
-    The choice builds up along the stem, is there in the arm, and is forgotten behind it.
+    The choice builds up along the stem, is there in the arm, and is forgotten after it.
     """
     forward, trials = behaviour.position[:, 0], behaviour.trials
     black, left = (behaviour.of_trial(2.0 * trials[name] - 1, outside=0.0) for name in ("black", "left"))

@@ -28,7 +28,7 @@ CONDITIONS = {  # columns of the trial table: of Behaviour.trials, and what they
     "is_choL": ("left", "left choice, else right"),
     "is_correct": ("correct", "correct choice"),
 }
-MAZE = {  # epochs: first image, and the one behind the last
+MAZE = {  # epochs: first image, and the one after the last
     "maze_stem": ("start", "arm"),
     "maze_arm": ("arm", "choice"),
 }
@@ -115,13 +115,13 @@ def add_trials(nwb: NWBFile, trials: pd.DataFrame) -> None:
     for number, trial in enumerate(trials.to_dict("records")):
         conditions = {name: bool(trial[column]) for name, (column, _) in CONDITIONS.items()}
         nwb.add_trial(**span(trial, "start", "stop"), **conditions)
-        for kind, (first, behind) in MAZE.items():
-            nwb.add_epoch(**span(trial, first, behind), epoch_type=kind, trial_id=number)
+        for kind, (first, after) in MAZE.items():
+            nwb.add_epoch(**span(trial, first, after), epoch_type=kind, trial_id=number)
 
 
-def span(trial: dict[str, int], first: str, behind: str) -> dict[str, float]:
+def span(trial: dict[str, int], first: str, after: str) -> dict[str, float]:
     """Times of an interval, from the middle of its first to that of its last image, as in the real files."""
-    return {"start_time": image_times(trial[first]), "stop_time": image_times(trial[behind] - 1)}
+    return {"start_time": image_times(trial[first]), "stop_time": image_times(trial[after] - 1)}
 
 
 def place_neurons(plan: SessionPlan, truth: Truth) -> pd.DataFrame:

@@ -1,8 +1,8 @@
 """The truth behind a synthetic session, kept beside its file: what sets the rates, the rates, the spikes.
 
 `<file>.truth.safetensors` is all of `Truth`; the rates and the noise-free traces follow from it and are not stored.
-`<file>.tuning.csv` is for looking at: a row a neuron with its place in the file (`plane`, `roi`), where it lies, and
-the columns of `calm.synthetic.population.draw_neurons`. Time runs in volumes: a volume is an image of each plane.
+`<file>.tuning.csv` is for looking at: a row for each neuron with its place in the file (`plane`, `roi`), where it lies,
+and the columns of `calm.synthetic.population.draw_neurons`. Time runs in volumes: a volume is an image of each plane.
 """
 
 import dataclasses

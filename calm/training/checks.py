@@ -12,7 +12,7 @@ def check_prepared(sessions: Sequence[Session], profile: Profile) -> None:
     """Refuse sessions that cannot be trained on.
 
     Raises:
-        CalmError: they are not prepared, or two have one name; a trial has no token behind the context, or the context
+        CalmError: they are not prepared, or two have one name; a trial has no token after the context, or the context
             ends within one.
     """
     context, window = profile.forecast.context, profile.quantizer.window

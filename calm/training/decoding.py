@@ -90,7 +90,7 @@ class HeadDecoder:
     ) -> list[Float[np.ndarray, "_frame behaviour"]]:
         """Traces -> features -> behaviour, trial by trial, both in z-scores.
 
-        Frames behind the last whole token have no features: they repeat the value before them, and are not scored (see
+        Frames after the last whole token have no features: they repeat the value before them, and are not scored (see
         `calm.training.features.on_whole_tokens`).
 
         Raises:

@@ -50,7 +50,7 @@ class Extractor:
     def extract(
         self, session: str, trace: Float[np.ndarray, "neuron frame"]
     ) -> Float16[Tensor, "token neuron channel"]:
-        """Features of one trial of the named session; frames behind the last whole token have none.
+        """Features of one trial of the named session; frames after the last whole token have none.
 
         In half precision, which halves what is kept and costs less than a thousandth of each value.
         """
@@ -185,7 +185,7 @@ def whole_frames(frames: int, window: int) -> int:
 def on_whole_tokens(
     behaviour: Sequence[Float[np.ndarray, "_frame behaviour"]], window: int
 ) -> list[Float[np.ndarray, "_whole behaviour"]]:
-    """Behaviour, true or decoded, without the frames behind the last whole token of each trial.
+    """Behaviour, true or decoded, without the frames after the last whole token of each trial.
 
     The heads read nothing there, so that every method is scored without them.
     """

@@ -83,7 +83,7 @@ def make_optimizer(model: Trainable, config: FitConfig) -> torch.optim.AdamW:
 class Run:
     """A training run: model, averaged model, optimizer and progress, and the folder that they survive in.
 
-    Checkpoints are made with each validation, behind which the random state is set anew from the seed: a resumed run
+    Checkpoints are made with each validation, after which the random state is set anew from the seed: a resumed run
     computes what a straight one would have, bit for bit at equal thread count.
     """
 

@@ -16,7 +16,7 @@ def reconstruct(
     """Trials through tokens and back; frames after the last whole window are left out.
 
     Returns:
-        Reconstructed z-scores and the codes, one array a trial each.
+        Reconstructed z-scores and the codes, an array for each trial.
     """
     device, traces, tokens = quantizer.codebook.vectors.device, [], []
     for trial in trials:

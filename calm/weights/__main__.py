@@ -1,6 +1,6 @@
 """Make the weights that ship again, or others: `python -m calm.weights recipe=small seed=0 folder=my-weights`.
 
-Behind the recipe's name any of its numbers can be changed: `recipe="small quantizer_fit.steps=500"`. An interrupted run
+Any of the recipe's numbers can be changed after its name: `recipe="small quantizer_fit.steps=500"`. An interrupted run
 goes on where it was.
 """
 

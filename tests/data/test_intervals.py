@@ -126,7 +126,7 @@ def test_a_table_without_a_usable_trial_is_refused(trials, words):
         (0.0, 4.0, 40),  # a frame on the border belongs to the next trial
         (1e-9, 4.0, 40),  # rounding changes nothing, whichever way it goes
         (-1e-9, 4.0, 40),
-        (0.0, 3.901, 40),  # 1 ms behind the last frame
+        (0.0, 3.901, 40),  # 1 ms after the last frame
         (0.0, 3.899, 39),  # 1 ms before it
         (0.05, 4.0, 40),  # half a frame behind the border
         (0.001, 4.0, 40),

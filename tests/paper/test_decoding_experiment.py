@@ -183,7 +183,7 @@ def test_scores_are_means_over_trials_of_whole_tokens(decoded_session):
     cut = [(session.behaviour[trial], guess) for trial, guess in zip(trials, decoded, strict=True)]
     cut = [(true[: len(true) // 4 * 4], guess[: len(true) // 4 * 4].copy()) for true, guess in cut]
     for guess in decoded:
-        guess[len(guess) // 4 * 4 :] = 1e6  # frames behind the last whole token do not count
+        guess[len(guess) // 4 * 4 :] = 1e6  # frames after the last whole token do not count
     table, by_trial = scored(session, trials, {("GLM", ""): decoded})
     values = table.set_index("metric")["value"]
     for metric in ("r2", "mse", "corr"):

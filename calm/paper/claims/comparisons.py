@@ -170,7 +170,7 @@ def methods(
     Args:
         tables: of the folder.
         mice: see `Mice`.
-        item: with a row a trial.
+        item: with a row for each trial.
         rivals: that the claim names.
         variant: of these.
         calm: variant; empty for the way to roll out that is best on validation trials.
@@ -246,10 +246,10 @@ def above(
     Args:
         tables: of the folder.
         mice: see `Mice`.
-        item: with a row a trial.
+        item: with a row for each trial.
         metric: that is claimed to be larger.
         other: metric that it is compared with.
-        text: behind CalM's name.
+        text: after CalM's name.
         shuffles: item with the metric in shuffles of the trials, if they tell what chance gives.
     """
     rows, tests = tables.rows(item, method="CalM"), []

@@ -68,7 +68,7 @@ def paired_test(
     than their sessions do. A session with a single trial has no error to estimate and is left out.
 
     Args:
-        differences: a trial each.
+        differences: one for each trial.
         mice: whose a session is, by its name; none where a claim is not about mice.
         nested_in: level of the index that tells the session of a trial.
     """

@@ -26,7 +26,7 @@ class Contrast:
         kinds: the two values of that column; d' is positive where activity is higher for the first.
         sides: what the two are called.
         start: column of the trial table with the first frame to look at; None is the first of the trial.
-        stop: column with the frame behind the last; None is the end of the trial.
+        stop: column with the frame after the last; None is the end of the trial.
     """
 
     name: str

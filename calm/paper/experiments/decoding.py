@@ -43,7 +43,7 @@ from calm.training.features import (
 from calm.training.stages import Search, Task, search, train
 from calm.training.tasks import DecoderTask, HeadTask
 
-Behaviour = Sequence[Float[np.ndarray, "_frame behaviour"]]  # true or decoded, a trial each
+Behaviour = Sequence[Float[np.ndarray, "_frame behaviour"]]  # true or decoded, of each trial
 CONTROL = "raw traces"  # the same heads on the traces themselves: does the backbone help at all?
 CEILING = ("ceiling", "known rates, linear")
 AHEAD = "equal look-ahead"  # variant of a rival that sees as many frames ahead as the heads
@@ -264,7 +264,7 @@ def score_decoding(
 def session_scores(true: Behaviour, predicted: Behaviour, channels: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every `metric` of a session, its `value` and the number `n` of trials that it is the mean of; R2 of each trial.
 
-    The latter has a row a trial and a column a channel, as `r2 yaw`.
+    The latter has a row for each trial and a column for each channel, as `r2 yaw`.
     """
     by_trial, tables = [channel_scores(*pair) for pair in zip(true, predicted, strict=True)], []
     for metric in ("r2", "mse", "corr"):
@@ -287,7 +287,7 @@ def add_gains(results: Results, item: str, group: str) -> None:
     """Add by how much the GLU head is above POYO+ on test trials of a group, for each channel and their mean (Fig. 4C).
 
     POYO+ is limited to as many frames ahead as the head sees; the paper's is not known to be.
-    In points of R2, a session each, and relative to POYO+'s mean over sessions (NaN where that is not above 0): the
+    In points of R2 for each session, and relative to POYO+'s mean over sessions (NaN where that is not above 0): the
     paper does not say which of them its gains are.
     """
     scores = results.table(item).query("split == 'test' and group == @group")

@@ -20,7 +20,7 @@ from calm.training.reconstruction import reconstruct
 SAMPLED, DECODED = "sampled", "sampled, decoding noise"  # kinds of distribution, beside RESIDUALS
 DRAWN = 20  # futures of a trial that are judged, at most: 19 are enough for a band of 90 %, more only cost time
 TINY = 1e-12  # z-scores: a neuron without residuals has no noise, either
-Samples = list[Float[np.ndarray, "sample neuron _horizon"]]  # a trial each
+Samples = list[Float[np.ndarray, "sample neuron _horizon"]]  # of each trial
 
 
 def score_distributions(

@@ -29,7 +29,7 @@ from calm.training.forecasting import CalMForecaster, NetworkForecaster
 from calm.training.stages import Model, Search, Task, Trained, search, train
 from calm.training.tasks import FineTuningTask, ForecasterTask, TransformerTask, train_quantizer
 
-Forecasts = list[Float[np.ndarray, "neuron _horizon"]]  # a trial each
+Forecasts = list[Float[np.ndarray, "neuron _horizon"]]  # of each trial
 PATCHES = "continuous patches"
 OF_MANY = ("POCO", PATCHES)  # networks that learn from many sessions and adapt to new ones
 

@@ -12,7 +12,7 @@ from calm.recordings import Recordings
 
 COUNTS = ("sessions", "neurons", "mean trial frames")  # metrics of Tables 1 and 2
 TASK = ("is_cueB", "is_choL", "is_ruleA", "is_correct", "is_switch")  # columns of trial tables of the Y-maze
-SPAN = 5.0  # s before and behind the entry into the arm
+SPAN = 5.0  # s before and after the entry into the arm
 
 
 def describe_sessions(recordings: Recordings) -> pd.DataFrame:
@@ -140,7 +140,7 @@ def around_entry(session: Session, neurons: Int[np.ndarray, " neuron"]) -> pd.Da
 
 
 def add_averages(results: Results, session: Session, neurons: Int[np.ndarray, " neuron"], *, item: str) -> None:
-    """Add the mean z-score of some neurons by cue and choice from 5 s before the mouse enters the arm to 5 s behind.
+    """Add the mean z-score of some neurons by cue and choice from 5 s before the mouse enters the arm to 5 s after.
 
     With the columns `neuron`, `cue`, `choice`, `seconds` and `sem` (over the `n` trials).
     """

@@ -239,7 +239,7 @@ def fading(axes: Axes, table: pd.DataFrame) -> None:
     axes.axhline(0, color="0.8", lw=0.6, zorder=0)
     axes.set_xlabel(f"time since end of context (s)\n{sessions_text(table)}")
     axes.set_ylabel("correlation over trials,\nmean over neurons")
-    legend_above(axes, columns=2)  # of long names no more fit over a column
+    legend_above(axes, columns=2)  # no more long names fit over a column
 
 
 def trials_left(axes: Axes, table: pd.DataFrame) -> None:

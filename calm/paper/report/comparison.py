@@ -50,7 +50,7 @@ def notes(rows: pd.DataFrame) -> np.ndarray:
 
 
 def in_order(rows: pd.DataFrame) -> pd.DataFrame:
-    """Items in the paper's order, ours behind; in them split, metric, method and variant as they first appear."""
+    """Items in the paper's order, ours after them; in them split, metric, method and variant as they first appear."""
     places = {item.name: place for place, item in enumerate(ITEMS)}
     ranks = {"item": rows["item"].map(places).fillna(len(places))}
     for keys in (["item", "split"], ["item", "metric"], ["item", "method"], ["item", "method", "variant", "group"]):

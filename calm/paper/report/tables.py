@@ -91,7 +91,7 @@ def beside_paper(rows: pd.DataFrame, head: str) -> list[str]:
 
 
 def cells(rows: pd.DataFrame, value: str, spread: str, columns: pd.Series) -> pd.DataFrame:
-    """The cells of a table to be, a row each: metric, row and column that it belongs to, and its text."""
+    """The cells of a future table, one in each row: metric, row and column that it belongs to, and its text."""
     decimals = rows["metric"].map(rows.melt("metric", ["paper", "ours"]).groupby("metric")["value"].apply(digits))
     texts = [value_text(*each) for each in zip(rows[value], rows[spread], decimals, strict=True)]
     return rows[["metric", "row"]].assign(column=columns, text=texts)[rows[value].notna()]
