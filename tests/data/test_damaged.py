@@ -36,7 +36,7 @@ def path(tmp_path, whole):
 
 def read(path):
     """The session of a file."""
-    (session,) = load_sessions(str(path), behaviour="lick", conditions="go")
+    (session,) = load_sessions({"files": str(path), "behaviour": "lick", "conditions": "go"})
     return session
 
 

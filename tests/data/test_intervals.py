@@ -65,7 +65,7 @@ def with_row(index, times):
         (with_row(0, (-3, 1)), "1 beyond the recording", 9),
         (with_row(9, (38, 60)), "1 beyond the recording", 9),
         (with_row(5, (20.01, 20.02)), "1 without frames", 9),
-        (with_row(5, (24, 20)), "1 without frames", 9),
+        (with_row(5, (24, 20)), "1 that stop before they start", 9),
         (table([*TRIALS, TRIALS[2]]), "1 of 11 trials are left out: 1 the same as another", 10),
         (table([*TRIALS[:8], (-3, 1), (np.nan, 1), (38, 60)]), "1 without a start or stop time, 2 beyond", 8),
     ],

@@ -41,13 +41,13 @@ def test_the_same_series_twice_is_refused(tmp_path, names):
     add_trials(nwb, [(float(second), second + 1.0) for second in range(10)])
     path = save(nwb, tmp_path / "a.nwb")
     with pytest.raises(CalmError, match=rf"a.nwb: `traces` name '{names[1]}' twice"):
-        load_sessions(str(path), traces=names)
+        load_sessions({"files": str(path), "traces": names})
 
 
 @pytest.mark.parametrize("key", ["traces", "trials"])
 def test_no_series_or_table_at_all_is_refused(key):
     with pytest.raises(CalmError, match=rf"load_sessions: `{key}.*` is \[\]: value should have at least 1 item"):
-        load_sessions("a.nwb", **{key: []})
+        load_sessions({"files": "a.nwb", key: []})
 
 
 def test_reversed_trials_are_left_out_by_that_name():
@@ -67,7 +67,7 @@ def test_a_horizon_beyond_every_trial_is_refused(tmp_path):
     save(nwb, tmp_path / "a.nwb")
     for horizon in (100_000, 13):
         (tmp_path / "mine.yaml").write_text(f"{{files: a.nwb, context: 8, horizon: {horizon}}}")
-        with pytest.raises(CalmError, match=rf"mine: a `horizon` of {horizon} frames is more than the 12 behind"):
+        with pytest.raises(CalmError, match=rf"mine: a `horizon` of {horizon} frames is more than the 12 after"):
             load_recordings(str(tmp_path / "mine.yaml"), load_profile("smoke"), seed=0, runs=tmp_path / "runs")
     (tmp_path / "mine.yaml").write_text("{files: a.nwb, context: 8, horizon: 12}")
     recordings = load_recordings(str(tmp_path / "mine.yaml"), load_profile("smoke"), seed=0, runs=tmp_path / "runs")
