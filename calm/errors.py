@@ -1,8 +1,10 @@
-"""The one exception for what a user can mend, and the one guard around what reads a user's files."""
+"""The one exception for what a user can mend, how a command ends with it, and the guard around reading users' files."""
 
 import contextlib
+import sys
 from collections.abc import Iterator
 
+RESUMES = "the same command goes on from the last validation of whatever was being trained."
 LONGEST = 1000  # characters of a message; one of pynwb's can have a million
 
 
@@ -17,6 +19,22 @@ class CalmError(ValueError):
 
     def __init__(self, message: str):
         super().__init__(one_line(message))
+
+
+@contextlib.contextmanager
+def command(*, interrupted: str | None = None) -> Iterator[None]:
+    """A command of calm, which a user's mistake ends with one sentence and exit status 1.
+
+    So does an interruption, where `interrupted` says what becomes of the work.
+    """
+    try:
+        yield
+    except CalmError as error:
+        sys.exit(f"calm: {error}")
+    except KeyboardInterrupt:
+        if interrupted is None:
+            raise
+        sys.exit(f"calm: interrupted; {interrupted}")
 
 
 def first_cause(error: BaseException) -> str:

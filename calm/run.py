@@ -8,7 +8,7 @@ from typing import Any
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
-from calm.errors import CalmError
+from calm.errors import RESUMES, CalmError, command
 from calm.paths import FIGURES, RUNS, ensure_writable
 from calm.storage import written_whole
 from calm.user_yaml import parse_yaml
@@ -91,14 +91,10 @@ def run_notebook(notebook: Path, output: Path, parameters: dict[str, Any]) -> No
 
 def main(arguments: list[str]) -> None:
     """Command line; a user's mistake ends with one sentence and exit status 1."""
-    try:
+    with command(interrupted=RESUMES):
         if len(arguments) < 2:
             raise CalmError("Call it as: python -m calm.run NOTEBOOK OUTPUT name=value ...")
         run_notebook(Path(arguments[0]), Path(arguments[1]), parse(arguments[2:]))
-    except CalmError as error:
-        sys.exit(f"calm: {error}")
-    except KeyboardInterrupt:
-        sys.exit("calm: interrupted; the same command goes on from the last validation of whatever was being trained.")
 
 
 if __name__ == "__main__":

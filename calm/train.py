@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from calm.config import COHORT
-from calm.errors import CalmError
+from calm.errors import RESUMES, command
 from calm.paper.experiments.ablations import SAMPLING_OFF, run_ablations
 from calm.paper.experiments.forecasting import finetune_calm, search_transformer, train_calm
 from calm.paper.results import Results
@@ -36,14 +36,10 @@ def train_stages(recordings: Recordings, *, seed: int, runs: Path) -> None:
 
 def main(words: list[str]) -> None:
     """Command line; a user's mistake ends with one sentence and exit status 1."""
-    try:
+    with command(interrupted=RESUMES):
         settings = parse_settings(words, DEFAULTS)
         recordings = load_recordings(settings["dataset"], load_profile(settings["profile"]), seed=settings["seed"])
         train_stages(recordings, seed=settings["seed"], runs=RUNS)
-    except CalmError as error:
-        sys.exit(f"calm: {error}")
-    except KeyboardInterrupt:
-        sys.exit("calm: interrupted; the same command goes on from the last validation of whatever was being trained.")
 
 
 if __name__ == "__main__":

@@ -238,12 +238,11 @@ if recordings.held_out:
 # %%
 _, transformers = train_calm(recordings, seed=seed, runs=RUNS)  # those from above
 tuned = finetune_calm(recordings, quantizer, transformers, seed=seed, runs=RUNS)
-for group, sessions in recordings.groups.items():
-    for session in sessions:
-        before = expected_forecaster(transformers[group], quantizer, session, settings.forecast)
-        after = expected_forecaster(tuned[group], quantizer, session, settings.forecast)
-        methods = MethodSet({("CalM", "expected"): before, (FINE_TUNED, ""): after})
-        compare_forecasters(results, methods, recordings, session, item="finetuning", group=group)
+for group, session in recordings.each():
+    before = expected_forecaster(transformers[group], quantizer, session, settings.forecast)
+    after = expected_forecaster(tuned[group], quantizer, session, settings.forecast)
+    methods = MethodSet({("CalM", "expected"): before, (FINE_TUNED, ""): after})
+    compare_forecasters(results, methods, recordings, session, item="finetuning", group=group)
 
 # %%
 scores = results.table("finetuning")

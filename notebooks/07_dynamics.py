@@ -64,14 +64,13 @@ rivals = forecasts.train_rivals(study.recordings, seed=seed, runs=RUNS)
 
 # %%
 validation, methods = Results(study.recordings.name, seed), {}
-for group, sessions in groups.items():
-    for session in sessions:
-        trained = forecasts.trained_on_many(session, transformers[group], quantizer, rivals[group], settings)
-        calm = MethodSet({name: method for name, method in trained.methods.items() if name[0] == "CalM"})
-        trials = compared_trials(session, "val", config)
-        predicted = forecasts.forecast_trials(calm, session, trials, config)
-        forecasts.score_forecasts(validation, predicted, session, trials, config, item="fig5c", group=group)
-        methods[session.name] = trained.methods
+for group, session in study.recordings.each():
+    trained = forecasts.trained_on_many(session, transformers[group], quantizer, rivals[group], settings)
+    calm = MethodSet({name: method for name, method in trained.methods.items() if name[0] == "CalM"})
+    trials = compared_trials(session, "val", config)
+    predicted = forecasts.forecast_trials(calm, session, trials, config)
+    forecasts.score_forecasts(validation, predicted, session, trials, config, item="fig5c", group=group)
+    methods[session.name] = trained.methods
 variant = chosen_variant(validation.table("fig5c_trials"))
 shown = [("mean trial", ""), ("ridge VAR", ""), ("POCO", ""), ("CalM", variant)]
 print(f"CalM is rolled out by: {variant}")

@@ -15,7 +15,7 @@ from calm.benchmark.cases import all_cases
 from calm.benchmark.complexity import exponents, growing_steps
 from calm.benchmark.measure import Row, measure_apart, measure_here
 from calm.benchmark.settings import Settings, choose_settings
-from calm.errors import CalmError
+from calm.errors import command
 from calm.paper.plots.complexity import complexity_figure
 from calm.paper.provenance import device_name, run_provenance
 from calm.paper.results import FIGURE_KINDS, recorded, save_figure, update_provenance
@@ -90,14 +90,12 @@ def parse(words: list[str]) -> dict[str, Any]:
 def main(words: list[str]) -> None:
     """Command line; a user's mistake ends with one sentence and exit status 1."""
     options, started = parse(words), time.time()
-    try:
+    with command():
         settings = choose_settings(options["device"], quick=options["quick"])
         default = FIGURES / ("gpu" if settings.device == "cuda" else "cpu")
         folder = ensure_writable(options["folder"] or default)
         print(machine_text())
         save(run_cases(settings), folder, settings, started)
-    except CalmError as error:
-        sys.exit(f"calm: {error}")
 
 
 if __name__ == "__main__":

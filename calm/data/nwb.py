@@ -183,11 +183,8 @@ def frame_times(planes: Sequence[RoiResponseSeries]) -> Float[np.ndarray, " fram
 def in_units(series: TimeSeries, rows: slice) -> Float[np.ndarray, "frame channel"]:
     """Some frames of a series, in its unit; in double precision where single does not suit them."""
     data = np.asarray(series.data[rows])
-    data, scale, offset = (
-        data.reshape(len(data), *data.shape[1:] or (1,)),
-        float(series.conversion),
-        float(series.offset),
-    )
+    data = data.reshape(len(data), *data.shape[1:] or (1,))
+    scale, offset = float(series.conversion), float(series.offset)
     exact = data.astype(float) * scale + offset
     return data.astype(np.float32) * scale + offset if suits_single(exact.T) else exact
 

@@ -130,16 +130,17 @@ def extent(
     return np.fmax(np.abs(highest), np.abs(lowest)), highest - lowest
 
 
-def is_coarse(values: Float[np.ndarray, "*batch frame"], precision: type) -> Bool[np.ndarray, "*batch"]:
-    """Where values change along the last axis, but by fewer than LEVELS steps of a precision, beside their offset."""
-    largest, span = extent(values)
+def is_coarse(
+    largest: Float[np.ndarray, "*batch"], span: Float[np.ndarray, "*batch"], precision: type
+) -> Bool[np.ndarray, "*batch"]:
+    """Where values of this `extent` change, but by fewer than LEVELS steps of a precision, beside their offset."""
     return (span > 0) & (span < LEVELS * np.finfo(precision).eps * largest)
 
 
 def suits_single(values: Float[np.ndarray, "*batch frame"]) -> bool:
     """Whether single precision holds the changes along the last axis, and their squares, as double precision does."""
     largest, span = extent(values)
-    lost = is_coarse(values, np.float32) & ~is_coarse(values, np.float64)
+    lost = is_coarse(largest, span, np.float32) & ~is_coarse(largest, span, np.float64)
     return not (lost | (largest > SAFE) | ((span > 0) & (span < 1 / SAFE))).any()
 
 

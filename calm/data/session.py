@@ -210,7 +210,8 @@ def bad_neurons(session: Session) -> dict[str, Int[np.ndarray, " bad"]]:
     faults = {
         "NaN or infinite values": broken,
         "no change at all": ~broken & (span == 0),
-        f"less change beside their offset than {flat.dtype} resolves": ~broken & is_coarse(flat, flat.dtype.type),
+        f"less change beside their offset than {flat.dtype} resolves": ~broken
+        & is_coarse(largest, span, flat.dtype.type),
         f"frames more than {JUMP:,} times as far from the median as all others": ~broken
         & np.array([stands_out(trace) for trace in flat], bool),
     }

@@ -215,7 +215,7 @@ def read_published() -> pd.DataFrame:
 
 
 def read_tried() -> pd.DataFrame:
-    """What was tried to choose the numbers of profile quick (`calm/paper/tried.csv`), failures too: a row a training.
+    """What was tried to choose the numbers of profile quick, failures too: a row for each training in `tried.csv`.
 
     `forecast` is the correlation on validation trials (of `validations`, that of the `best validation`); `place` and
     `speed` how well the embeddings of left-out neurons of the cohort tell these tunings (r). Every transformer has the

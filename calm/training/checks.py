@@ -22,14 +22,23 @@ def check_prepared(sessions: Sequence[Session], profile: Profile) -> None:
         raise CalmError(f"There are two sessions called {repeated[0]}: leave one out, or give it another name.")
     shortest = context + window
     for session in sessions:
-        if session.preparation is None:
-            raise CalmError(f"Session {session.name} is not prepared: call `calm.prepare(session, seed=0)` first.")
+        check_preparation(session)
         if session.frames.min() < shortest:
             raise CalmError(
                 f"Session {session.name}: its shortest trial has {session.frames.min()} frames, but context and one"
                 f" token need {shortest}: leave it out, or take a shorter context, as"
                 ' `pretrain(sessions, "quick forecast.context=20")`.'
             )
+
+
+def check_preparation(session: Session) -> None:
+    """Refuse a session as it was recorded.
+
+    Raises:
+        CalmError: it is not prepared.
+    """
+    if session.preparation is None:
+        raise CalmError(f"Session {session.name} is not prepared: call `calm.prepare(session, seed=0)` first.")
 
 
 def check_positive(**numbers: int | None) -> None:

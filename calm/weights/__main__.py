@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from calm.data.session import Session
-from calm.errors import CalmError
+from calm.errors import RESUMES, command
 from calm.models.quantizer import NeuralQuantizer
 from calm.paths import RUNS, ensure_writable
 from calm.profile import Recipe, load_recipe
@@ -45,15 +45,13 @@ def held_out_scores(model: NeuralQuantizer, sessions: list[Session]) -> dict[str
 
 def main(words: list[str]) -> None:
     """Command line; a user's mistake ends with one sentence and exit status 1."""
-    try:
+    with command(interrupted=RESUMES):
         settings = parse_settings(words, DEFAULTS)
         recipe, folder = load_recipe(settings["recipe"]), Path(settings["folder"])
         ensure_writable(folder.parent)
         tokenizer = pretrain(recipe, seed=settings["seed"], runs=RUNS)
         tokenizer.save(folder)
         print(f"{folder}: held-out correlation {', '.join(f'{name} {r:.3f}' for name, r in tokenizer.scores.items())}")
-    except CalmError as error:
-        sys.exit(f"calm: {error}")
 
 
 if __name__ == "__main__":

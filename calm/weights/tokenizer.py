@@ -14,6 +14,7 @@ from calm.errors import CalmError
 from calm.models.quantizer import NeuralQuantizer
 from calm.profile import Recipe, names_in
 from calm.storage import WEIGHTS, is_stored, load_checkpoint, save_checkpoint
+from calm.training.checks import check_preparation
 from calm.training.reconstruction import reconstruct
 from calm.training.stages import Trained
 
@@ -64,8 +65,7 @@ class Tokenizer:
     def _there_and_back(
         self, session: Session, trials: Int[np.ndarray, " trial"] | None
     ) -> tuple[list[Float[np.ndarray, "neuron _frame"]], list[Int[np.ndarray, "neuron _token"]]]:
-        if session.preparation is None:
-            raise CalmError(f"Session {session.name} is not prepared: call `calm.prepare(session, seed=0)` first.")
+        check_preparation(session)
         return reconstruct(self.quantizer.model, session, np.arange(len(session.traces)) if trials is None else trials)
 
     def save(self, folder: str | Path) -> None:

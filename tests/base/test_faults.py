@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from damage import flip
 from fit_cases import run, toy_case
 
 from calm.data.session import prepare
@@ -121,9 +122,7 @@ def test_a_bit_that_flips_anywhere_is_noticed(tmp_path, rng, make_session, store
     for _ in range(FLIPS):
         path = files[rng.integers(len(files))]
         whole = path.read_bytes()
-        flipped, place = bytearray(whole), rng.integers(len(whole))
-        flipped[place] ^= 1 << rng.integers(8)
-        path.write_bytes(flipped)
+        flip(path, rng.integers(len(whole)), rng.integers(8))
         with pytest.raises(CalmError, match=r"checksum|damaged"):
             check()
         path.write_bytes(whole)

@@ -4,7 +4,7 @@ import nbformat
 import pytest
 
 from calm import run
-from calm.errors import CalmError
+from calm.errors import CalmError, command
 
 
 @pytest.fixture
@@ -74,3 +74,18 @@ def test_an_interrupted_run_says_that_it_goes_on(monkeypatch, notebook):
     monkeypatch.setattr(run, "run_notebook", interrupted)
     with pytest.raises(SystemExit, match="calm: interrupted; the same command goes on"):
         run.main([str(notebook), "out.ipynb"])
+
+
+@pytest.mark.parametrize(
+    ("ends_with", "said", "raised", "sentence"),
+    [
+        (CalmError("Write this."), None, SystemExit, "calm: Write this."),
+        (KeyboardInterrupt(), "it goes on.", SystemExit, "calm: interrupted; it goes on."),
+        (KeyboardInterrupt(), None, KeyboardInterrupt, ""),
+        (RuntimeError("a fault of calm"), "it goes on.", RuntimeError, "a fault of calm"),
+    ],
+)
+def test_a_command_ends_with_a_sentence_for_what_a_user_can_mend_and_with_no_other(ends_with, said, raised, sentence):
+    with pytest.raises(raised) as error, command(interrupted=said):
+        raise ends_with
+    assert str(error.value) == sentence

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from damage import flip
 
 from calm import storage
 from calm.devices import enough_memory
@@ -41,13 +42,6 @@ def assert_holds(folder, tensors, manifest):
         assert torch.equal(loaded[name], tensor) and loaded[name].dtype == tensor.dtype
     assert {name: found[name] for name in manifest} == manifest
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
-
-
-def flip(path, position, bit=0):
-    """Flip one bit of a file."""
-    content = bytearray(path.read_bytes())
-    content[position] ^= 1 << bit
-    path.write_bytes(content)
 
 
 def test_what_was_saved_is_loaded(folder):

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from damage import flip
 from PIL import Image
 
 from calm.errors import CalmError
@@ -209,9 +210,8 @@ def test_any_flipped_bit_of_results_is_noticed_and_says_how_to_make_them_again(t
     for path in sorted(folder.glob("[!.]*")):
         whole = path.read_bytes()
         for place in [0, len(whole) - 2, *rng.integers(len(whole), size=10)]:
-            flipped = bytearray(whole)
-            flipped[place] ^= 1 << rng.integers(8)
-            path.write_bytes(flipped)
+            path.write_bytes(whole)
+            flip(path, place, rng.integers(8))
             with pytest.raises(CalmError, match=r"is not what calm wrote .*`snakemake --cores all --forceall`"):
                 write_report(folder)
         path.write_bytes(whole)

@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from damage import flip
 from pynwb import NWBHDF5IO, validate
 
 from calm.data.session import drop_neurons
@@ -166,9 +167,8 @@ def test_any_flipped_bit_of_a_truth_that_was_stored_is_noticed(file, tmp_path):
     write_manifest(tmp_path, {})
     assert read_truth(tmp_path / "a.nwb").name == read_truth(file).name
     for place in rng.integers(len(content), size=20):
-        flipped = bytearray(content)
-        flipped[place] ^= 1 << rng.integers(8)
-        path.write_bytes(flipped)
+        path.write_bytes(content)
+        flip(path, place, rng.integers(8))
         with pytest.raises(CalmError, match="is damaged"):
             read_truth(tmp_path / "a.nwb")
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from damage import flip
 from linear_systems import noise_free_session
 from pynwb import NWBHDF5IO
 
@@ -48,10 +49,7 @@ def test_a_saved_model_forecasts_the_same_when_loaded(model, session, tmp_path):
 
 def test_a_damaged_model_is_refused(model, tmp_path):
     model.save(tmp_path / "model")
-    weights = tmp_path / "model" / "weights.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
+    flip(tmp_path / "model" / "weights.safetensors", -1)
     with pytest.raises(CalmError, match="damaged"):
         CalM.load(tmp_path / "model")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import flip
 from safetensors.numpy import load_file
 
 import calm
@@ -89,10 +90,7 @@ def test_unknown_weights_are_refused_with_the_known_ones(tmp_path):
 def test_changed_weights_are_refused(made, tmp_path):
     tokenizer = load_pretrained(made)
     tokenizer.save(tmp_path / "copy")
-    weights = tmp_path / "copy" / "weights.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
+    flip(tmp_path / "copy" / "weights.safetensors", -1)
     with pytest.raises(CalmError, match="checksum differs"):
         load_pretrained(tmp_path / "copy")
 

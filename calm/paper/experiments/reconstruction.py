@@ -11,6 +11,7 @@ from calm.metrics import trial_correlation
 from calm.models.quantizer import NeuralQuantizer
 from calm.paper.results import Results
 from calm.recordings import Recordings
+from calm.training.features import whole_frames
 from calm.training.reconstruction import reconstruction_correlations
 
 COMPONENTS = 8  # and tokens of a window that has as many
@@ -18,12 +19,11 @@ COMPONENTS = 8  # and tokens of a window that has as many
 
 def score_reconstruction(results: Results, quantizer: NeuralQuantizer, recordings: Recordings, *, item: str) -> None:
     """Add the mean correlation over trials on each split of each session, held-in and held-out ones."""
-    for group, sessions in recordings.groups.items():
-        for session in sessions:
-            for split in SPLITS:
-                values = reconstruction_correlations(quantizer, session, session.trials_of(split))
-                where = {"split": split, "group": group, "session": session.name, "method": "CalM"}
-                results.add("corr", values.mean(), item=item, n=len(values), **where)
+    for group, session in recordings.each():
+        for split in SPLITS:
+            values = reconstruction_correlations(quantizer, session, session.trials_of(split))
+            where = {"split": split, "group": group, "session": session.name, "method": "CalM"}
+            results.add("corr", values.mean(), item=item, n=len(values), **where)
 
 
 def score_control(results: Results, recordings: Recordings, *, item: str) -> None:
@@ -35,11 +35,10 @@ def score_control(results: Results, recordings: Recordings, *, item: str) -> Non
     window, smoothing = recordings.profile.quantizer.window, recordings.smoothing
     for variant, weight in {"smoothed": 1.0, "not smoothed": smoothing}.items() if smoothing < 1 else [("", 1.0)]:
         components = fit_components(recordings.held_in, COMPONENTS * window, weight)
-        for group, sessions in recordings.groups.items():
-            for session in sessions:
-                where = {"split": "test", "group": group, "session": session.name, "variant": variant}
-                for method, values in code_correlations(session, window, weight, components).items():
-                    results.add("corr", np.mean(values), item=item, n=len(values), method=method, **where)
+        for group, session in recordings.each():
+            where = {"split": "test", "group": group, "session": session.name, "variant": variant}
+            for method, values in code_correlations(session, window, weight, components).items():
+                results.add("corr", np.mean(values), item=item, n=len(values), method=method, **where)
 
 
 def code_correlations(
@@ -50,7 +49,7 @@ def code_correlations(
     scores: dict[str, list[float]] = {means: [], linear: []}
     for trial in session.trials_of("test"):
         trace = unsmooth(session.traces[trial], weight)
-        trace = trace[:, : trace.shape[1] // window * window]
+        trace = trace[:, : whole_frames(trace.shape[1], window)]
         scores[means].append(trial_correlation(trace, window_means(trace, window)))
         scores[linear].append(trial_correlation(trace, keep_components(trace, components)))
     return scores

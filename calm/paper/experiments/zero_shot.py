@@ -8,6 +8,7 @@ from calm.data.session import Session, prepare
 from calm.metrics import trial_correlation
 from calm.paper.experiments.reconstruction import window_means
 from calm.paper.results import Results
+from calm.training.features import whole_frames
 from calm.weights.tokenizer import Tokenizer
 
 SMOOTHINGS = {"raw": 1.0, "lightly smoothed": 0.5}  # weight of the newest frame
@@ -29,7 +30,7 @@ def score_zero_shot(results: Results, tokenizer: Tokenizer, sessions: Sequence[S
     for session in sessions:
         for variant, smoothing in SMOOTHINGS.items():
             prepared = prepare(session, seed=results.seed, smoothing=smoothing)
-            traces = [trace[:, : trace.shape[1] // window * window] for trace in prepared.traces]
+            traces = [trace[:, : whole_frames(trace.shape[1], window)] for trace in prepared.traces]
             kept = {
                 "CalM": tokenizer.reconstruct(prepared),
                 f"means of {window} frames": [window_means(trace, window) for trace in traces],

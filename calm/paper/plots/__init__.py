@@ -79,6 +79,16 @@ def join_legends(axes: Sequence[Axes]) -> None:
         panel.get_legend().remove()
 
 
+def check_methods(table: pd.DataFrame, order: Sequence[str]) -> None:
+    """Refuse to draw methods that have no results.
+
+    Raises:
+        CalmError: the table lacks one of `order`.
+    """
+    if missing := [name for name in order if name not in set(table["method"])]:
+        raise CalmError(f"There are no results for {', '.join(missing)}: compute them, or leave them out of `order`.")
+
+
 def bars(axes: Axes, table: pd.DataFrame, order: Sequence[str], label: str) -> None:
     """Mean and standard error over sessions, a dot for each session, and ceilings as horizontal lines (Fig. 3B).
 
@@ -87,8 +97,7 @@ def bars(axes: Axes, table: pd.DataFrame, order: Sequence[str], label: str) -> N
     Raises:
         CalmError: the table lacks one of `order`.
     """
-    if missing := [name for name in order if name not in set(table["method"])]:
-        raise CalmError(f"There are no results for {', '.join(missing)}: compute them, or leave them out of `order`.")
+    check_methods(table, order)
     summary = summarise(table, ["method", "variant"]).set_index("method").loc[list(order)].reset_index()
     for position, bar in enumerate(summary.itertuples()):
         rows = table[(table["method"] == bar.method) & (table["variant"] == bar.variant)]

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from calm.errors import CalmError
-from calm.paper.plots import colour, dashes, draw_ceilings, join_legends, legend_above, sessions_text
+from calm.paper.plots import check_methods, colour, dashes, draw_ceilings, join_legends, legend_above, sessions_text
 from calm.paper.plots.dots import dots
 from calm.paper.results import summarise
 
@@ -25,8 +25,7 @@ def channel_dots(
         rows = table[(table["metric"] == f"{metric} {channel}") & table["value"].notna()]
         if rows.empty:
             raise CalmError(f"There is no {metric} of {channel}: score the decoders first, or choose another channel.")
-        if missing := [name for name in order if name not in set(rows["method"])]:
-            raise CalmError(f"There are no results for {', '.join(missing)}: compute them, or leave them out.")
+        check_methods(rows, order)
         names = rows[["method", "variant"]].drop_duplicates().set_index("method", drop=False).loc[list(order)]
         dots(panel, rows[rows["method"] != "ceiling"], list(names.itertuples(index=False, name=None))[::-1], label)
         draw_ceilings(panel, rows[rows["method"] == "ceiling"], upright=True)

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from calm.errors import CalmError
+from calm.errors import CalmError, command
 from calm.paper.claims.table import CLAIMS, verdict_of
 from calm.paper.report.claims import tally
 from calm.paper.report.page import Contents, main_scores, write_report
@@ -33,15 +33,13 @@ def print_summary(contents: Contents) -> None:
 
 def main(arguments: list[str]) -> None:
     """Command line; a user's mistake ends with one sentence and exit status 1."""
-    try:
+    with command():
         if len(arguments) != 1:
             raise CalmError("Call it as: python -m calm.paper.report figures/<profile>[/<dataset>]")
         folder = Path(arguments[0])
         if not any(folder.glob("*.csv")):
             raise CalmError(f"There are no results in {folder}: run snakemake, or a notebook, first.")
         print_summary(write_report(folder))
-    except CalmError as error:
-        sys.exit(f"calm: {error}")
 
 
 if __name__ == "__main__":

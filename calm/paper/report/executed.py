@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from calm.errors import CalmError
+from calm.errors import CalmError, command
 from calm.paper.report.web import few_colours
 from calm.paths import ROOT, ensure_writable
 from calm.storage import written_whole
@@ -60,13 +60,11 @@ def keep_executed(run: Path, folder: Path) -> list[Path]:
 
 def main(arguments: list[str]) -> None:
     """Command line; a user's mistake ends with one sentence and exit status 1."""
-    try:
+    with command():
         if len(arguments) != 2:
             raise CalmError("Call it as: python -m calm.paper.report.executed RUN figures/<profile>[/<dataset>]")
         for path in keep_executed(*map(Path, arguments)):
             print(path)
-    except CalmError as error:
-        sys.exit(f"calm: {error}")
 
 
 if __name__ == "__main__":

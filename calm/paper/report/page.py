@@ -36,6 +36,7 @@ from calm.profile import profile_names
 from calm.storage import written_whole
 
 MAIN = "corr"  # metric worth a line even where the paper gives no number
+SCORED = tuple(item.name for item in ITEMS if item.scored)
 SPREAD_METRICS = (MAIN, "r2", "r2 over frames")
 
 
@@ -155,7 +156,7 @@ def executed_notebook(name: str, folder: Path) -> str:
 
 def main_scores(comparison: pd.DataFrame) -> pd.DataFrame:
     """Test scores of methods: correlations, and whatever the paper gives a number for."""
-    scored = comparison["item"].isin([item.name for item in ITEMS if item.scored])
+    scored = comparison["item"].isin(SCORED)
     rows = comparison[scored & ~comparison["split"].isin(["train", "val"])]
     counts = rows.groupby(["item", "metric"])[["paper", "ours"]].transform("count")
     return rows[(counts["ours"] > 0) & ((counts["paper"] > 0) | (rows["metric"] == MAIN))]
@@ -173,7 +174,7 @@ def short_scores(contents: Contents) -> str:
 
 def trainings_table(spread: pd.DataFrame) -> str:
     """How far the main scores of networks differ between trainings, in Markdown; or that there is only one."""
-    scored = spread["item"].isin([item.name for item in ITEMS if item.scored]) & spread["metric"].isin(SPREAD_METRICS)
+    scored = spread["item"].isin(SCORED) & spread["metric"].isin(SPREAD_METRICS)
     rows = spread[scored & (spread["split"] == "test") & (spread["sd"] > 0)]
     if rows.empty:
         return (
