@@ -47,7 +47,13 @@ class CalM:
 
     @classmethod
     def pretrain(
-        cls, sessions: Sequence[Session], profile: Profile | str = "quick", *, seed: int = 0, runs: Path = RUNS
+        cls,
+        sessions: Sequence[Session],
+        profile: Profile | str = "quick",
+        *,
+        quantizer: Trained[NeuralQuantizer] | None = None,
+        seed: int = 0,
+        runs: Path = RUNS,
     ) -> "CalM":
         """Train both stages on the training trials of prepared sessions (`calm.prepare`); found again if done before.
 
@@ -56,6 +62,7 @@ class CalM:
         Args:
             sessions: of any number of neurons each.
             profile: a name, or numbers of your own; its `forecast.context` must leave a token of every trial.
+            quantizer: a ready one, as `calm.load_pretrained("small").quantizer`; None trains one on the sessions.
             seed: of everything random.
             runs: folder of all trainings; an interrupted one goes on.
 
@@ -63,8 +70,10 @@ class CalM:
             CalmError: sessions that are not prepared, or trials too short for the context.
         """
         profile = load_profile(profile) if isinstance(profile, str) else profile
+        if quantizer:
+            profile = profile.changed(quantizer=quantizer.model.config)
         check_prepared(sessions, profile)
-        quantizer = train_quantizer(sessions, profile, seed=seed, runs=runs)
+        quantizer = quantizer or train_quantizer(sessions, profile, seed=seed, runs=runs)
         task = TransformerTask(quantizer, sessions, profile.dat, profile.forecast)
         trained = train(task, profile.dat_fit, seed=seed, runs=runs)
         model = cls(profile, quantizer, trained, preparations_of(sessions))

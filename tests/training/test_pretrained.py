@@ -86,6 +86,17 @@ def test_sessions_that_cannot_be_trained_on_are_refused(make_session, session, r
         CalM.pretrain([session], "smoke", runs=runs)
 
 
+def test_with_a_ready_quantizer_only_the_transformer_is_trained(session, tmp_path):
+    ready = calm.load_pretrained("small").quantizer
+    model = CalM.pretrain([session], short(load_profile("smoke")), quantizer=ready, runs=tmp_path / "runs")
+    assert not list((tmp_path / "runs").glob("quantizer*")) and list((tmp_path / "runs").glob("transformer*"))
+    assert model.quantizer is ready and model.profile.quantizer == ready.model.config
+    model.save(tmp_path / "model")
+    trials, again = session.trials_of("test"), CalM.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.forecast(session, trials), model.forecast(session, trials))
+    np.testing.assert_array_equal(again.reconstruct(session, trials), model.reconstruct(session, trials))
+
+
 def test_the_package_offers_what_the_readme_uses():
     assert {"CalM", "load_sessions", "prepare"} <= set(calm.__all__)
 
