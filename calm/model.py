@@ -81,7 +81,9 @@ class CalM:
         return model
 
     def adapt(self, sessions: Sequence[Session], *, seed: int = 0, runs: Path = RUNS) -> "CalM":
-        """The same model for new sessions: only their neuron and session embeddings are trained (Sec. 3.2).
+        """The same model, knowing new sessions too: only embeddings of these and their neurons are trained (Sec. 3.2).
+
+        A session that it knows already is learned anew; all others are forecast as before.
 
         Raises:
             CalmError: as `pretrain`.
@@ -89,7 +91,7 @@ class CalM:
         check_prepared(sessions, self.profile)
         task = TransformerTask(self.quantizer, sessions, self.profile.dat, self.profile.forecast)
         adapted = train(task, self.profile.dat_fit, seed=seed, runs=runs, pretrained=self.transformer)
-        return CalM(self.profile, self.quantizer, adapted, preparations_of(sessions))
+        return self.knowing_also(adapted, sessions)
 
     def finetune(self, sessions: Sequence[Session], *, trunk: bool = True, seed: int = 0, runs: Path = RUNS) -> "CalM":
         """The same model, trained further on what its forecasts look like as traces; not in the paper.
@@ -97,8 +99,8 @@ class CalM:
         New subjects take three steps: `model.finetune(old).adapt(new).finetune(new, trunk=False)`.
 
         Args:
-            sessions: some of `sessions`; the new model knows no others.
-            trunk: whether all is trained, or neuron and session embeddings only.
+            sessions: some of `sessions`.
+            trunk: whether all is trained, so that the new model knows no others; or neuron and session embeddings only.
             seed: of everything random.
             runs: folder of all trainings; an interrupted one goes on.
 
@@ -113,7 +115,14 @@ class CalM:
         )
         pretrained = None if trunk else self.transformer
         tuned = train(task, self.profile.finetune_fit, seed=seed, runs=runs, pretrained=pretrained)
-        return CalM(self.profile, self.quantizer, tuned, preparations_of(sessions))
+        if trunk:
+            return CalM(self.profile, self.quantizer, tuned, preparations_of(sessions))
+        return self.knowing_also(tuned, sessions)
+
+    def knowing_also(self, trained: Trained[DualAxisTransformer], sessions: Sequence[Session]) -> "CalM":
+        """A model of the sessions that were trained on this one's frozen trunk, and of all others that it knows."""
+        trained.model.add_sessions_of(self.transformer.model)
+        return CalM(self.profile, self.quantizer, trained, {**self.preparations, **preparations_of(sessions)})
 
     @property
     def sessions(self) -> dict[str, int]:
@@ -148,7 +157,7 @@ class CalM:
         forecaster = self.forecaster(session, choice, samples)
         contexts, futures = cut_trials(session, trials, self.profile.forecast.context, horizon)
         horizons = [horizon or future.shape[1] for future in futures]
-        return to_unit(session, forecaster.forecast(contexts, horizons), unit)
+        return to_unit(session.neurons, forecaster.forecast(contexts, horizons), unit)
 
     def forecast_beyond(
         self,
@@ -170,7 +179,7 @@ class CalM:
         check_positive(horizon=horizon, samples=samples)
         forecaster = self.forecaster(session, choice, samples)
         contexts = [session.traces[trial][:, -self.profile.forecast.context :] for trial in trials]
-        return to_unit(session, forecaster.forecast(contexts, [horizon] * len(contexts)), unit)
+        return to_unit(session.neurons, forecaster.forecast(contexts, [horizon] * len(contexts)), unit)
 
     def sample(
         self,
@@ -192,12 +201,12 @@ class CalM:
         check_positive(horizon=horizon, samples=samples)
         contexts, futures = cut_trials(session, trials, self.profile.forecast.context, horizon)
         horizons = [horizon or future.shape[1] for future in futures]
-        return to_unit(session, self.forecaster(session, "sample").sample(contexts, horizons, samples), unit)
+        return to_unit(session.neurons, self.forecaster(session, "sample").sample(contexts, horizons, samples), unit)
 
     def fit_decoder(self, session: Session, *, seed: int = 0, runs: Path = RUNS) -> HeadDecoder:
         """A decoder of a session's behaviour, the GLU head on the frozen features (Eq. 16, Sec. 3.4); found again.
 
-        Its `decode` makes behaviour of the traces of each trial, both in z-scores: `decode([session.traces[3]])`.
+        Its `decode` makes behaviour of any traces of the session's neurons, both in z-scores.
 
         Raises:
             CalmError: a session that the model does not know, or that has no behaviour.
@@ -207,6 +216,24 @@ class CalM:
         task = HeadTask(GLUHead, self.profile.head, [features])
         head = train(task, self.profile.head_fit, seed=seed, runs=runs).model
         return HeadDecoder(head, features.extractor, session.name)
+
+    def decode(
+        self,
+        session: Session,
+        trials: Int[np.ndarray, " trial"],
+        *,
+        unit: str = "z-score",
+        seed: int = 0,
+        runs: Path = RUNS,
+    ) -> list[Float[np.ndarray, "_frame behaviour"]]:
+        """The behaviour in some trials, read from their traces by the decoder of `fit_decoder`; units as in `forecast`.
+
+        Raises:
+            CalmError: as `fit_decoder`; another unit; a trial shorter than a token.
+        """
+        decoder = self.fit_decoder(session, seed=seed, runs=runs)
+        scores = [behaviour.T for behaviour in decoder.decode([session.traces[trial] for trial in trials])]
+        return [behaviour.T for behaviour in to_unit(session.behaviour_scale, scores, unit)]
 
     def forecaster(self, session: Session, choice: str = "expected", samples: int = 1) -> CalMForecaster:
         """The model behind the interface that rivals have.
@@ -225,7 +252,7 @@ class CalM:
     ) -> list[Float[np.ndarray, "neuron _frame"]]:
         """Trials through tokens and back, without the frames after the last whole token; units as in `forecast`."""
         traces, _ = reconstruct(self.quantizer.model, session, trials)
-        return to_unit(session, traces, unit)
+        return to_unit(session.neurons, traces, unit)
 
     def compare(self, sessions: Sequence[Session]) -> pd.DataFrame:
         """Mean forecast correlation on validation trials: a row for each session, a column for each method.

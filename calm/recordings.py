@@ -17,7 +17,7 @@ from calm.synthetic.cohort import DESCRIPTION, make_cohort
 from calm.synthetic.simulation import simulate
 from calm.synthetic.truth import Truth, read_truth
 
-VERSION = 3  # of this stage; raised with any change to what it computes
+VERSION = 4  # of this stage; raised with any change to what it computes
 COHORT_HORIZON = 24  # frames, unless the profile says another; what the paper gives POCO
 
 

@@ -28,7 +28,7 @@ SPLIT_GROUP = "split_group"  # column of the trial table, if there is one: trial
 
 
 class Preparation(Config):
-    """What `prepare` did to a session; the scale is in its neuron table.
+    """What `prepare` did to a session, which has the scales itself.
 
     Attributes:
         seed: of the split.
@@ -57,6 +57,7 @@ class Session:
         neurons: one row per neuron; `prepare` adds `mean` and `sd` of the training frames.
         preparation: what `prepare` did; None if the session is as recorded.
         unit: of the traces as recorded.
+        behaviour_scale: once prepared, `mean` and `sd` of each channel on the training frames.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Session:
     neurons: pd.DataFrame
     preparation: Preparation | None = None
     unit: str = UNKNOWN_UNIT
+    behaviour_scale: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
 
     @functools.cached_property
     def frames(self) -> Int[np.ndarray, " trial"]:
@@ -306,9 +308,11 @@ def zscore(
 
 
 def to_unit(
-    session: Session, traces: Sequence[Float[np.ndarray, "*sample neuron _frame"]], unit: str
-) -> list[Float[np.ndarray, "*sample neuron _frame"]]:
+    scale: pd.DataFrame, scores: Sequence[Float[np.ndarray, "*sample channel _frame"]], unit: str
+) -> list[Float[np.ndarray, "*sample channel _frame"]]:
     """Z-scores of a prepared session in a unit: `z-score`, as they are, or `original`, that of its file.
+
+    `scale` has the `mean` and `sd` of each channel: the neuron table of the session, or its `behaviour_scale`.
 
     Raises:
         CalmError: another unit.
@@ -316,9 +320,9 @@ def to_unit(
     if unit not in UNITS:
         raise CalmError(f"There is no unit {unit!r}: choose {' or '.join(map(repr, UNITS))}.")
     if unit == "z-score":
-        return list(traces)
-    mean, sd = (session.neurons[[name]].to_numpy(float) for name in ("mean", "sd"))
-    return [single(trace * sd + mean) for trace in traces]
+        return list(scores)
+    mean, sd = (scale[[name]].to_numpy(float) for name in ("mean", "sd"))
+    return [single(each * sd + mean) for each in scores]
 
 
 def check_training(session: Session, trials: pd.DataFrame) -> None:
@@ -375,7 +379,7 @@ def prepare(session: Session, *, seed: int, smoothing: float = 1.0, min_frames: 
     train = np.flatnonzero(trials["split"] == "train")
     check_training(session, trials)
     traces, scale = zscore([smooth(trace, smoothing) for trace in session.traces], train)
-    behaviour, _ = zscore([channels.T for channels in session.behaviour], train)
+    behaviour, behaviour_scale = zscore([channels.T for channels in session.behaviour], train)
     return dataclasses.replace(
         session,
         traces=traces,
@@ -383,4 +387,5 @@ def prepare(session: Session, *, seed: int, smoothing: float = 1.0, min_frames: 
         trials=trials,
         neurons=session.neurons.assign(mean=scale["mean"].to_numpy(), sd=scale["sd"].to_numpy()),
         preparation=Preparation(seed=seed, smoothing=smoothing),
+        behaviour_scale=behaviour_scale,
     )

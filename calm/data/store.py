@@ -9,7 +9,7 @@ from calm.data.session import Preparation, Session
 from calm.storage import load_trials, save_trials
 
 FIELDS = ("name", "subject", "rate", "behaviour_names", "unit")  # of a session, which a manifest can hold as they are
-TABLES = ("trials", "neurons")
+TABLES = ("trials", "neurons", "behaviour_scale")
 
 
 def store_session(folder: Path, session: Session) -> None:

@@ -122,6 +122,14 @@ class DualAxisTransformer(Trainable):
         self.neuron_embeddings.append(nn.Parameter(torch.randn(neurons, self.config.width) * self.config.embedding_sd))
         self.session_embeddings.append(nn.Parameter(torch.zeros(self.config.width)))
 
+    def add_sessions_of(self, other: "DualAxisTransformer") -> None:
+        """Know the other sessions of a model with the same trunk too, just as it knows them."""
+        for name in [name for name in other.index if name not in self.index]:
+            place, self.index[name] = other.index[name], len(self.index)
+            for kind in ("neuron_embeddings", "session_embeddings"):
+                embedding = getattr(other, kind)[place].detach().clone()
+                getattr(self, kind).append(nn.Parameter(embedding, requires_grad=False))
+
     @property
     def neuron_counts(self) -> dict[str, int]:
         """The number of neurons of each session that it knows."""

@@ -60,7 +60,7 @@ class Tokenizer:
         Raises:
             CalmError: the session is not prepared; another unit.
         """
-        return to_unit(session, self._there_and_back(session, trials)[0], unit)
+        return to_unit(session.neurons, self._there_and_back(session, trials)[0], unit)
 
     def _there_and_back(
         self, session: Session, trials: Int[np.ndarray, " trial"] | None

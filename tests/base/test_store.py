@@ -40,6 +40,7 @@ def test_a_stored_session_is_the_same_session(stored, uneven):
         assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
     pd.testing.assert_frame_equal(stored.trials, uneven.trials, check_dtype=False)
     pd.testing.assert_frame_equal(stored.neurons, uneven.neurons, check_dtype=False)
+    pd.testing.assert_frame_equal(stored.behaviour_scale, uneven.behaviour_scale)
     assert stored.fingerprint() == uneven.fingerprint() and stored.frames.tolist() == uneven.frames.tolist()
 
 

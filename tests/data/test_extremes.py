@@ -49,7 +49,7 @@ def test_ordinary_traces_are_scaled_in_single_precision_with_the_authors_constan
 def test_traces_of_any_scale_are_prepared_alike(raw, scale):
     prepared = prepare(changed(raw, lambda trace: trace * scale), seed=0, smoothing=0.5)
     np.testing.assert_allclose(joined(prepared), joined(prepare(raw, seed=0, smoothing=0.5)), atol=1e-5)
-    (trace,) = to_unit(prepared, [prepared.traces[0]], "original")
+    (trace,) = to_unit(prepared.neurons, [prepared.traces[0]], "original")
     np.testing.assert_allclose(trace[:, 0], raw.traces[0][:, 0] * scale, rtol=1e-4)
 
 

@@ -156,7 +156,8 @@ def test_a_new_subject_is_adapted_and_its_embeddings_are_tuned(model, session, r
     new = dataclasses.replace(noise_free_session(neurons=6, trials=30, frames=20, seed=1), name="new")
     tuned = model.finetune([session], runs=runs)
     both = tuned.adapt([new], runs=runs).finetune([new], trunk=False, runs=runs)
-    assert both.sessions == {"new": 6} and both.embeddings(new).shape == (6, model.profile.dat.width)
+    assert both.sessions == {"new": 6, **model.sessions} and both.embeddings(new).shape == (6, model.profile.dat.width)
+    assert np.array_equal(both.embeddings(session), tuned.embeddings(session))
     shared = [name for name in state(both) if "embeddings" not in name]
     assert all(torch.equal(state(both)[name], state(tuned)[name]) for name in shared)
 

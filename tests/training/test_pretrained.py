@@ -66,11 +66,37 @@ def test_a_loaded_model_adapts_to_a_session_of_another_size(model, tmp_path):
     model.save(tmp_path / "model")
     new = dataclasses.replace(noise_free_session(neurons=6, trials=30, frames=20, seed=1), name="new")
     adapted = CalM.load(tmp_path / "model").adapt([new], runs=tmp_path / "runs")
-    assert adapted.sessions == {"new": 6} and adapted.embeddings(new).shape == (6, model.profile.dat.width)
+    assert adapted.sessions == {"new": 6, **model.sessions}
+    assert adapted.embeddings(new).shape == (6, model.profile.dat.width)
     shared = {name: value for name, value in model.transformer.model.state_dict().items() if "embeddings" not in name}
     assert all(torch.equal(value, adapted.transformer.model.state_dict()[name]) for name, value in shared.items())
     forecasts = adapted.forecast(new, new.trials_of("test"), horizon=5, choice="sample", samples=2)
     assert {forecast.shape for forecast in forecasts} == {(6, 5)}
+
+
+def test_a_model_that_adapted_knows_the_old_sessions_as_before(model, session, runs, tmp_path):
+    new = dataclasses.replace(noise_free_session(neurons=6, trials=30, frames=20, seed=1), name="new")
+    newer = dataclasses.replace(noise_free_session(neurons=3, trials=30, frames=20, seed=2), name="newer")
+    first = model.adapt([new], runs=runs)
+    both = first.adapt([newer], runs=runs)
+    both.save(tmp_path / "model")
+    trials, expected = session.trials_of("test"), {"rotations": model, "new": first, "newer": both}
+    for known in (both, CalM.load(tmp_path / "model")):
+        assert known.sessions == {"rotations": 4, "new": 6, "newer": 3}
+        for each in (session, new, newer):
+            forecasts = (np.stack(one.forecast(each, trials)) for one in (known, expected[each.name]))
+            np.testing.assert_allclose(*forecasts, atol=1e-4)
+            assert np.array_equal(known.embeddings(each), expected[each.name].embeddings(each))
+    assert not np.array_equal(first.embeddings(new)[:3], both.embeddings(newer))
+
+
+def test_a_known_session_that_is_adapted_to_again_is_learned_anew(model, session, runs):
+    again = prepare(dataclasses.replace(session, trials=session.trials[[]], preparation=None), seed=5)
+    adapted = model.adapt([again], runs=runs)
+    assert adapted.sessions == model.sessions and adapted.preparations[session.name].seed == 5
+    assert not np.array_equal(adapted.embeddings(again), model.embeddings(session))
+    with pytest.raises(CalmError, match="prepared with seed 0"):
+        adapted.forecast(session, np.arange(2))
 
 
 def test_unknown_sessions_are_refused(model):
@@ -146,14 +172,17 @@ def test_a_forecast_is_drawn_behind_its_context_in_the_unit_of_the_recording(mod
 
 
 def test_behaviour_is_decoded_from_the_frozen_model(model, session, tmp_path):
-    activity = tuple(trace.mean(axis=0)[:, None].astype(np.float32) for trace in session.traces)
-    behaving = dataclasses.replace(session, behaviour=activity, behaviour_names=("activity",))
+    activity = tuple(700 + 300 * trace.mean(axis=0)[:, None] for trace in session.traces)
+    as_recorded = {"trials": session.trials[[]], "preparation": None, "behaviour_names": ("activity",)}
+    behaving = prepare(dataclasses.replace(session, behaviour=activity, **as_recorded), seed=0)
     longer = model.profile.changed(head_fit=model.profile.head_fit.changed(steps=200, validate_every=50))
-    decoder = dataclasses.replace(model, profile=longer).fit_decoder(behaving, runs=tmp_path)
-    trials = session.trials_of("test")
-    decoded = decoder.decode([session.traces[trial] for trial in trials])
+    model, trials = dataclasses.replace(model, profile=longer), session.trials_of("test")
+    scores, original = (model.decode(behaving, trials, unit=unit, runs=tmp_path) for unit in ("z-score", "original"))
     true = np.concatenate([activity[trial] for trial in trials])
-    assert np.corrcoef(np.concatenate(decoded)[:, 0], true[:, 0])[0, 1] > 0.5
+    assert np.corrcoef(np.concatenate(original)[:, 0], true[:, 0])[0, 1] > 0.5
+    trained = np.concatenate([activity[trial] for trial in session.trials_of("train")])
+    for score, value in zip(scores, original, strict=True):
+        np.testing.assert_allclose(value, score * trained.std() + trained.mean(), rtol=1e-4)
     with pytest.raises(CalmError, match="no behaviour to decode"):
         model.fit_decoder(session, runs=tmp_path)
 

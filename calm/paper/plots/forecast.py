@@ -28,7 +28,7 @@ def plot_forecast(
     context = model.profile.forecast.context
     scores = session.traces[trials[0]]
     shown = np.argsort(scores[:, context:].var(axis=1))[::-1][:neurons]
-    (true,) = to_unit(session, [scores], "original")
+    (true,) = to_unit(session.neurons, [scores], "original")
     (forecast,) = model.forecast(session, trials, unit="original")
     (futures,) = model.sample(session, trials, samples=samples, unit="original")
     names = [f"neuron {name}" for name in session.neurons.get("id", session.neurons.index)[shown]]
