@@ -171,6 +171,8 @@ class DualAxisConfig(Config):
     dropout: float = 0.15  # the paper does not give it
     # Of neuron embeddings at the start, nor this. From 1, PyTorch's default, what is learned on few recordings drowns.
     embedding_sd: float = 0.02
+    # Root mean square of the loadings that neuron embeddings start with (`calm.models.loadings`); the paper has none.
+    loadings: float = pydantic.Field(0.0, ge=0)
     time_first: bool = False  # the authors' code has time before neurons, the paper neurons before time
     scheduled_sampling: float = 0.6
     block: int = 6  # tokens fed back by scheduled sampling
@@ -191,10 +193,10 @@ class FitConfig(Config):
 
     steps: int = pydantic.Field(ge=1)
     adapt_share: float = pydantic.Field(1.0, gt=0, le=1)  # of them that adapting to new sessions takes
+    adapt_rate: float = pydantic.Field(1.0, gt=0)  # times the learning rate, where only embeddings are adapted
     rows: int = 2048  # traces (trial x neuron) per step, all of one session
     neurons: int = 512  # of them, at most
     learning_rate: float = 1e-3
-    session_rate: float = 1.0  # times the learning rate, of what belongs to one session: it is in few of the steps
     weight_decay: float = 1e-3
     warmup: float = 0.06  # share of the steps
     clip: float = 1.0
@@ -203,6 +205,10 @@ class FitConfig(Config):
     session_groups: int = pydantic.Field(1, ge=1)  # a step takes a batch of each: see `calm.training.parallel`
     validate_every: int = pydantic.Field(100, ge=1)  # steps; an interrupted run goes on from the last validation
     patience: int = 0  # validations without a better score before stopping; 0 trains to the end
+
+    def adapting(self) -> "FitConfig":
+        """The loop that a frozen model gets to know new sessions by."""
+        return self.shortened(self.adapt_share).changed(learning_rate=self.learning_rate * self.adapt_rate)
 
     def shortened(self, share: float) -> "FitConfig":
         """A share of the steps, at least one, with as many validations."""

@@ -131,8 +131,8 @@ plt.show()
 # %% [markdown]
 # Grey: mean loss since the last validation, in nats and on corrupted input; dotted: $\ln K$, the loss of a guess among all $K$ codes, where
 # training begins. Blue: correlation of forecasts of validation trials. The two need not move together:
-# what makes rollouts good, the coupling between neurons, is learned late and hardly shows in the loss. So learning rate and weights are
-# chosen by rollouts on validation trials.
+# what makes rollouts good, the coupling between neurons, hardly shows in the loss. So learning rate and weights are chosen by rollouts on
+# validation trials.
 #
 # ## What scheduled sampling does
 #

@@ -6,6 +6,7 @@ neuron, and the next patch is predicted by squared error. Its code is not public
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -15,6 +16,7 @@ from calm.config import PatchesConfig
 from calm.errors import CalmError
 from calm.models.interfaces import BOUND, Network, WindowBatch
 from calm.models.layers import Cache, init_weights
+from calm.models.loadings import add_loadings
 from calm.models.transformer import DualAxisLayer, before, random_block
 
 
@@ -43,6 +45,10 @@ class ContinuousPatches(Network):
             torch.randn(count, config.width) * config.embedding_sd for count in neurons.values()
         )
         self.session_embeddings = nn.ParameterList(torch.zeros(config.width) for _ in neurons)
+
+    def start(self, session: str, traces: Float[np.ndarray, "neuron frame"]) -> None:
+        """Neurons that are active together start close to each other, if the config asks for it."""
+        add_loadings(self.neuron_embeddings[self.index[session]], traces, self.config.loadings)
 
     def forward(
         self, session: str, patches: Float[Tensor, "batch neuron token channel"], caches: list[Cache] | None = None

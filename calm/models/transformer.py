@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from calm.config import DATConfig, DualAxisConfig
 from calm.models.interfaces import Trainable
 from calm.models.layers import Cache, FeedForward, NeuronAttention, TimeAttention, init_weights
+from calm.models.loadings import add_loadings
 
 
 @dataclasses.dataclass  # not frozen: Fabric moves it to the device field by field
@@ -129,6 +131,10 @@ class DualAxisTransformer(Trainable):
             for kind in ("neuron_embeddings", "session_embeddings"):
                 embedding = getattr(other, kind)[place].detach().clone()
                 getattr(self, kind).append(nn.Parameter(embedding, requires_grad=False))
+
+    def start(self, session: str, traces: Float[np.ndarray, "neuron frame"]) -> None:
+        """Neurons that are active together start close to each other, if the config asks for it."""
+        add_loadings(self.neuron_embeddings[self.index[session]], traces, self.config.loadings)
 
     @property
     def neuron_counts(self) -> dict[str, int]:

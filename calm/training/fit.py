@@ -66,18 +66,13 @@ def schedule(done: float, warmup: float) -> float:
 
 
 def make_optimizer(model: Trainable, config: FitConfig) -> torch.optim.AdamW:
-    """AdamW on what is not frozen; only matrices decay, and what belongs to sessions has a learning rate of its own."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
+    """AdamW on what is not frozen; only matrices decay."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter in model.parameters():
         if parameter.requires_grad:
-            rate = config.session_rate if name.startswith(model.session_parameters) else 1.0
-            decay = config.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((rate, decay), []).append(parameter)
-    return torch.optim.AdamW(
-        [{"params": group, "weight_decay": decay, "rate": rate} for (rate, decay), group in groups.items()],
-        lr=config.learning_rate,
-        fused=True,
-    )
+            groups.setdefault(config.weight_decay if parameter.ndim > 1 else 0.0, []).append(parameter)
+    described = [{"params": group, "weight_decay": decay} for decay, group in groups.items()]
+    return torch.optim.AdamW(described, lr=config.learning_rate, fused=True)
 
 
 class Run:
@@ -158,7 +153,7 @@ class Run:
         """Follow the schedule."""
         done = (self.progress.step + 0.5) / self.config.steps
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * group["rate"] * schedule(done, self.config.warmup)
+            group["lr"] = self.config.learning_rate * schedule(done, self.config.warmup)
 
     def step(self, batches: Sequence[CountedBatch]) -> dict[str, Tensor]:
         """One update of the weights and of their average, by a batch of each group; returns the mean loss terms."""

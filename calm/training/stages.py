@@ -114,7 +114,7 @@ def train(
     """
     model = initial_model(task, seed=seed, pretrained=pretrained)
     if pretrained:
-        fit_config = fit_config.shortened(fit_config.adapt_share)
+        fit_config = fit_config.adapting()
     inputs = [pretrained.key if pretrained else "", *task.inputs]
     key = stage_key(task.name, [task.config, fit_config], inputs, seed, task.VERSION)
     objectives = group_objectives(task, model, fit_config, seed=seed, runs=runs)

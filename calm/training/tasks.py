@@ -24,7 +24,7 @@ from calm.training.features import FeatureSession
 from calm.training.finetuning import on_traces, trial_batches
 from calm.training.forecasting import CalMForecaster, NetworkForecaster
 from calm.training.reconstruction import reconstruction_correlations
-from calm.training.stages import Task, Trained, train
+from calm.training.stages import Model, Task, Trained, train
 from calm.training.tokens import store_tokens, token_batches
 
 
@@ -36,6 +36,14 @@ def fingerprints(sessions: Sequence[Session]) -> list[str]:
 def neuron_counts(sessions: Sequence[Session]) -> dict[str, int]:
     """Number of neurons of each session."""
     return {session.name: len(session.neurons) for session in sessions}
+
+
+def started(model: Model, sessions: Sequence[Session]) -> Model:
+    """The model, which has been shown the training traces of its sessions."""
+    for session in sessions:
+        traces = [session.traces[trial] for trial in session.trials_of("train")]
+        model.start(session.name, np.concatenate(traces, axis=1))
+    return model
 
 
 def validation_settings(forecast: ForecastConfig) -> list[str]:
@@ -94,7 +102,7 @@ class TransformerTask(Task[DualAxisTransformer]):
     def new_model(self) -> DualAxisTransformer:
         """An untrained transformer, whose token table starts from the quantizer's codes."""
         vectors = self.quantizer.model.codebook.vectors.detach().cpu()
-        return DualAxisTransformer(self.config, vectors, neuron_counts(self.sessions))
+        return started(DualAxisTransformer(self.config, vectors, neuron_counts(self.sessions)), self.sessions)
 
     def batches(self, model: DualAxisTransformer, fit_config: FitConfig, *, seed: int, runs: Path) -> Batches:
         """Tokens, which are kept beside the quantizer."""
@@ -170,7 +178,7 @@ class ForecasterTask(Task[Network]):
 
     def new_model(self) -> Network:
         """An untrained network."""
-        return self.kind(self.config, self.forecast.context, neuron_counts(self.sessions))
+        return started(self.kind(self.config, self.forecast.context, neuron_counts(self.sessions)), self.sessions)
 
     def batches(self, model: Network, fit_config: FitConfig, *, seed: int, runs: Path) -> Batches:
         """Windows of traces, as long as the network asks for."""

@@ -125,7 +125,7 @@ def session():
 @pytest.fixture(scope="module")
 def model(session, runs):
     smoke = load_profile("smoke")
-    fit = FitConfig(steps=60, validate_every=20, rows=64, learning_rate=1e-2, session_rate=10)
+    fit = FitConfig(steps=60, validate_every=20, rows=64, learning_rate=1e-2, adapt_rate=10)
     forecast = smoke.forecast.changed(context=8, trained_horizon=12)
     return CalM.pretrain([session], smoke.changed(forecast=forecast, finetune_fit=fit), runs=runs)
 

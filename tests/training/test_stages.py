@@ -78,6 +78,20 @@ def test_adaptation_changes_embeddings_of_new_sessions_only(transformer, quantiz
     assert any(parameter.abs().sum() > 0 for parameter in adapted.model.session_embeddings)  # they start at zero
 
 
+def test_adaptation_has_a_share_of_the_steps_and_a_rate_of_its_own(transformer, quantizer, recordings, smoke, runs):
+    fit = smoke.dat_fit.changed(steps=8, validate_every=4, adapt_share=0.5, adapt_rate=3.0)
+    assert (fit.adapting().steps, fit.adapting().validate_every) == (4, 2)
+    assert fit.adapting().learning_rate == pytest.approx(3 * fit.learning_rate)
+    task = TransformerTask(quantizer, recordings.held_out, smoke.dat, smoke.forecast)
+    embeddings = [
+        train(task, changed, seed=0, runs=runs, pretrained=transformer).model.neuron_embeddings[0]
+        for changed in (fit, fit.changed(adapt_rate=1.0))
+    ]
+    start = initial_model(task, seed=0, pretrained=transformer).neuron_embeddings[0]
+    fast, slow = ((each - start).abs().mean() for each in embeddings)
+    assert fast > 2 * slow > 0
+
+
 def test_adaptation_begins_with_the_pretrained_weights_and_embeddings_as_drawn(
     transformer, quantizer, recordings, smoke
 ):

@@ -213,19 +213,6 @@ def test_only_matrices_decay(request, name):
         assert group["weight_decay"] == (0.7 if parameter.ndim > 1 else 0.0), parameter_name
 
 
-def test_what_belongs_to_sessions_has_a_learning_rate_of_its_own(toy, tmp_path, monkeypatch):
-    ratios, step = [], torch.optim.AdamW.step
-
-    def record(optimizer, *arguments, **options):
-        shapes = {tuple(each.shape): group["lr"] for group in optimizer.param_groups for each in group["params"]}
-        ratios.append(shapes[1, 2] / shapes[2, 3])  # of embeddings.1 and of the map
-        return step(optimizer, *arguments, **options)
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", record)
-    run(toy, tmp_path, session_rate=7.0)
-    assert ratios == pytest.approx([7.0] * STEPS)
-
-
 def test_frozen_parameters_stay(toy, tmp_path):
     make, task, config = toy
     model = make()
