@@ -83,8 +83,8 @@ class QuantizerTask(Task[NeuralQuantizer]):
 class TransformerTask(Task[DualAxisTransformer]):
     """Stage 2: one transformer for all sessions learns to predict the next token.
 
-    The weights are chosen by the correlation of rollouts on validation trials, not by the loss: coupling between
-    neurons is learned late, and the loss hardly shows it.
+    The weights are chosen by the correlation of rollouts on validation trials, not by the loss, which hardly shows the
+    coupling between neurons.
     """
 
     VERSION: ClassVar[int] = 2
