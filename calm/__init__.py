@@ -9,6 +9,7 @@ from calm.errors import CalmError
 OLDEST_TORCH = (2, 8)
 USED = {  # where each name is, which is loaded when it is used: torch and pynwb take seconds
     "CalM": "calm.model",
+    "explore": "calm.paper.plots.explore",
     "from_arrays": "calm.data.arrays",
     "inspect": "calm.data.contents",
     "load_pretrained": "calm.weights.tokenizer",
@@ -19,6 +20,7 @@ USED = {  # where each name is, which is loaded when it is used: torch and pynwb
 __all__ = [
     "CalM",
     "CalmError",
+    "explore",
     "from_arrays",
     "inspect",
     "load_pretrained",

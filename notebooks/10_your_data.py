@@ -129,6 +129,19 @@ plt.show()
 # The first test trial, its liveliest neurons: what they did, what was forecast, and bands that hold half and nine tenths of a
 # hundred possible futures, in the unit of the file.
 #
+# ## Exploring it
+#
+# Choose another trial, neuron or number of rollouts (in JupyterLab or VS Code, while the kernel runs; elsewhere the figure stays as it is).
+
+# %%
+calm.explore(adapted, [new])
+
+# %% [markdown]
+# **A.** A neuron in a trial: its trace, what its tokens keep of it, ten of the futures that were drawn, and the bands of all of them. **B.** Its
+# tokens, coloured by the mean of the frames that each stands for. **C.** The neurons of the session on the two main directions of their
+# embeddings, coloured by how much the chosen one (black ring) attends to each in this trial, mean over tokens, heads and layers; 1 is an
+# even share. Attention says what is looked at, not what matters. **D.** The same trial of the neuron and of those nearest to it, whose rings have the same colours.
+#
 # ## Keeping it
 #
 # A saved model is a folder: weights, configuration and checksums, no code.

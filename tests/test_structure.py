@@ -88,8 +88,8 @@ def test_what_a_user_imports_is_loaded_when_it_is_used():
     code = f"import calm, sys; calm.prepare; calm.load_sessions; print({HEAVY})"
     assert python(code) == "{'pandas'}"
     assert python("import calm; print([getattr(calm, name).__name__ for name in calm.__all__])") == (
-        "['CalM', 'CalmError', 'from_arrays', 'inspect', 'load_pretrained', 'load_sessions', 'plot_forecast',"
-        " 'prepare']"
+        "['CalM', 'CalmError', 'explore', 'from_arrays', 'inspect', 'load_pretrained', 'load_sessions',"
+        " 'plot_forecast', 'prepare']"
     )
 
 

@@ -28,6 +28,7 @@ def run(tmp_path):
     outputs = [
         v4.new_output("stream", name="stderr", text="quantizer: 10%"),
         v4.new_output("stream", name="stdout", text=f"read {executed.ROOT}/data/a.nwb\n"),
+        v4.new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {}, "text/plain": "HBox()"}),
         v4.new_output("display_data", data={"image/png": png(200), "text/plain": "<Figure>"}),
         v4.new_output("execute_result", data={"text/html": "<table></table>"}, execution_count=1),
     ]

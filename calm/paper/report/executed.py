@@ -1,7 +1,7 @@
 """`python -m calm.paper.report.executed RUN FIGURES` keeps the executed notebooks of a run, to be read as they are.
 
-They go to FIGURES/notebooks with their outputs, but pictures have few colours, and progress bars and paths of the
-machine are left out.
+They go to FIGURES/notebooks with their outputs, but pictures have few colours, and progress bars, widgets and paths of
+the machine are left out.
 """
 
 import base64
@@ -17,11 +17,12 @@ from calm.paths import ROOT, ensure_writable
 from calm.storage import written_whole
 
 REPORT = "09_report"  # holds the page that lies beside it
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def without_noise(output: NotebookNode) -> NotebookNode | None:
-    """An output to be read, or None for what was printed while it ran: progress bars and warnings."""
-    if output.get("name") == "stderr":
+    """An output to be read, or None: progress bars and warnings from while it ran, and widgets, which need a kernel."""
+    if output.get("name") == "stderr" or WIDGET in output.get("data", {}):
         return None
     if "image/png" in output.get("data", {}):
         picture = base64.b64decode(output.data["image/png"])
