@@ -118,7 +118,7 @@ def read_outs(axes: Axes, draws: pd.DataFrame) -> None:
     look = {"height": 0.6, "color": GREY, "alpha": 0.5, "lw": 0, "label": "shuffled (95 %)"}
     axes.barh(observed.index, high - low, left=low, **look)
     axes.plot(observed, observed.index, "o", ms=4, color=COLOURS["CalM"], label="observed")
-    axes.plot(start, start.index, "o", ms=4, color=COLOURS["CalM"], mfc="white", label="before training")
+    axes.plot(start, start.index, "o", ms=7, color=COLOURS["CalM"], mfc="none", label="before training")
     axes.use_sticky_edges = False
     axes.axvline(0, color="0.8", lw=0.6, zorder=0)
     axes.invert_yaxis()
