@@ -1,0 +1,1 @@
+"""How does one use calm without writing Python? `calm forecast`, `tokenize`, `decode` and `info`."""

@@ -1,0 +1,127 @@
+"""The commands: what they write is what the library makes of the same recording, and a mistake is one sentence."""
+
+import importlib
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from nwb_files import RATE, plain_file
+from pynwb import NWBHDF5IO
+
+import calm
+from calm.cli import actions
+from calm.cli.__main__ import main
+from calm.profile import load_profile
+
+SMALL = ["--context", "4", "--profile", "smoke single_share=0.5"]
+NEURONS = ["neuron 100", "neuron 101", "neuron 102"]  # their ids in the file
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A recording of ten trials of ten frames; what is trained is kept beside it."""
+    folder = tmp_path_factory.mktemp("recording")
+    plain_file(folder / "a.nwb")
+    return folder
+
+
+@pytest.fixture
+def calm_command(folder, monkeypatch):
+    """Run a command in the folder of the recording."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(actions, "RUNS", folder / "runs")
+    return lambda *words: main([*words])
+
+
+@pytest.fixture
+def session(calm_command):
+    """What the commands prepare."""
+    return calm.prepare(calm.load_sessions("a.nwb")[0], seed=0)
+
+
+def test_forecasts_are_those_of_the_library_whatever_they_are_written_as(calm_command, session, folder):
+    for out in ("f.csv", "f.npz", "f.nwb"):
+        calm_command("forecast", "a.nwb", "--out", out, *SMALL)
+    profile = load_profile("smoke *_fit.steps=20 *_fit.validate_every=10 forecast.context=4")
+    profile = profile.changed(forecast=profile.forecast.changed(horizon=6))
+    quantizer, before = calm.load_pretrained("small").quantizer, set((folder / "runs").iterdir())
+    model = calm.CalM.pretrain([session], profile, quantizer=quantizer, runs=folder / "runs")
+    assert set((folder / "runs").iterdir()) == before  # the very training of the command
+    trials = session.trials_of("test")
+    expected = np.concatenate(model.forecast(session, trials, unit="original"), axis=1).T
+    table = pd.read_csv("f.csv")
+    np.testing.assert_allclose(table[NEURONS], expected, rtol=1e-5)
+    np.testing.assert_array_equal(table["trial"], np.repeat(trials, 6))
+    first = session.trials["first_frame_time"].to_numpy()[table["trial"]]
+    np.testing.assert_allclose(table["time"] - first, np.tile(np.arange(4, 10) / RATE, len(trials)))
+    with np.load("f.npz") as arrays:
+        assert list(arrays) == ["trial", "time", *NEURONS]
+        np.testing.assert_array_equal(arrays["neuron 101"], expected[:, 1])
+    with NWBHDF5IO("f.nwb", "r") as io:
+        series = io.read().processing["calm"]["forecast"]
+        np.testing.assert_array_equal(series.data[:], expected)
+        np.testing.assert_allclose(series.timestamps[:], table["time"])
+
+
+def test_tokens_need_no_training_and_no_context(calm_command, session, folder):
+    before = set((folder / "runs").glob("transformer*"))
+    calm_command("tokenize", "a.nwb", "--out", "t.csv")
+    table, tokens = pd.read_csv("t.csv"), calm.load_pretrained("small").tokenize(session)
+    np.testing.assert_array_equal(table[NEURONS], np.concatenate(tokens, axis=1).T)
+    assert table["trial"].tolist() == [trial for trial in range(10) for _ in range(2)]
+    np.testing.assert_allclose(np.diff(table["time"])[::2], 4 / RATE)
+    assert set((folder / "runs").glob("transformer*")) == before
+
+
+def test_behaviour_is_decoded_beside_what_was_recorded(calm_command, session, capsys):
+    calm_command("decode", "a.nwb", "--out", "d.csv", "--behaviour", "lick", *SMALL)
+    table = pd.read_csv("d.csv")
+    frames = 10 * table["trial"] + np.tile(np.arange(10), len(session.trials_of("test")))
+    np.testing.assert_allclose(table["lick"], frames, atol=1e-4)  # the series of the file counts its frames
+    correlation = np.corrcoef(table["lick"], table["lick decoded"])[0, 1]
+    assert f"test trials: lick {correlation:.3f}." in capsys.readouterr().out
+
+
+def test_a_continuous_recording_is_cut_into_windows(calm_command, tmp_path):
+    np.savetxt(tmp_path / "b.csv", np.random.default_rng(0).normal(size=(2, 800)), delimiter=",")
+    calm_command("tokenize", str(tmp_path / "b.csv"), "--rate", "5", "--out", str(tmp_path / "t.csv"))
+    table = pd.read_csv(tmp_path / "t.csv")
+    assert set(table.groupby("trial").size()) == {80 / 4} and table["time"].max() == pytest.approx((800 - 4) / 5)
+
+
+def test_info_tells_of_weights_and_of_recordings(calm_command, capsys):
+    calm_command("info", "small")
+    scores = calm.load_pretrained("small").scores
+    assert f"r = raw {scores['raw']:.3f}, smoothed {scores['smoothed']:.3f}" in capsys.readouterr().out
+    calm_command("info", "a.nwb")
+    assert "3 neurons, 10 trials of 10 to 10 frames" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["forecast", "a.nwb", "--out", "a.nwb"], "a.nwb exists: choose another name"),
+        (["forecast", "a.nwb", "--out", "f.mat"], "f.mat has none of the endings .nwb, .csv, .npz"),
+        (["forecast", "a.nwb", "--out", "g.csv"], "trial 0 has 10 frames, but the context and one token need 44"),
+        (["forecast", "b.nwb", "--out", "g.csv"], "There is nothing at b.nwb"),
+        (["tokenize", "c.csv", "--out", "g.csv"], "`rate`"),
+        (["decode", "a.nwb", "--out", "g.csv", "--behaviour", "paw"], "'paw'"),
+        (["tokenize", "two.yaml", "--out", "g.csv"], "two.yaml has 2 sessions: name one file"),
+        (["info", "large"], "There are no weights 'large'"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_no_file(calm_command, folder, words, sentence):
+    (folder / "c.csv").write_text("\n".join("1,2,3,4" for _ in range(2)))
+    plain_file(folder / "other.nwb", session_id="other")
+    (folder / "two.yaml").write_text("files: [a.nwb, other.nwb]")
+    with pytest.raises(SystemExit, match="calm: ") as ended:
+        calm_command(*words)
+    assert sentence in str(ended.value) and not Path("g.csv").exists()
+
+
+def test_the_command_is_installed_under_its_name():
+    scripts = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]
+    module, _, function = scripts["calm"].partition(":")
+    assert getattr(importlib.import_module(module), function) is main
