@@ -26,7 +26,7 @@ from calm.training.forecasting import CalMForecaster
 from calm.training.reconstruction import reconstruct
 from calm.training.saved import load_stages, save_stages
 from calm.training.stages import Trained, train
-from calm.training.tasks import FineTuningTask, HeadTask, TransformerTask, train_quantizer
+from calm.training.tasks import FineTuningTask, HeadTask, TransformerTask, expected_time, train_quantizer
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,7 +57,8 @@ class CalM:
     ) -> "CalM":
         """Train both stages on the training trials of prepared sessions (`calm.prepare`); found again if done before.
 
-        In the end it prints how well it forecasts validation trials beside a decay and a linear model, see `compare`.
+        First it prints how long this will take, from a few steps of both, and in the end how well it forecasts
+        validation trials beside a decay and a linear model, see `compare`.
 
         Args:
             sessions: of any number of neurons each.
@@ -73,6 +74,8 @@ class CalM:
         if quantizer:
             profile = profile.changed(quantizer=quantizer.model.config)
         check_prepared(sessions, profile)
+        if told := expected_time(sessions, profile, quantizer, seed=seed, runs=runs):
+            print(told)
         quantizer = quantizer or train_quantizer(sessions, profile, seed=seed, runs=runs)
         task = TransformerTask(quantizer, sessions, profile.dat, profile.forecast)
         trained = train(task, profile.dat_fit, seed=seed, runs=runs)

@@ -180,9 +180,8 @@ def usable(path: Path, content: Mapping[str, Any], read: Callable[[Path, Dataset
 
 def cost() -> str:
     """What training takes, which does not grow with the length of recordings."""
-    return (
-        "\n".join(steps_of(name) for name in ("smoke", "quick")) + "\nHow long a step takes is shown while it trains."
-    )
+    told = "`CalM.pretrain` says first how long that takes on this machine."
+    return "\n".join([*map(steps_of, ("smoke", "quick")), told])
 
 
 def steps_of(name: str) -> str:

@@ -1,22 +1,29 @@
 """Train or search a model for a task; what was trained once is kept under its key and found by any notebook."""
 
 import dataclasses
+import math
+import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import pandas as pd
 from torch import nn
+from tqdm import tqdm
 
 from calm.config import Config, FitConfig
-from calm.devices import process_counts
+from calm.data.session import Session
+from calm.devices import enough_memory, process_counts
 from calm.errors import CalmError
 from calm.seeding import seeded
 from calm.storage import stage_key
-from calm.training.fit import Objective, fit
+from calm.training.fit import Objective, Run, fit
 from calm.training.parallel import group_sessions, groups_here
 
 Model = TypeVar("Model", bound=nn.Module)
+REHEARSED = (3, 7)  # steps to tell the time from: the first are slow, and a codebook has not started; the others count
+SAMPLED = 3  # sessions, for the same
 
 
 class Task(Generic[Model]):
@@ -115,10 +122,43 @@ def train(
     model = initial_model(task, seed=seed, pretrained=pretrained)
     if pretrained:
         fit_config = fit_config.adapting()
-    inputs = [pretrained.key if pretrained else "", *task.inputs]
-    key = stage_key(task.name, [task.config, fit_config], inputs, seed, task.VERSION)
+    key = key_of(task, fit_config, seed=seed, pretrained=pretrained)
     objectives = group_objectives(task, model, fit_config, seed=seed, runs=runs)
     return Trained(model, fit(model, objectives, fit_config, seed=seed, folder=runs / key), key)
+
+
+def key_of(task: Task[Model], fit_config: FitConfig, *, seed: int, pretrained: Trained[Model] | None = None) -> str:
+    """Under which a training is kept."""
+    inputs = [pretrained.key if pretrained else "", *task.inputs]
+    return stage_key(task.name, [task.config, fit_config], inputs, seed, task.VERSION)
+
+
+def expected_seconds(task: Task[Model], fit_config: FitConfig, *, seed: int) -> float:
+    """How long a training takes on this machine, from a short one that is thrown away: of up to SAMPLED sessions.
+
+    Raises:
+        CalmError: as `train`.
+    """
+    short = fit_config.changed(steps=sum(REHEARSED))
+    what = f"{task.name}, trained with batches of {fit_config.rows} `rows`"
+    with tempfile.TemporaryDirectory() as folder, seeded(seed), enough_memory(what), tqdm(disable=True) as bar:
+        few = dataclasses.replace(task, sessions=typical(task.sessions))
+        model, runs = initial_model(few, seed=seed), Path(folder)
+        run = Run(model, group_objectives(few, model, short, seed=seed, runs=runs), short, seed, runs / task.name)
+        times = [time.perf_counter()]
+        for steps in REHEARSED:
+            run.train_steps(steps, bar)
+            times.append(time.perf_counter())
+        run.validate()
+        validation = (time.perf_counter() - times[-1]) * len(task.sessions) / len(few.sessions)
+    step = (times[-1] - times[-2]) / REHEARSED[-1]
+    return step * fit_config.steps + validation * math.ceil(fit_config.steps / fit_config.validate_every)
+
+
+def typical(sessions: Sequence[Session]) -> list[Session]:
+    """SAMPLED of some sessions, or fewer, from all numbers of neurons."""
+    every = math.ceil(len(sessions) / SAMPLED)
+    return sorted(sessions, key=lambda session: len(session.neurons))[every // 2 :: every]
 
 
 def group_objectives(

@@ -1,15 +1,18 @@
 """The tasks: what each kind of model learns, from which trials, and the score that chooses its weights."""
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 
 from calm.baselines.validation import validation_correlation, validation_error
 from calm.config import Config, DATConfig, FitConfig, ForecastConfig, HeadConfig, QuantizerConfig
 from calm.data.session import Session, odd_rates, shared_behaviours
+from calm.devices import best_device
 from calm.errors import CalmError
 from calm.models.finetuning import TraceTransformer
 from calm.models.heads import BehaviourHead
@@ -24,7 +27,7 @@ from calm.training.features import FeatureSession
 from calm.training.finetuning import on_traces, trial_batches
 from calm.training.forecasting import CalMForecaster, NetworkForecaster
 from calm.training.reconstruction import reconstruction_correlations
-from calm.training.stages import Model, Task, Trained, train
+from calm.training.stages import Model, Task, Trained, expected_seconds, initial_model, key_of, train
 from calm.training.tokens import store_tokens, token_batches
 
 
@@ -274,6 +277,35 @@ def train_quantizer(
 ) -> Trained[NeuralQuantizer]:
     """Stage 1 on the training trials of sessions (Sec. 3.1); found again if it was done before."""
     return train(QuantizerTask(sessions, profile.quantizer), profile.quantizer_fit, seed=seed, runs=runs)
+
+
+def expected_time(
+    sessions: Sequence[Session], profile: Profile, quantizer: Trained[NeuralQuantizer] | None, *, seed: int, runs: Path
+) -> str:
+    """How long pretraining takes on this machine, in a sentence; none if some of it was done before.
+
+    `quantizer` is a ready one, or None if it is to be trained.
+    """
+    stages: list[tuple[Task, FitConfig]] = []
+    if quantizer is None:
+        stages.append((QuantizerTask(sessions, profile.quantizer), profile.quantizer_fit))
+        untrained = initial_model(stages[0][0], seed=seed).to(best_device()).eval()
+        quantizer = Trained(untrained, pd.DataFrame(), key_of(*stages[0], seed=seed))
+    stages.append((TransformerTask(quantizer, sessions, profile.dat, profile.forecast), profile.dat_fit))
+    if any((runs / key_of(*stage, seed=seed)).exists() for stage in stages):
+        return ""
+    with contextlib.suppress(CalmError):  # the training itself tells what is wrong
+        seconds = [expected_seconds(*stage, seed=seed) for stage in stages]
+        each = ", ".join(f"{task.name} {duration(time)}" for (task, _), time in zip(stages, seconds, strict=True))
+        return f"Training takes about {duration(sum(seconds))} on this machine ({each})."
+    return ""
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `11 min` or `2.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def shared_rate(sessions: Sequence[Session]) -> float:

@@ -1,6 +1,7 @@
 """The few lines of a user: pretrain, adapt, forecast, save and load."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from calm.errors import CalmError
 from calm.metrics import central_band
 from calm.model import CalM, verdict
 from calm.profile import load_profile
+from calm.training.stages import typical
+from calm.training.tasks import duration, expected_time
 
 
 def short(profile):
@@ -239,6 +242,40 @@ def test_pretraining_says_what_simple_methods_reach(model, session, runs, capsys
     assert verdict(pd.Series({"CalM": 0.5, "decay": 0.1})) == (
         "Forecast correlation on validation trials: CalM 0.500, decay 0.100."
     )
+
+
+def test_pretraining_says_first_how_long_it_takes(session, runs, tmp_path, capsys, monkeypatch):
+    profile, now = short(load_profile("smoke")), [0.0]
+
+    def costing(seconds):
+        def work(*arguments):
+            now[0] += seconds(*arguments)
+
+        return work
+
+    with monkeypatch.context() as patched:
+        patched.setattr("calm.training.stages.time.perf_counter", lambda: now[0])
+        patched.setattr("calm.training.stages.Run.train_steps", costing(lambda run, steps, bar: 3 * steps))
+        patched.setattr("calm.training.stages.Run.validate", costing(lambda run: 5))
+        told = expected_time([session], profile, None, seed=0, runs=tmp_path)
+    # 60 steps of 3 s with two validations of 5 s, and 40 steps with two
+    assert told == "Training takes about 5 min on this machine (quantizer 3 min, transformer 2 min)."
+    assert not list(tmp_path.iterdir()) and expected_time([session], profile, None, seed=0, runs=runs) == ""
+    capsys.readouterr()
+    CalM.pretrain([session], profile, runs=tmp_path)
+    assert re.match(r"Training takes about \d+ s on this machine \(quantizer", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(89.0, "89 s"), (90.0, "2 min"), (3600.0, "60 min"), (9000.0, "2.5 h")])
+def test_a_time_is_told_in_the_unit_that_suits_it(seconds, told):
+    assert duration(seconds) == told
+
+
+@pytest.mark.parametrize("count", range(1, 12))
+def test_sessions_to_tell_the_time_from_are_few_and_of_all_sizes(make_session, count):
+    sessions = [make_session([20], neurons=size) for size in range(count, 0, -1)]
+    sizes = [len(session.neurons) for session in typical(sessions)]
+    assert 1 <= len(set(sizes)) == len(sizes) <= 3 and abs(np.mean(sizes) - (count + 1) / 2) <= 1
 
 
 @pytest.mark.parametrize(
