@@ -1,5 +1,6 @@
 """What each command does with one recording: read it, train what is needed, write one file."""
 
+import json
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def forecast(arguments: Namespace) -> None:
 def tokenize(arguments: Namespace) -> None:
     """Tokens of all trials; the `time` of a token is that of its first frame."""
     tokenizer = calm.load_pretrained(WEIGHTS)
-    window = tokenizer.recipe.quantizer.window
+    window = tokenizer.quantizer.model.config.window
     session, _ = read(arguments, context=window)
     trials = np.arange(len(session.traces))
     write_table(arguments.out, frame_table(session, trials, tokenizer.tokenize(session), step=window))
@@ -66,7 +67,7 @@ def info(arguments: Namespace) -> None:
     tokenizer = calm.load_pretrained(arguments.recording)
     kept = ", ".join(f"{name} {score:.3f}" for name, score in tokenizer.scores.items())
     print(f"{tokenizer.quantizer.key}: keeps, of held-out synthetic recordings, r = {kept}")
-    print(tokenizer.recipe.model_dump_json(indent=1))
+    print(json.dumps(tokenizer.recipe, indent=1))
 
 
 def read(arguments: Namespace, **keys: Any) -> tuple[Session, Profile]:

@@ -30,7 +30,7 @@ def pretrain(recipe: Recipe, *, seed: int, runs: Path) -> Tokenizer:
     sessions = draw_corpus(recipe.corpus, seed=seed)
     quantizer = train(QuantizerTask(sessions, recipe.quantizer), recipe.quantizer_fit, seed=seed, runs=runs)
     others = draw_corpus(recipe.corpus.changed(recordings=recipe.held_out), seed=seed + HELD_OUT_SEED)
-    return Tokenizer(recipe, quantizer, held_out_scores(quantizer.model, others))
+    return Tokenizer(recipe.model_dump(mode="json"), quantizer, held_out_scores(quantizer.model, others))
 
 
 def held_out_scores(model: NeuralQuantizer, sessions: list[Session]) -> dict[str, float]:

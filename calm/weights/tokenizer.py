@@ -1,18 +1,21 @@
 """Weights for recordings that they never saw: a tokenizer that was trained on synthetic ones, and ships with calm."""
 
 import dataclasses
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from calm.config import QuantizerConfig
 from calm.data.session import Session, to_unit
 from calm.devices import best_device
 from calm.errors import CalmError
 from calm.models.quantizer import NeuralQuantizer
-from calm.profile import Recipe, names_in
+from calm.profile import names_in
 from calm.storage import WEIGHTS, is_stored, load_checkpoint, save_checkpoint
 from calm.training.checks import check_preparation
 from calm.training.reconstruction import reconstruct
@@ -28,12 +31,12 @@ class Tokenizer:
     """A quantizer for any session, whatever its neurons, frame rate and indicator; a token is a few frames.
 
     Attributes:
-        recipe: the numbers that it was made with.
+        recipe: the numbers that it was made with, under the names that they had in that version of calm.
         quantizer: stage 1.
         scores: mean correlation of trace and reconstruction on synthetic recordings that it was not trained on.
     """
 
-    recipe: Recipe
+    recipe: Mapping[str, Any]
     quantizer: Trained[NeuralQuantizer]
     scores: dict[str, float]
 
@@ -77,7 +80,7 @@ class Tokenizer:
         weights = self.quantizer.model.state_dict()
         manifest = {
             "format": FORMAT,
-            "recipe": self.recipe.model_dump(mode="json"),
+            "recipe": self.recipe,
             "scores": self.scores,
             "history": self.quantizer.history.to_dict("list"),
         }
@@ -99,10 +102,9 @@ def load_pretrained(name: str | Path) -> Tokenizer:
     tensors, manifest = load_checkpoint(folder)
     if manifest.get("format") != FORMAT:
         raise CalmError(f"{folder} holds no tokenizer that this version of calm can read: make it again.")
-    recipe = Recipe.model_validate(manifest["recipe"])
-    model = NeuralQuantizer(recipe.quantizer)
+    model = NeuralQuantizer(QuantizerConfig.model_validate(manifest["recipe"]["quantizer"]))
     initial = model.state_dict()
     model.load_state_dict(tensors | {unused: initial[unused] for unused in UNUSED})
     key = f"pretrained-{manifest['files'][WEIGHTS][:12]}"  # of the weights themselves: they differ between machines
     trained = Trained(model.to(best_device()).eval(), pd.DataFrame(manifest["history"]), key)
-    return Tokenizer(recipe, trained, manifest["scores"])
+    return Tokenizer(manifest["recipe"], trained, manifest["scores"])

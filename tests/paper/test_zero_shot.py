@@ -3,14 +3,15 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from calm.config import CorpusConfig
 from calm.data.session import prepare
 from calm.metrics import trial_correlation
+from calm.models.quantizer import NeuralQuantizer
 from calm.paper.experiments.zero_shot import score_zero_shot
 from calm.paper.results import Results
-from calm.profile import Recipe
+from calm.training.stages import Trained
 from calm.weights.tokenizer import Tokenizer
 
 
@@ -25,10 +26,12 @@ class Halving(Tokenizer):
 
 @pytest.fixture
 def scores(make_session, quantizer_config):
-    recipe = Recipe(corpus=CorpusConfig(), quantizer=quantizer_config, quantizer_fit={"steps": 1})
-    results = Results("made", seed=0)
+    quantizer, results = (
+        Trained(NeuralQuantizer(quantizer_config), pd.DataFrame(), "untrained"),
+        Results("made", seed=0),
+    )
     session = make_session([98] * 40, neurons=6)
-    score_zero_shot(results, Halving(recipe, None, {}), [session], item="zero_shot")
+    score_zero_shot(results, Halving({}, quantizer, {}), [session], item="zero_shot")
     return session, results.table("zero_shot").set_index(["method", "variant"])["value"]
 
 

@@ -26,7 +26,7 @@ def score_zero_shot(results: Results, tokenizer: Tokenizer, sessions: Sequence[S
         sessions: as they were read; the training trials of `results.seed` set the scale, as for any use.
         item: of the rows.
     """
-    window = tokenizer.recipe.quantizer.window
+    window = tokenizer.quantizer.model.config.window
     for session in sessions:
         for variant, smoothing in SMOOTHINGS.items():
             prepared = prepare(session, seed=results.seed, smoothing=smoothing)
