@@ -10,12 +10,12 @@ OLDEST_TORCH = (2, 8)
 USED = {  # where each name is, which is loaded when it is used: torch and pynwb take seconds
     "CalM": "calm.model",
     "explore": "calm.paper.plots.explore",
-    "from_arrays": "calm.data.arrays",
+    "from_arrays": "calm.data.readers.arrays",
     "inspect": "calm.data.contents",
     "load_pretrained": "calm.weights.tokenizer",
     "load_sessions": "calm.data.reading",
     "plot_forecast": "calm.paper.plots.forecast",
-    "prepare": "calm.data.session",
+    "prepare": "calm.data.preparation",
 }
 __all__ = [
     "CalM",

@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 
 from calm.baselines.linear import linear_forecasters
 from calm.baselines.validation import validation_correlation
-from calm.data.session import Preparation, Session, cut_trials, to_unit
+from calm.data.preparation import to_unit
+from calm.data.session import Preparation, Session, cut_trials
 from calm.errors import CalmError
 from calm.models.heads import GLUHead
 from calm.models.quantizer import NeuralQuantizer
@@ -315,9 +316,9 @@ class CalM:
             choice, samples: see `forecast`.
 
         Raises:
-            CalmError: as `forecast`, or see `calm.data.nwb_file.write_nwb`.
+            CalmError: as `forecast`, or see `calm.data.readers.nwb_file.write_nwb`.
         """
-        from calm.data.nwb_file import Stretches, write_nwb  # pynwb takes seconds to load
+        from calm.data.readers.nwb_file import Stretches, write_nwb  # pynwb takes seconds to load
 
         how: dict[str, Any] = {"choice": choice, "samples": samples, "unit": "original"}
         context = np.full(len(trials), self.profile.forecast.context)

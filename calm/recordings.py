@@ -6,8 +6,9 @@ from pathlib import Path
 
 from calm.config import COHORT, SIMULATION
 from calm.data.descriptions import Dataset, load_dataset, states
+from calm.data.preparation import prepare
 from calm.data.reading import read_checked, read_sessions
-from calm.data.session import Session, prepare
+from calm.data.session import Session
 from calm.data.store import load_session, store_session
 from calm.errors import CalmError
 from calm.paths import DATA, RUNS, address_of

@@ -38,7 +38,8 @@ seed: int = 0  # of the split into trials, the initial weights and the batches
 import matplotlib.pyplot as plt
 import numpy as np
 
-from calm.data.session import cut_trials, prepare
+from calm.data.preparation import prepare
+from calm.data.session import cut_trials
 from calm.paper.claims.comparisons import chosen_variant
 from calm.paper.claims.table import verdicts
 from calm.paper.experiments.distributions import score_distributions

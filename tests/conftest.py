@@ -13,7 +13,8 @@ from backbones import tokenize
 from fit_cases import EVERY, STEPS, toy_case
 
 from calm.config import DATConfig, FitConfig, QuantizerConfig, SimulationConfig
-from calm.data.session import Session, prepare
+from calm.data.preparation import prepare
+from calm.data.session import Session
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import DualAxisTransformer, TokenBatch
 from calm.paper.plots import use_style

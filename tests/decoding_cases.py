@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from calm.data.session import Session, prepare
+from calm.data.preparation import prepare
+from calm.data.session import Session
 
 NEURONS, BEHAVIOURS, LAGS = 6, ("pitch", "roll", "yaw"), 3
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from calm.data.session import Session, cut_trials, prepare
+from calm.data.preparation import prepare
+from calm.data.session import Session, cut_trials
 from calm.metrics import trial_correlation
 from calm.training.batches import window_batches
 from calm.training.fit import Objective, fit

@@ -1,4 +1,4 @@
-"""A Session as an NWB file of the layout that `calm.data.nwb` reads."""
+"""A Session as an NWB file of the layout that `calm.data.readers.nwb` reads."""
 
 import datetime
 import itertools

@@ -16,7 +16,8 @@ import torch
 from calm.benchmark.measure import Row, repeat
 from calm.benchmark.settings import FRAMES, WINDOW, Settings
 from calm.config import DATConfig, FitConfig, QuantizerConfig
-from calm.data.session import Session, prepare
+from calm.data.preparation import prepare
+from calm.data.session import Session
 from calm.models.interfaces import Trainable
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import DualAxisTransformer, TokenBatch

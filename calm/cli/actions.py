@@ -11,7 +11,8 @@ import calm
 from calm.cli.tables import frame_table, write_table
 from calm.data.contents import WINDOWS, inspect, layout_of, nwb_contents
 from calm.data.descriptions import Dataset, describe, load_dataset
-from calm.data.session import Session, to_unit
+from calm.data.preparation import to_unit
+from calm.data.session import Session
 from calm.errors import CalmError
 from calm.metrics import channel_scores
 from calm.paths import RUNS, address_of, ensure_writable

@@ -124,8 +124,8 @@ def nwb_contents(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     from pynwb.epoch import TimeIntervals
     from pynwb.ophys import DfOverF, RoiResponseSeries
 
-    from calm.data.nwb import full_name
-    from calm.data.nwb_file import open_nwb
+    from calm.data.readers.nwb import full_name
+    from calm.data.readers.nwb_file import open_nwb
 
     with open_nwb(path) as nwb:
         series = [item for item in nwb.objects.values() if isinstance(item, TimeSeries)]
@@ -141,7 +141,7 @@ def nwb_contents(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 def series_row(series: Any) -> dict[str, Any]:
     """What is in a time series of an NWB file."""
-    from calm.data.nwb import full_name
+    from calm.data.readers.nwb import full_name
 
     shape = np.shape(series.data)
     few = np.prod(shape) <= MOST_VALUES
@@ -157,7 +157,7 @@ def series_row(series: Any) -> dict[str, Any]:
 
 def interval_row(table: Any) -> dict[str, Any]:
     """What is in a table of intervals of an NWB file."""
-    from calm.data.nwb import full_name
+    from calm.data.readers.nwb import full_name
 
     columns = ", ".join(name for name in table.colnames if name not in ("start_time", "stop_time"))
     return {"path": full_name(table), "type": f"{len(table)} intervals", "shape": columns}

@@ -12,7 +12,7 @@ import pydantic
 from calm.config import Config, Names
 from calm.data.dff import Baseline
 from calm.data.intervals import Trials, Windows
-from calm.data.pipelines import NEUROPIL
+from calm.data.readers.pipelines import NEUROPIL
 from calm.data.recording import Kind, Value
 from calm.errors import CalmError, one_line, reading
 from calm.paths import ROOT, address_of

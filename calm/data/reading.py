@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from calm.data.arrays import read_csv, read_npz
 from calm.data.descriptions import PLAIN, Dataset, describe, load_dataset
 from calm.data.dff import Baseline, delta_f_over_f
 from calm.data.intervals import START, STOP, cut_into_trials, cut_into_windows
-from calm.data.pipelines import read_caiman, read_suite2p
+from calm.data.readers.arrays import read_csv, read_npz
+from calm.data.readers.pipelines import read_caiman, read_suite2p
 from calm.data.recording import Recording, keep_neurons
 from calm.data.session import Session, bad_neurons, describe_neurons, drop_neurons, odd_rates, validate
 from calm.errors import CalmError, reading
@@ -113,8 +113,8 @@ def read_file(path: Path, dataset: Dataset) -> Session:
     if dataset.layout in PLAIN:
         return cut_recording(read_recording(path, dataset), path, dataset)
     # Pynwb takes seconds to load, and only these layouts need it.
-    from calm.data.dandi_000579 import BEHAVIOUR, read_dandi_session
-    from calm.data.nwb import read_session
+    from calm.data.readers.dandi_000579 import BEHAVIOUR, read_dandi_session
+    from calm.data.readers.nwb import read_session
 
     if dataset.layout == "nwb":
         return read_session(

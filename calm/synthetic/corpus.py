@@ -7,7 +7,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from calm.config import CorpusConfig, Range, SimulationConfig
-from calm.data.session import Session, prepare
+from calm.data.preparation import prepare
+from calm.data.session import Session
 from calm.synthetic.network import run_network
 from calm.synthetic.traces import draw_spikes, fluorescence, ornstein_uhlenbeck, rates_of, signal_size
 

@@ -1,4 +1,4 @@
-"""A synthetic session as an NWB file of the layout of DANDI:000579: what `calm.data.dandi_000579` reads of it.
+"""A synthetic session as an NWB file of the layout of DANDI:000579: what `calm.data.readers.dandi_000579` reads of it.
 
 Names, containers and units are those of the real files.
 """
@@ -15,7 +15,7 @@ from pynwb.behavior import BehavioralTimeSeries, Position, SpatialSeries
 from pynwb.file import Subject
 from pynwb.ophys import DfOverF, ImageSegmentation, ImagingPlane, OpticalChannel, PlaneSegmentation, RoiResponseSeries
 
-from calm.data.nwb_file import save_nwb
+from calm.data.readers.nwb_file import save_nwb
 from calm.synthetic.maze import CYCLE, IMAGE_RATE, PLANES, Behaviour
 from calm.synthetic.mice import SessionPlan, generator
 from calm.synthetic.truth import Truth

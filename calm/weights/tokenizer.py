@@ -11,7 +11,8 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from calm.config import QuantizerConfig
-from calm.data.session import Session, to_unit
+from calm.data.preparation import to_unit
+from calm.data.session import Session
 from calm.devices import best_device
 from calm.errors import CalmError
 from calm.models.quantizer import NeuralQuantizer

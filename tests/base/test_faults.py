@@ -19,7 +19,7 @@ import torch
 from damage import flip
 from fit_cases import run, toy_case
 
-from calm.data.session import prepare
+from calm.data.preparation import prepare
 from calm.data.store import load_session, store_session
 from calm.errors import CalmError
 from calm.paper.results import Results, update_provenance, verify_results

@@ -11,7 +11,8 @@ from statsmodels.tsa.api import VAR
 from calm.baselines.linear import Decay, MeanTrial, Persistence, RidgeVAR
 from calm.baselines.ridge import lagged
 from calm.config import ForecastConfig, VARConfig
-from calm.data.session import Session, cut_trials, prepare
+from calm.data.preparation import prepare
+from calm.data.session import Session, cut_trials
 from calm.errors import CalmError
 from calm.metrics import distribution_scores, trial_correlation
 from calm.models.interfaces import BOUND

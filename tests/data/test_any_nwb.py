@@ -11,7 +11,7 @@ from pynwb.epoch import TimeIntervals
 from pynwb.ophys import DfOverF, RoiResponseSeries
 
 from calm.data.intervals import SPLIT_GROUP, Trials, Windows
-from calm.data.nwb import read_session
+from calm.data.readers.nwb import read_session
 from calm.data.resampling import resampled
 from calm.errors import CalmError
 

@@ -9,10 +9,10 @@ import pytest
 from dandi_files import ROIS, Recording, time, trace, velocity, write_dandi
 from nwb_files import read_all
 
-from calm.data.dandi_000579 import CONDITIONS, read_dandi_session
 from calm.data.descriptions import load_dataset
+from calm.data.preparation import prepare
+from calm.data.readers.dandi_000579 import CONDITIONS, read_dandi_session
 from calm.data.reading import load_sessions
-from calm.data.session import prepare
 from calm.errors import CalmError
 
 ROOT = Path(__file__).parents[2]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from nwb_files import add_traces, add_trials, new_file, random_traces, save
 
+from calm.data.preparation import prepare, to_unit
 from calm.data.reading import load_sessions
-from calm.data.session import prepare, to_unit, validate
+from calm.data.session import validate
 from calm.errors import CalmError
 
 SECONDS = [(float(second), second + 1.0) for second in range(10)]

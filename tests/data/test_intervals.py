@@ -19,8 +19,9 @@ from calm.data.intervals import (
     cut_into_windows,
     frames_between,
 )
+from calm.data.preparation import prepare
 from calm.data.recording import Recording
-from calm.data.session import SPLIT_GROUP, SPLITS, prepare
+from calm.data.session import SPLIT_GROUP, SPLITS
 from calm.errors import CalmError
 
 RATE = 10.0

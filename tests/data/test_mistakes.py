@@ -9,9 +9,9 @@ from nwb_files import add_traces, add_trials, new_file, random_traces, save
 
 from calm.data.descriptions import load_dataset
 from calm.data.intervals import cut_into_trials
+from calm.data.preparation import prepare
 from calm.data.reading import load_sessions
 from calm.data.recording import make_recording
-from calm.data.session import prepare
 from calm.errors import CalmError
 from calm.model import CalM
 from calm.profile import load_profile

@@ -20,7 +20,7 @@ from nwb_files import (
     save,
 )
 
-from calm.data.nwb import read_session
+from calm.data.readers.nwb import read_session
 from calm.data.session import bad_neurons
 from calm.errors import CalmError
 

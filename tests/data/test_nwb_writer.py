@@ -10,8 +10,8 @@ from nwb_writer import write_session
 from pynwb import NWBHDF5IO
 
 import calm
-from calm.data.nwb import read_session
-from calm.data.nwb_file import Stretches, write_nwb
+from calm.data.readers.nwb import read_session
+from calm.data.readers.nwb_file import Stretches, write_nwb
 from calm.data.session import Session
 from calm.errors import CalmError
 

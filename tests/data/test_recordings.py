@@ -5,7 +5,7 @@ from nwb_writer import write_session
 
 from calm import recordings as rooms
 from calm.data.descriptions import load_dataset
-from calm.data.nwb import read_session
+from calm.data.readers.nwb import read_session
 from calm.errors import CalmError
 from calm.profile import load_profile
 from calm.recordings import load_recordings

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from nwb_writer import write_session
 
 from calm.data import session as sessions
+from calm.data.preparation import MIN_TRIALS, prepare, smooth, split_trials
 from calm.errors import CalmError
 
-COUNTS = st.integers(sessions.MIN_TRIALS, 1000)
+COUNTS = st.integers(MIN_TRIALS, 1000)
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -40,7 +41,7 @@ def raw(make_session):
 
 @given(COUNTS, SEEDS)
 def test_split_is_70_15_15_and_leaves_no_part_empty(count, seed):
-    labels = sessions.split_trials(count, seed)
+    labels = split_trials(count, seed)
     sizes = [labels.count(split) for split in sessions.SPLITS]
     assert sum(sizes) == len(labels) == count
     assert min(sizes) > 0
@@ -49,41 +50,41 @@ def test_split_is_70_15_15_and_leaves_no_part_empty(count, seed):
 
 @given(COUNTS, SEEDS)
 def test_split_follows_from_the_seed(count, seed):
-    assert sessions.split_trials(count, seed) == sessions.split_trials(count, seed)
+    assert split_trials(count, seed) == split_trials(count, seed)
 
 
 def test_split_changes_with_the_seed():
-    assert len({tuple(sessions.split_trials(100, seed)) for seed in range(20)}) == 20
+    assert len({tuple(split_trials(100, seed)) for seed in range(20)}) == 20
 
 
 def test_every_trial_is_equally_likely_in_every_part():
-    labels = np.array([sessions.split_trials(20, seed) for seed in range(500)])
+    labels = np.array([split_trials(20, seed) for seed in range(500)])
     standard_error = np.sqrt(0.7 * 0.3 / 500)
     np.testing.assert_allclose((labels == "train").mean(axis=0), 0.7, atol=4 * standard_error)
 
 
 def test_parts_are_disjoint_and_complete(raw):
-    prepared = sessions.prepare(raw, seed=3)
+    prepared = prepare(raw, seed=3)
     parts = [prepared.trials_of(split) for split in sessions.SPLITS]
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(len(raw.traces)))
 
 
 def test_training_frames_have_mean_zero_and_sd_one(raw):
-    prepared = sessions.prepare(raw, seed=0)
+    prepared = prepare(raw, seed=0)
     frames = np.concatenate([prepared.traces[trial] for trial in prepared.trials_of("train")], axis=1)
     np.testing.assert_allclose(frames.mean(axis=1), 0, atol=1e-5)
     np.testing.assert_allclose(frames.std(axis=1), 1, atol=1e-5)
 
 
 def test_scale_is_undone_by_the_recorded_mean_and_sd(raw):
-    prepared = sessions.prepare(raw, seed=0)
+    prepared = prepare(raw, seed=0)
     mean, sd = (prepared.neurons[column].to_numpy()[:, None] for column in ("mean", "sd"))
     for trace, original in zip(prepared.traces, raw.traces, strict=True):
         np.testing.assert_allclose(trace * sd + mean, original, atol=1e-5)
 
 
 def test_validation_and_test_trials_do_not_touch_the_scale(raw):
-    before = sessions.prepare(raw, seed=0, smoothing=0.3)
+    before = prepare(raw, seed=0, smoothing=0.3)
     train = before.trials_of("train")
     changed = dataclasses.replace(
         with_traces(raw, lambda index, trace: trace if index in train else 100 + 7 * trace),
@@ -91,7 +92,7 @@ def test_validation_and_test_trials_do_not_touch_the_scale(raw):
             channels if index in train else 100 + 7 * channels for index, channels in enumerate(raw.behaviour)
         ),
     )
-    after = sessions.prepare(changed, seed=0, smoothing=0.3)
+    after = prepare(changed, seed=0, smoothing=0.3)
     assert before.neurons.equals(after.neurons)
     for trial in train:
         np.testing.assert_array_equal(before.traces[trial], after.traces[trial])
@@ -102,7 +103,7 @@ def test_missing_behaviour_stays_missing_and_does_not_touch_the_scale_of_the_res
     holed = tuple(channels.copy() for channels in raw.behaviour)
     for channels in holed:
         channels[3, 1] = np.nan
-    prepared = sessions.prepare(dataclasses.replace(raw, behaviour=holed), seed=0)
+    prepared = prepare(dataclasses.replace(raw, behaviour=holed), seed=0)
     frames = np.concatenate([prepared.behaviour[trial] for trial in prepared.trials_of("train")])
     np.testing.assert_allclose(np.nanmean(frames, axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(np.nanstd(frames, axis=0), 1, atol=1e-5)
@@ -114,33 +115,35 @@ def test_impulse_decays_geometrically(weight, when):
     impulse = np.zeros((1, 10))
     impulse[0, when] = 1
     expected = [0.0] * when + [(weight if when else 1) * (1 - weight) ** age for age in range(10 - when)]
-    np.testing.assert_allclose(sessions.smooth(impulse, weight)[0], expected, atol=1e-12)
+    np.testing.assert_allclose(smooth(impulse, weight)[0], expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("frame", range(1, 18))
 def test_smoothing_is_causal(raw, frame):
     changed = raw.traces[0].copy()
     changed[:, frame:] += 1
-    before, after = (sessions.smooth(trace, 0.15) for trace in (raw.traces[0], changed))
+    before, after = (smooth(trace, 0.15) for trace in (raw.traces[0], changed))
     np.testing.assert_array_equal(before[:, :frame], after[:, :frame])
     assert np.all(before[:, frame:] != after[:, frame:])
 
 
 def test_smoothing_of_weight_one_changes_nothing(raw):
-    np.testing.assert_array_equal(sessions.smooth(raw.traces[0], 1.0), raw.traces[0])
+    np.testing.assert_array_equal(smooth(raw.traces[0], 1.0), raw.traces[0])
 
 
 def test_smoothing_restarts_with_each_trial(raw):
-    smoothed = with_traces(raw, lambda _, trace: sessions.smooth(trace, 0.15))
+    smoothed = with_traces(raw, lambda _, trace: smooth(trace, 0.15))
     for first, second in zip(
-        sessions.prepare(raw, seed=0, smoothing=0.15).traces, sessions.prepare(smoothed, seed=0).traces, strict=True
+        prepare(raw, seed=0, smoothing=0.15).traces,
+        prepare(smoothed, seed=0).traces,
+        strict=True,
     ):
         np.testing.assert_array_equal(first, second)
 
 
 def test_preparation_leaves_the_raw_session_as_it_is(raw):
     before = raw.fingerprint()
-    sessions.prepare(raw, seed=0, smoothing=0.15)
+    prepare(raw, seed=0, smoothing=0.15)
     assert raw.fingerprint() == before
 
 
@@ -162,38 +165,38 @@ def test_sessions_that_cannot_be_analysed_are_refused_by_name(raw, change, messa
     broken = with_traces(raw, change)
     broken = dataclasses.replace(broken, neurons=raw.neurons[: len(broken.traces[0])])
     with pytest.raises(CalmError, match=f"uneven.*{message}"):
-        sessions.prepare(broken, seed=0, min_frames=12)
+        prepare(broken, seed=0, min_frames=12)
 
 
 def test_long_lists_of_neurons_are_cut_in_messages():
     assert sessions.describe_neurons(np.arange(7)) == "7 neurons (0, 1, 2, 3, 4, ...)"
 
 
-@pytest.mark.parametrize(("trials", "message"), [(0, "no trials"), (sessions.MIN_TRIALS - 1, "6 trials are too few")])
+@pytest.mark.parametrize(("trials", "message"), [(0, "no trials"), (MIN_TRIALS - 1, "6 trials are too few")])
 def test_too_few_trials_are_refused(make_session, trials, message):
     with pytest.raises(CalmError, match=message):
-        sessions.prepare(make_session([20] * trials), seed=0)
+        prepare(make_session([20] * trials), seed=0)
 
 
 def test_shortest_allowed_trial_is_accepted(raw):
-    assert sessions.prepare(raw, seed=0, min_frames=18).frames.tolist() == raw.frames.tolist()
+    assert prepare(raw, seed=0, min_frames=18).frames.tolist() == raw.frames.tolist()
 
 
 def test_neurons_that_are_silent_in_training_only_are_refused(raw):
-    train = sessions.prepare(raw, seed=0).trials_of("train")
+    train = prepare(raw, seed=0).trials_of("train")
     mute = np.arange(5)[:, None] == 2
     silent = with_traces(raw, lambda index, trace: np.where(mute & (index in train), 0.0, trace))
     with pytest.raises(CalmError, match=r"no change in the training trials in 1 neuron \(2\)"):
-        sessions.prepare(silent, seed=0)
+        prepare(silent, seed=0)
 
 
 def test_behaviour_without_a_value_in_training_is_refused_by_name(raw):
-    train = sessions.prepare(raw, seed=0).trials_of("train")
+    train = prepare(raw, seed=0).trials_of("train")
     holed = tuple(channels.copy() for channels in raw.behaviour)
     for trial in train:
         holed[trial][:, 1] = np.nan
     with pytest.raises(CalmError, match="yaw has no value in the training trials"):
-        sessions.prepare(dataclasses.replace(raw, behaviour=holed), seed=0)
+        prepare(dataclasses.replace(raw, behaviour=holed), seed=0)
 
 
 def test_dropping_bad_neurons_leaves_the_others_untouched(raw):
@@ -225,7 +228,7 @@ def test_fingerprint_changes_with_data_name_and_split(raw, change):
 
 
 def test_fingerprint_changes_with_the_seed_of_the_split(raw):
-    assert sessions.prepare(raw, seed=0).fingerprint() != sessions.prepare(raw, seed=1).fingerprint()
+    assert prepare(raw, seed=0).fingerprint() != prepare(raw, seed=1).fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -237,16 +240,16 @@ def test_fingerprint_changes_with_the_seed_of_the_split(raw):
 )
 def test_fields_that_do_not_belong_together_are_refused(raw, change, message):
     with pytest.raises(CalmError, match=message):
-        sessions.prepare(dataclasses.replace(raw, **change), seed=0)
+        prepare(dataclasses.replace(raw, **change), seed=0)
 
 
 def test_a_session_remembers_its_preparation_and_is_prepared_once(raw):
-    prepared = sessions.prepare(raw, seed=3, smoothing=0.5)
+    prepared = prepare(raw, seed=3, smoothing=0.5)
     assert raw.preparation is None and prepared.preparation == sessions.Preparation(seed=3, smoothing=0.5)
     with pytest.raises(CalmError, match="uneven is prepared already"):
-        sessions.prepare(prepared, seed=3)
+        prepare(prepared, seed=3)
 
 
 def test_a_prepared_session_is_not_written_as_recorded(raw, tmp_path):
     with pytest.raises(CalmError, match="z-scores"):
-        write_session(sessions.prepare(raw, seed=0), tmp_path / "a.nwb")
+        write_session(prepare(raw, seed=0), tmp_path / "a.nwb")

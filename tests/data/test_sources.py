@@ -7,7 +7,7 @@ import pytest
 from source_files import RATE, caiman_file, random_fluorescence, suite2p_plane
 
 from calm.data.dff import Baseline, delta_f_over_f
-from calm.data.pipelines import read_caiman, read_suite2p
+from calm.data.readers.pipelines import read_caiman, read_suite2p
 from calm.data.recording import keep_neurons, make_recording
 from calm.errors import CalmError
 

@@ -8,7 +8,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from calm.data.session import split_trials
+from calm.data.preparation import split_trials
 from calm.errors import CalmError
 from calm.paper.claims.statistics import permutation_p
 from calm.paper.experiments import classification

@@ -9,8 +9,8 @@ from decoding_cases import BEHAVIOURS, decodable_session
 
 from calm.baselines.linear_decoders import lagged_design
 from calm.config import CohortConfig, RidgeDecoderConfig
-from calm.data.dandi_000579 import read_dandi_session
-from calm.data.session import prepare
+from calm.data.preparation import prepare
+from calm.data.readers.dandi_000579 import read_dandi_session
 from calm.metrics import channel_scores
 from calm.models.interfaces import Decoder
 from calm.paper.experiments.decoding import (

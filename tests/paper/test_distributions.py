@@ -6,7 +6,8 @@ import pytest
 from calm.baselines.linear import RidgeVAR
 from calm.baselines.validation import compared_trials
 from calm.config import ForecastConfig, VARConfig
-from calm.data.session import cut_trials, prepare
+from calm.data.preparation import prepare
+from calm.data.session import cut_trials
 from calm.metrics import distribution_scores
 from calm.models.interfaces import Sampler
 from calm.paper.experiments.distributions import add_decoding_noise, draw_residuals, score_distributions

@@ -6,7 +6,8 @@ import torch
 
 from calm.baselines.linear import MeanTrial
 from calm.config import ForecastConfig
-from calm.data.session import cut_trials, prepare
+from calm.data.preparation import prepare
+from calm.data.session import cut_trials
 from calm.metrics import correlation_over_time
 from calm.models.finetuning import TraceTransformer
 from calm.models.transformer import DualAxisTransformer

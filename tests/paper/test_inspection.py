@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calm.data.session import prepare, smooth
+from calm.data.preparation import prepare, smooth
 from calm.paper.experiments.inspection import (
     add_averages,
     add_sessions,

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from calm.data.session import prepare
+from calm.data.preparation import prepare
 from calm.paper.experiments.reconstruction import fit_components, keep_components, score_control, unsmooth
 from calm.paper.results import Results
 from calm.profile import load_profile

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from calm.config import ForecastConfig
-from calm.data.session import prepare
+from calm.data.preparation import prepare
 from calm.models.rollout import roll_out
 from calm.paper.experiments.ablations import SAMPLING_OFF
 from calm.paper.experiments.sampling_gap import (

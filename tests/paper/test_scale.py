@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from calm.config import SimulationConfig
-from calm.data.session import prepare
+from calm.data.preparation import prepare
 from calm.paper.embeddings.scale import (
     CHANCE,
     FORECAST,

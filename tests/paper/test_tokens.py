@@ -9,7 +9,7 @@ import torch
 
 from calm.baselines.patches import ContinuousPatches
 from calm.config import PatchesConfig, SimulationConfig
-from calm.data.session import prepare
+from calm.data.preparation import prepare
 from calm.paper.embeddings.scale import scale_read_outs
 from calm.paper.experiments.tokens import add_model
 from calm.paper.results import Results, check

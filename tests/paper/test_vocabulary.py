@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from calm.config import QuantizerConfig
-from calm.data.session import prepare
+from calm.data.preparation import prepare
 from calm.models.quantizer import NeuralQuantizer
 from calm.paper.experiments.vocabulary import Vocabulary, describe_vocabulary, read_vocabulary
 from calm.paper.plots import vocabulary as panels

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calm.data.session import prepare
+from calm.data.preparation import prepare
 from calm.metrics import trial_correlation
 from calm.models.quantizer import NeuralQuantizer
 from calm.paper.experiments.zero_shot import score_zero_shot

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from calm import metrics
-from calm.data.session import Session, prepare
+from calm.data.preparation import prepare
+from calm.data.session import Session
 from calm.synthetic.ceilings import as_forecasts, known_rates, known_state
 from calm.synthetic.maze import CYCLE, IMAGE_RATE, PLANES
 from calm.synthetic.truth import simulate_session

@@ -7,7 +7,7 @@ import pytest
 
 from calm import metrics
 from calm.config import SimulationConfig
-from calm.data.session import prepare
+from calm.data.preparation import prepare
 from calm.synthetic import network
 from calm.synthetic import simulation as simulations
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calm.config import FitConfig
-from calm.data.session import prepare
+from calm.data.preparation import prepare
 from calm.training import batches
 from calm.training.tokens import TokenSession, token_batches
 

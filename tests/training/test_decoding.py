@@ -11,7 +11,8 @@ from backbones import frozen
 from fit_cases import first_pass
 
 from calm.config import FitConfig, HeadConfig
-from calm.data.session import Session, prepare
+from calm.data.preparation import prepare
+from calm.data.session import Session
 from calm.errors import CalmError
 from calm.metrics import channel_scores
 from calm.models.heads import GLUHead, LinearHead

@@ -12,7 +12,7 @@ from linear_systems import noise_free_session
 from pynwb import NWBHDF5IO
 
 import calm
-from calm.data.session import prepare
+from calm.data.preparation import prepare
 from calm.errors import CalmError
 from calm.metrics import central_band
 from calm.model import CalM, verdict

@@ -101,7 +101,7 @@ def smoothed_trace(session: Session, trial: int) -> Float[np.ndarray, "neuron fr
 
 
 def recorded_trace(session: Session, trial: int, smoothing: float) -> Float[np.ndarray, "neuron frame"]:
-    """A trial of a prepared session in dF/F as it was recorded: `calm.data.session.smooth` undone, given its weight."""
+    """A trial of a prepared session in dF/F as it was recorded: `calm.data.preparation.smooth` undone, of a weight."""
     smoothed = smoothed_trace(session, trial)
     before = np.concatenate([smoothed[:, :1], smoothed[:, :-1]], axis=1)
     return before + (smoothed - before) / smoothing

@@ -56,7 +56,7 @@ def code_correlations(
 
 
 def unsmooth(trace: Float[np.ndarray, "neuron frame"], weight: float) -> Float[np.ndarray, "neuron frame"]:
-    """The trace before `calm.data.session.smooth` with this weight, in the same units; 1 leaves it as it is."""
+    """The trace before `calm.data.preparation.smooth` with this weight, in the same units; 1 leaves it as it is."""
     before = np.concatenate([trace[:, :1], trace[:, :-1]], axis=1)
     return (trace - (1 - weight) * before) / weight
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from calm.data.session import Session, prepare
+from calm.data.preparation import prepare
+from calm.data.session import Session
 from calm.metrics import trial_correlation
 from calm.paper.experiments.reconstruction import window_means
 from calm.paper.results import Results

@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from calm.data.session import Session, to_unit
+from calm.data.preparation import to_unit
+from calm.data.session import Session
 from calm.errors import CalmError
 from calm.model import CalM
 from calm.models.layers import NeuronAttention

@@ -4,7 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from calm.data.session import Session, to_unit
+from calm.data.preparation import to_unit
+from calm.data.session import Session
 from calm.model import CalM
 from calm.paper.plots import PAGE, example_traces, use_style
 

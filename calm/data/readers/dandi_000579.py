@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from pynwb import NWBFile, TimeSeries
 from pynwb.ophys import RoiResponseSeries
 
-from calm.data.nwb import (
+from calm.data.readers.nwb import (
     behaviour_series,
     find_item,
     find_traces,
@@ -27,7 +27,7 @@ from calm.data.nwb import (
     scalar_column,
     trial_table,
 )
-from calm.data.nwb_file import open_nwb
+from calm.data.readers.nwb_file import open_nwb
 from calm.data.session import FIRST_FRAME, Session
 from calm.errors import CalmError
 

@@ -15,7 +15,7 @@ from pynwb.epoch import TimeIntervals
 from pynwb.ophys import DfOverF, RoiResponseSeries
 
 from calm.data.intervals import START, STOP, Trials, Windows, around_events, cut_into_trials, cut_into_windows
-from calm.data.nwb_file import open_nwb
+from calm.data.readers.nwb_file import open_nwb
 from calm.data.recording import Kind, Recording, period, suits_single
 from calm.data.resampling import guess_kind, is_even, same_clock, to_frames
 from calm.data.session import Session
