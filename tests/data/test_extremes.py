@@ -1,12 +1,15 @@
 """Traces of any scale and offset are prepared alike; those that cannot be are refused by neuron, never believed."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
 from nwb_files import add_traces, add_trials, new_file, random_traces, save
+from pynwb import TimeSeries
 
 from calm.data.preparation import prepare, to_unit
+from calm.data.readers.nwb import in_units
 from calm.data.reading import load_sessions
 from calm.data.session import validate
 from calm.errors import CalmError
@@ -73,7 +76,9 @@ def test_a_large_offset_costs_nothing_in_double_precision_and_is_refused_in_sing
     [
         (random_traces(), {"conversion": 1e30}),
         (random_traces().astype(float) * 1e40, {"conversion": 1e-10}),
+        (random_traces().astype(float) * 1e40, {"conversion": 1e-40}),
         (random_traces().astype(float) + 1e8, {}),
+        (random_traces().astype(float) + 1e8, {"offset": -1e8}),
         (random_traces().astype(float), {"offset": 1e8}),
         (random_traces() * np.float32(1e-6), {}),
     ],
@@ -88,6 +93,20 @@ def test_files_of_any_scale_are_prepared_alike(tmp_path, data, clock):
     plain, odd = (prepare(session, seed=0) for session in sessions)
     assert {trace.dtype for trace in odd.traces} == {np.dtype(np.float32)}
     np.testing.assert_allclose(joined(odd), joined(plain), atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, -2.0, 1e30])
+@pytest.mark.parametrize("data", [random_traces(), (1000 * random_traces()).astype(np.int16), np.empty((0, 6))])
+def test_a_series_is_read_in_its_unit_without_a_copy_in_double_precision(data, scale):
+    data = np.tile(data, (500, 1))
+    series = TimeSeries("series", data=data, unit="a", rate=1.0, conversion=scale, offset=3.0)
+    tracemalloc.start()
+    values = in_units(series, slice(None))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_allclose(values, data * scale + 3, rtol=1e-5, atol=1e-5 * scale**2)
+    assert values.dtype == (float if scale > 1e15 and len(data) else np.float32)
+    assert most < 1.2 * values.nbytes + 100_000
 
 
 @pytest.mark.parametrize("value", [3e38, -1e6, 1e99])

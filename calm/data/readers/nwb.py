@@ -185,8 +185,12 @@ def in_units(series: TimeSeries, rows: slice) -> Float[np.ndarray, "frame channe
     data = np.asarray(series.data[rows])
     data = data.reshape(len(data), *data.shape[1:] or (1,))
     scale, offset = float(series.conversion), float(series.offset)
-    exact = data.astype(float) * scale + offset
-    return data.astype(np.float32) * scale + offset if suits_single(exact.T) else exact
+    ends = np.stack([end.reduce(data) for end in (np.fmin, np.fmax)]).astype(float) if len(data) else np.empty((0, 1))
+    suited = all(suits_single(each.T) for each in (ends, ends * scale + offset))
+    values = data.astype(np.float32 if suited else float)
+    values *= scale
+    values += offset
+    return values
 
 
 def scalar_column(table: DynamicTable, name: str) -> np.ndarray | None:
