@@ -26,9 +26,7 @@ LAYOUTS = {  # in which a key means something; the others in all
     "trials": ("nwb", *PLAIN),
     "windows": ("nwb", *PLAIN),
     "rate": PLAIN,
-    "resample": ("nwb", *PLAIN),
-    "keep": ("nwb", *PLAIN),
-    "dff": ("nwb", *PLAIN),
+    "dff": ("nwb", *PLAIN),  # what `dandi_000579` has is dF/F
     "neuropil": ("suite2p",),
 }
 Values = Annotated[

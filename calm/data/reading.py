@@ -116,6 +116,7 @@ def read_file(path: Path, dataset: Dataset) -> Session:
     from calm.data.readers.dandi_000579 import BEHAVIOUR, read_dandi_session
     from calm.data.readers.nwb import read_session
 
+    processed = functools.partial(process, dataset=dataset)
     if dataset.layout == "nwb":
         return read_session(
             path,
@@ -124,14 +125,16 @@ def read_file(path: Path, dataset: Dataset) -> Session:
             conditions=dataset.conditions,
             trials=dataset.trials,
             windows=dataset.windows,
-            process=functools.partial(process, dataset=dataset),
+            process=processed,
         )
+    resampled = dataset.resample is not None  # `keep_trials` counts these frames
     return read_dandi_session(
         path,
         behaviour=BEHAVIOUR if dataset.behaviour is None else tuple(dataset.behaviour),
         conditions=dataset.conditions,
-        min_frames=dataset.min_frames,
-        max_frames=dataset.max_frames,
+        min_frames=None if resampled else dataset.min_frames,
+        max_frames=None if resampled else dataset.max_frames,
+        process=processed,
     )
 
 

@@ -7,7 +7,7 @@ of the Session is one image of each plane.
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,8 @@ from calm.data.readers.nwb import (
     trial_table,
 )
 from calm.data.readers.nwb_file import open_nwb
-from calm.data.session import FIRST_FRAME, Session
+from calm.data.recording import Recording
+from calm.data.session import Session, cut
 from calm.errors import CalmError
 
 PLANES = tuple(f"df_over_f_plane_{plane}/dF_over_F_plane_{plane}" for plane in range(4))
@@ -54,8 +55,9 @@ def read_dandi_session(
     conditions: tuple[str, ...] = (),
     min_frames: int | None = 60,
     max_frames: int | None = 200,
+    process: Callable[[Recording], Recording] | None = None,
 ) -> Session:
-    """Read one multi-plane session at 6 Hz, holding no more of the file than the trials that are kept.
+    """Read one multi-plane session at 6 Hz, holding no more of the file than the trials that are kept, twice.
 
     A trial is all images with its number, cut to its shortest plane. Behaviour is the mean over the planes. The limits
     of the authors' code, 60 and 200 frames, are the default.
@@ -71,6 +73,7 @@ def read_dandi_session(
         behaviour: channels to keep, of CHANNELS; NaN where no plane has a value.
         conditions: columns of the trial table to keep beside CONDITIONS.
         min_frames, max_frames: a trial with fewer or more frames in any plane is left out; None sets no limit.
+        process: what to do to the frames of all trials, one behind the other, before they are cut; None is nothing.
 
     Raises:
         CalmError: the file cannot be read, has a single plane, or lacks what is asked for; or no trial is left.
@@ -80,17 +83,24 @@ def read_dandi_session(
         images, planes = read_images(nwb), find_traces(nwb, PLANES)
         images = add_rows(images, planes)
         trials = images_of_trials(images, min_frames, max_frames)
-        return Session(
+        frames = np.concatenate(list(trials.values()), axis=1)
+        recording = Recording(
             name=nwb.session_id or path.stem,
             subject=(nwb.subject and nwb.subject.subject_id) or "unknown",
             rate=float(1 / images["time"][images["plane"] == 0].diff().median()),
-            traces=read_traces(planes, {number: images["row"].to_numpy()[each] for number, each in trials.items()}),
-            behaviour=read_channels(nwb, behaviour, trials, len(images)),
-            behaviour_names=behaviour,
-            trials=describe_trials(nwb, conditions, trials, images["time"].to_numpy()),
+            traces=read_traces(planes, [images["row"].to_numpy()[each] for each in trials.values()]),
+            timestamps=images["time"].to_numpy()[frames].mean(axis=0),  # as behaviour: the mean over the planes
             neurons=all_neurons(planes, nwb.session_id or "", path.name),
+            behaviour=read_channels(nwb, behaviour, frames, len(images)),
+            behaviour_names=behaviour,
             unit=planes[0].unit,
         )
+        ends = np.cumsum([each.shape[1] for each in trials.values()])
+        spans = recording.timestamps[np.stack([np.append(0, ends[:-1]), ends - 1], axis=1)]
+        recording = process(recording) if process is not None else recording
+        edges = edges_of(spans, recording)
+        of_trials = [recording.timestamps[first:last] for first, last in edges]
+        return cut(recording, describe_trials(nwb, conditions, list(trials), of_trials), edges)
 
 
 def read_images(nwb: NWBFile) -> pd.DataFrame:
@@ -162,25 +172,44 @@ def images_of_trials(images: pd.DataFrame, min_frames: int | None, max_frames: i
     return trials
 
 
-def read_traces(planes: Sequence[RoiResponseSeries], rows: Trials) -> tuple[Float[np.ndarray, "neuron _frame"], ...]:
-    """Traces of each trial, the neurons of all planes one after the other; one trial of a plane is read at a time.
+def edges_of(spans: Float[np.ndarray, "trial 2"], recording: Recording) -> Int[np.ndarray, "trial 2"]:
+    """First frame of each trial and the frame after its last, of trials that have their first and last at these times.
+
+    Raises:
+        CalmError: a trial has no frame.
+    """
+    first = np.searchsorted(recording.timestamps, spans[:, 0], side="left")
+    last = np.searchsorted(recording.timestamps, spans[:, 1], side="right")
+    if (first >= last).any():
+        raise CalmError(f"at {recording.rate:g} frames per second, trials have no frame: choose a higher `resample`.")
+    return np.stack([first, last], axis=1)
+
+
+def read_traces(
+    planes: Sequence[RoiResponseSeries], rows: Sequence[Int[np.ndarray, "plane _frame"]]
+) -> Float[np.ndarray, "neuron frame"]:
+    """Traces of all trials, the neurons of all planes one after the other; one trial of a plane is read at a time.
 
     `rows` are those of the planes' traces in each trial.
     """
     borders = np.cumsum([0, *(len(plane.rois) for plane in planes)])
-    traces = tuple(np.empty((borders[-1], of_trial.shape[1]), np.float32) for of_trial in rows.values())
+    ends = np.cumsum([of_trial.shape[1] for of_trial in rows])
+    traces = np.empty((borders[-1], ends[-1]), np.float32)
     for index, plane in enumerate(planes):
-        for trace, of_trial in zip(traces, rows.values(), strict=True):
+        for end, of_trial in zip(ends, rows, strict=True):
             first, last = of_trial[index, [0, -1]]
             block = in_units(plane, slice(first, last + 1))  # an image without a number may lie within a trial
-            trace[borders[index] : borders[index + 1]] = block[of_trial[index] - first].T
+            frames = slice(end - of_trial.shape[1], end)
+            traces[borders[index] : borders[index + 1], frames] = block[of_trial[index] - first].T
     return traces
 
 
 def read_channels(
-    nwb: NWBFile, names: tuple[str, ...], trials: Trials, count: int
-) -> tuple[Float[np.ndarray, "_frame behaviour"], ...]:
+    nwb: NWBFile, names: tuple[str, ...], frames: Int[np.ndarray, "plane frame"], count: int
+) -> Float[np.ndarray, "frame behaviour"]:
     """Mean behaviour over the planes that have a value, NaN where none has; of a recording with `count` images.
+
+    `frames` are the images of each frame.
 
     Raises:
         CalmError: an unknown channel, or a series that is missing or has not one row an image.
@@ -194,17 +223,19 @@ def read_channels(
         values[:, index] = in_units(rows, slice(None))[:, column]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of frames without a value
-        return tuple(np.nanmean(values[images], axis=0) for images in trials.values())
+        return np.nanmean(values[frames], axis=0)
 
 
 def describe_trials(
-    nwb: NWBFile, conditions: tuple[str, ...], trials: Trials, times: Float[np.ndarray, " image"]
+    nwb: NWBFile, conditions: tuple[str, ...], numbers: list[float], frames: Sequence[Float[np.ndarray, " _frame"]]
 ) -> pd.DataFrame:
-    """Row i of the file's trial table for the trial with number i, and where it goes from the stem into the arm."""
-    frames = [times[images].mean(axis=0) for images in trials.values()]  # as behaviour: the mean over the planes
+    """Row i of the file's trial table for the trial with number i, and where it goes from the stem into the arm.
+
+    `frames` are the times of the frames of each trial in s.
+    """
     table = trial_table(nwb, (*CONDITIONS, *conditions))
-    rows = matching_rows(list(trials), np.array([np.median(of_trial) for of_trial in frames]), table["start_time"])
-    table = table.iloc[rows].reset_index(drop=True).assign(**{FIRST_FRAME: [of_trial[0] for of_trial in frames]})
+    rows = matching_rows(numbers, np.array([np.median(of_trial) for of_trial in frames]), table["start_time"])
+    table = table.iloc[rows].reset_index(drop=True)
     maze = zip(frames, maze_times(nwb, rows), strict=True)
     stem, arm, after = np.stack([np.searchsorted(of_trial, borders) for of_trial, borders in maze]).T
     return table.assign(trial_number=rows, stem_frame=stem, arm_frame=arm, maze_frames=after)
