@@ -171,7 +171,7 @@ class DualAxisConfig(Config):
     dropout: float = 0.15  # the paper does not give it
     # Of neuron embeddings at the start, nor this. From 1, PyTorch's default, what is learned on few recordings drowns.
     embedding_sd: float = 0.02
-    # Root mean square of the loadings that neuron embeddings start with (`calm.models.loadings`); the paper has none.
+    # Root mean square of the loadings that are added to neuron embeddings (`calm.models.loadings`); the paper has none.
     loadings: float = pydantic.Field(0.0, ge=0)
     time_first: bool = False  # the authors' code has time before neurons, the paper neurons before time
     scheduled_sampling: float = 0.6

@@ -276,7 +276,7 @@ class CalM:
         return pd.DataFrame.from_dict(rows, orient="index")
 
     def embeddings(self, session: Session) -> Float[np.ndarray, "neuron channel"]:
-        """The embedding of every neuron of a session.
+        """What was learned of every neuron of a session; its loadings, which are not learned, are not in it.
 
         Raises:
             CalmError: a session that the model does not know.

@@ -175,7 +175,8 @@ summarise(results.table("pretraining_gap"), ["metric", "variant", "split"]).pivo
 # ## Held-out subjects
 #
 # The pretrained transformer gets new neuron and session embeddings for each held-out session and nothing else is trained. Beside it stands
-# the same transformer with those embeddings as they were drawn: what it knows of neurons in general, not of these.
+# the same transformer with those embeddings as they were at the start: what it knows of neurons in general and, in all profiles but
+# `paper`, from their loadings.
 
 # %%
 if recordings.held_out:

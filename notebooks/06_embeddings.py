@@ -15,7 +15,8 @@
 # # What the embeddings hold (Figures 5A, 5B, 6, 7, 8 and Table 9)
 #
 # The transformer learns a vector for each neuron and one for each session. Nothing tells it what a neuron is tuned to, or
-# whose brain and which area a session is from. Two questions:
+# whose brain and which area a session is from. (In all profiles but `paper` the transformer is also told each neuron's loadings, how it
+# takes part in what the neurons of its session do together. Those are fixed inputs; nothing here looks at them.) Two questions:
 #
 # - **Neurons**: is a neuron's tuning to the task, to cue and choice, to be seen in its embedding?
 # - **Sessions**: can mouse, area and layer be told from the embedding of a session, or of a neuron?
@@ -48,12 +49,10 @@ from calm.paper.experiments import classification as kinds
 from calm.paper.experiments.forecasting import train_calm
 from calm.paper.plots import COLUMN, PAGE, embeddings as panels, letters
 from calm.paper.study import RUNS, Study
-from calm.training.stages import initial_model
-from calm.training.tasks import TransformerTask
 
 study = Study(profile, dataset, seed=seed)
 recordings, settings, results, groups = study.recordings, study.settings, study.results, study.groups
-quantizer, transformers = train_calm(recordings, seed=seed, runs=RUNS)  # those of notebook 04
+_, transformers = train_calm(recordings, seed=seed, runs=RUNS)  # those of notebook 04
 
 # %% [markdown]
 # ## Tuning
@@ -71,11 +70,8 @@ contrasts = find_contrasts([session for sessions in groups.values() for session 
 names, sides = [contrast.name for contrast in contrasts], {contrast.name: contrast.sides for contrast in contrasts}
 for group, sessions in groups.items() if len(contrasts) == 2 else []:
     neurons = tuning_table(sessions, contrasts, truth=recordings.truth_files)
-    task = TransformerTask(quantizer, sessions, settings.dat, settings.forecast)
-    before, after = initial_model(task, seed=seed), transformers[group].model
-    embeddings = {"embeddings": neuron_embeddings(after, sessions), "start": neuron_embeddings(before, sessions)}
-    shuffles = {"draws": settings.shuffles, "refits": settings.refits}
-    tuning = TuningStudy(results, group, neurons=neurons, variables=names, **embeddings, **shuffles)
+    embeddings = neuron_embeddings(transformers[group].model, sessions)
+    tuning = TuningStudy(results, group, embeddings, neurons, names, draws=settings.shuffles, refits=settings.refits)
     print(f"{group}: {len(neurons)} neurons of {len(sessions)} sessions", *tuning.run(), sep="\n  ")
 if len(contrasts) < 2:
     print("Trials have fewer than two columns with two values: name some under `conditions` in the description.")
@@ -173,8 +169,7 @@ for item in [ITEMS[group].read_out for group in groups if ITEMS[group].read_out 
 
 # %% [markdown]
 # **What can be read out of neuron embeddings**, held-in mice first: correlation of target and prediction for left-out
-# neurons, mean over five folds, beside shuffles within sessions. Open dots: of the embeddings before anything was trained. They start with
-# the neurons' loadings on the principal components of their own traces, so that what is read out of those was not learned.
+# neurons, mean over five folds, beside shuffles within sessions.
 #
 # ## Mouse, area and layer
 #

@@ -143,8 +143,8 @@ verdicts(figures, claims=[18])
 # The profiles' numbers were chosen on validation trials. This is what was tried on transformers of profile quick, on the tokens of one
 # quantizer (seed 0, but where it is changed itself); what did not help is listed too. `forecast` is the correlation of forecasts of
 # validation trials, `place` how well embeddings of left-out neurons tell that tuning (r), each by the seed of the training. Compare
-# within a column: seeds differ by more than most changes do. A row tells what differs from the profile as it was before embeddings started
-# with loadings: 1500 steps at most, and ten times the rate for what belongs to a session. `cohort.seed=1` are other mice.
+# within a column: seeds differ by more than most changes do. A row tells what differs from the profile as it was before it had loadings
+# (`dat.loadings`): 1500 steps at most, and ten times the rate for what belongs to a session. `cohort.seed=1` are other mice.
 
 # %%
 index = ["dataset", "changes"]

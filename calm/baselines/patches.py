@@ -16,7 +16,7 @@ from calm.config import PatchesConfig
 from calm.errors import CalmError
 from calm.models.interfaces import BOUND, Network, WindowBatch
 from calm.models.layers import Cache, init_weights
-from calm.models.loadings import add_loadings
+from calm.models.loadings import Loadings
 from calm.models.transformer import DualAxisLayer, before, random_block
 
 
@@ -27,7 +27,7 @@ class ContinuousPatches(Network):
         CalmError: the context is not a whole number of patches.
     """
 
-    session_parameters = ("neuron_embeddings.", "session_embeddings.")
+    session_parameters = ("neuron_embeddings.", "session_embeddings.", "loadings.")
 
     def __init__(self, config: PatchesConfig, context: int, neurons: Mapping[str, int]):
         if context % config.patch:
@@ -45,10 +45,13 @@ class ContinuousPatches(Network):
             torch.randn(count, config.width) * config.embedding_sd for count in neurons.values()
         )
         self.session_embeddings = nn.ParameterList(torch.zeros(config.width) for _ in neurons)
+        self.loadings = Loadings(config.width, config.loadings)
+        for count in neurons.values():
+            self.loadings.add_session(count)
 
-    def start(self, session: str, traces: Float[np.ndarray, "neuron frame"]) -> None:
-        """Neurons that are active together start close to each other, if the config asks for it."""
-        add_loadings(self.neuron_embeddings[self.index[session]], traces, self.config.loadings)
+    def introduce(self, session: str, traces: Float[np.ndarray, "neuron frame"]) -> None:
+        """Neurons that are active together have like loadings, if the config asks for any."""
+        self.loadings.see(self.index[session], traces)
 
     def forward(
         self, session: str, patches: Float[Tensor, "batch neuron token channel"], caches: list[Cache] | None = None
@@ -62,7 +65,7 @@ class ContinuousPatches(Network):
     ) -> Float[Tensor, "token batch neuron width"]:
         """What the layers make of patches, after the last norm."""
         place = self.index[session]
-        who = self.neuron_embeddings[place] + self.session_embeddings[place]
+        who = self.neuron_embeddings[place] + self.loadings.of(place) + self.session_embeddings[place]
         x = self.embed(patches.movedim(2, 0)) + who
         for layer, cache in zip(self.layers, caches or [None] * len(self.layers), strict=True):
             x = layer(x, cache)

@@ -1,11 +1,11 @@
-"""Where the embeddings of neurons may start: at what each neuron has in common with the others of its session."""
+"""What a model may know of a neuron before it learns anything: how it takes part in what its session does together."""
 
 import functools
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @functools.cache
@@ -19,7 +19,7 @@ def loadings(traces: Float[np.ndarray, "neuron frame"], width: int) -> Float[Ten
     """Loadings of neurons on the principal components of their traces, spread over all channels.
 
     Inner products of loadings are the correlations of the neurons' traces, as far as the `width` largest components
-    hold them: neurons that are active together start close to each other. A component points to where most of its
+    hold them: neurons that are active together are close to each other. A component points to where most of its
     loadings are positive, so that the largest, what all neurons do together, is alike in all sessions. A neuron that
     never changes has none.
     """
@@ -32,11 +32,28 @@ def loadings(traces: Float[np.ndarray, "neuron frame"], width: int) -> Float[Ten
     return shares @ basis(width)[: shares.shape[1]]
 
 
-@torch.no_grad()
-def add_loadings(
-    embeddings: Float[Tensor, "neuron channel"], traces: Float[np.ndarray, "neuron frame"], size: float
-) -> None:
-    """Add to the embeddings of a session's neurons their loadings, with this root mean square; 0 adds nothing."""
-    if size:
-        width = embeddings.shape[1]
-        embeddings += size * width**0.5 * loadings(traces, width).to(embeddings)
+class Loadings(nn.Module):
+    """Loadings of the neurons of each session: an input beside their embeddings, which nothing trains.
+
+    Args:
+        width: channels.
+        size: root mean square of the channels; 0 is no loadings.
+    """
+
+    def __init__(self, width: int, size: float):
+        super().__init__()
+        self.width, self.size = width, size
+
+    def add_session(self, neurons: int) -> None:
+        """One more session, whose loadings are zero until its traces are seen."""
+        rows = neurons if self.size else 1  # of a corpus they are many
+        self.register_buffer(str(len(list(self.buffers()))), torch.zeros(rows, self.width))
+
+    def of(self, place: int) -> Float[Tensor, "_neuron channel"]:
+        """Those of a session's neurons, or a row of zeros for all of them."""
+        return self.get_buffer(str(place))
+
+    def see(self, place: int, traces: Float[np.ndarray, "neuron frame"]) -> None:
+        """Take the loadings of a session from its training traces."""
+        if self.size:
+            self.of(place).copy_(self.size * self.width**0.5 * loadings(traces, self.width))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from calm.config import DATConfig, DualAxisConfig
 from calm.models.interfaces import Trainable
 from calm.models.layers import Cache, FeedForward, NeuronAttention, TimeAttention, init_weights
-from calm.models.loadings import add_loadings
+from calm.models.loadings import Loadings
 
 
 @dataclasses.dataclass  # not frozen: Fabric moves it to the device field by field
@@ -103,7 +103,7 @@ class DualAxisTransformer(Trainable):
             with the corpus.
     """
 
-    session_parameters = ("neuron_embeddings.", "session_embeddings.")
+    session_parameters = ("neuron_embeddings.", "session_embeddings.", "loadings.")
 
     def __init__(self, config: DATConfig, vectors: Float[Tensor, "code channel"], sessions: Mapping[str, int]):
         super().__init__()
@@ -112,6 +112,7 @@ class DualAxisTransformer(Trainable):
         self.tokens = nn.Parameter(project_codes(vectors, config.width))
         self.index: dict[str, int] = {}
         self.neuron_embeddings, self.session_embeddings = nn.ParameterList(), nn.ParameterList()
+        self.loadings = Loadings(config.width, config.loadings)
         self.layers = nn.ModuleList(DualAxisLayer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width, bias=False)
         init_weights(self, 3 * config.layers)
@@ -119,22 +120,25 @@ class DualAxisTransformer(Trainable):
             self.add_session(name, neurons)
 
     def add_session(self, name: str, neurons: int) -> None:
-        """Give a session its neuron and session embeddings (the latter starts at zero)."""
+        """Give a session its neuron and session embeddings (the latter starts at zero), and place for loadings."""
         self.index[name] = len(self.index)
         self.neuron_embeddings.append(nn.Parameter(torch.randn(neurons, self.config.width) * self.config.embedding_sd))
         self.session_embeddings.append(nn.Parameter(torch.zeros(self.config.width)))
+        self.loadings.add_session(neurons)
 
     def add_sessions_of(self, other: "DualAxisTransformer") -> None:
         """Know the other sessions of a model with the same trunk too, just as it knows them."""
+        known = other.state_dict()
         for name in [name for name in other.index if name not in self.index]:
-            place, self.index[name] = other.index[name], len(self.index)
-            for kind in ("neuron_embeddings", "session_embeddings"):
-                embedding = getattr(other, kind)[place].detach().clone()
-                getattr(self, kind).append(nn.Parameter(embedding, requires_grad=False))
+            self.add_session(name, other.neuron_counts[name])
+            places = {f"{kind}{self.index[name]}": f"{kind}{other.index[name]}" for kind in self.session_parameters}
+            self.load_state_dict({mine: known[theirs] for mine, theirs in places.items()}, strict=False)
+            for embeddings in (self.neuron_embeddings, self.session_embeddings):
+                embeddings[-1].requires_grad_(False)
 
-    def start(self, session: str, traces: Float[np.ndarray, "neuron frame"]) -> None:
-        """Neurons that are active together start close to each other, if the config asks for it."""
-        add_loadings(self.neuron_embeddings[self.index[session]], traces, self.config.loadings)
+    def introduce(self, session: str, traces: Float[np.ndarray, "neuron frame"]) -> None:
+        """Neurons that are active together have like loadings, if the config asks for any."""
+        self.loadings.see(self.index[session], traces)
 
     @property
     def neuron_counts(self) -> dict[str, int]:
@@ -142,10 +146,11 @@ class DualAxisTransformer(Trainable):
         return {name: len(self.neuron_embeddings[index]) for name, index in self.index.items()}
 
     def embed(self, batch: TokenBatch) -> Float[Tensor, "token batch neuron channel"]:
-        """Token + neuron + session embedding (Eq. 10)."""
+        """Token + neuron + session embedding (Eq. 10) + loadings, which the paper does not have."""
         index = self.index[batch.session]
         # Look-ups, not indices: the gradient of an index differs from run to run on more than one thread.
-        who = F.embedding(batch.neurons, self.neuron_embeddings[index]) + self.session_embeddings[index]
+        everyone = self.neuron_embeddings[index] + self.loadings.of(index)
+        who = F.embedding(batch.neurons, everyone) + self.session_embeddings[index]
         if batch.tokens.is_floating_point():
             return batch.tokens.movedim(2, 0) @ self.tokens + who
         return F.embedding(batch.tokens.movedim(2, 0), self.tokens) + who

@@ -41,11 +41,11 @@ def neuron_counts(sessions: Sequence[Session]) -> dict[str, int]:
     return {session.name: len(session.neurons) for session in sessions}
 
 
-def started(model: Model, sessions: Sequence[Session]) -> Model:
-    """The model, which has been shown the training traces of its sessions."""
+def introduced(model: Model, sessions: Sequence[Session]) -> Model:
+    """The model, which has seen the training traces of its sessions."""
     for session in sessions:
         traces = [session.traces[trial] for trial in session.trials_of("train")]
-        model.start(session.name, np.concatenate(traces, axis=1))
+        model.introduce(session.name, np.concatenate(traces, axis=1))
     return model
 
 
@@ -105,7 +105,7 @@ class TransformerTask(Task[DualAxisTransformer]):
     def new_model(self) -> DualAxisTransformer:
         """An untrained transformer, whose token table starts from the quantizer's codes."""
         vectors = self.quantizer.model.codebook.vectors.detach().cpu()
-        return started(DualAxisTransformer(self.config, vectors, neuron_counts(self.sessions)), self.sessions)
+        return introduced(DualAxisTransformer(self.config, vectors, neuron_counts(self.sessions)), self.sessions)
 
     def batches(self, model: DualAxisTransformer, fit_config: FitConfig, *, seed: int, runs: Path) -> Batches:
         """Tokens, which are kept beside the quantizer."""
@@ -181,7 +181,7 @@ class ForecasterTask(Task[Network]):
 
     def new_model(self) -> Network:
         """An untrained network."""
-        return started(self.kind(self.config, self.forecast.context, neuron_counts(self.sessions)), self.sessions)
+        return introduced(self.kind(self.config, self.forecast.context, neuron_counts(self.sessions)), self.sessions)
 
     def batches(self, model: Network, fit_config: FitConfig, *, seed: int, runs: Path) -> Batches:
         """Windows of traces, as long as the network asks for."""

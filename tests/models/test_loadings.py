@@ -6,8 +6,8 @@ import torch
 
 from calm.baselines.patches import ContinuousPatches
 from calm.config import PatchesConfig
-from calm.models.loadings import add_loadings, loadings
-from calm.models.transformer import DualAxisTransformer
+from calm.models.loadings import loadings
+from calm.models.transformer import DualAxisTransformer, TokenBatch
 
 
 @pytest.fixture
@@ -47,20 +47,46 @@ def test_a_single_neuron_is_its_own_component():
     assert loadings(np.random.default_rng(0).normal(size=(1, 50)), 3).norm().item() == pytest.approx(1)
 
 
-def test_embeddings_of_the_session_start_with_loadings_of_the_configured_size(traces, dat_config, quantizer):
-    config = dat_config.changed(loadings=4.0, embedding_sd=0.0)
-    model = DualAxisTransformer(config, quantizer.codebook.vectors, {"a": 7, "b": 7})
-    patches = ContinuousPatches(PatchesConfig(width=8, heads=2, ffn=16, loadings=4.0, embedding_sd=0), 8, {"b": 7})
-    for each in (model, patches):
-        each.start("b", traces)
-        started = each.neuron_embeddings[each.index["b"]]
-        torch.testing.assert_close(started.data, 4 * 8**0.5 * loadings(traces, 8))
-        assert started[:6].square().mean().item() == pytest.approx(16)
-    assert not model.neuron_embeddings[model.index["a"]].any()
+@pytest.fixture
+def models(dat_config, quantizer):
+    """Both models that have loadings, of two sessions of seven neurons."""
+    config = dat_config.changed(loadings=4.0)
+    patches = PatchesConfig(width=8, heads=2, ffn=16, loadings=4.0)
+    sessions = {"a": 7, "b": 7}
+    return DualAxisTransformer(config, quantizer.codebook.vectors, sessions), ContinuousPatches(patches, 8, sessions)
 
 
-def test_without_a_size_nothing_is_added(traces):
-    embeddings = torch.randn(7, 4)
-    before = embeddings.clone()
-    add_loadings(embeddings, traces, 0.0)
-    assert torch.equal(embeddings, before)
+def test_a_model_knows_the_loadings_of_the_sessions_that_it_was_introduced_to(models, traces):
+    for model in models:
+        embeddings = [each.detach().clone() for each in model.neuron_embeddings]
+        model.introduce("b", traces)
+        known = model.loadings.of(model.index["b"])
+        torch.testing.assert_close(known, 4 * 8**0.5 * loadings(traces, 8))
+        assert known[:6].square().mean().item() == pytest.approx(16)
+        assert not model.loadings.of(model.index["a"]).any()
+        assert all(torch.equal(*pair) for pair in zip(embeddings, model.neuron_embeddings, strict=True))
+
+
+def test_nothing_trains_loadings_and_they_are_saved(models, traces):
+    for model in models:
+        model.introduce("b", traces)
+        assert not any(name.startswith("loadings") for name, _ in model.named_parameters())
+        assert torch.equal(model.state_dict()["loadings.1"], model.loadings.of(1))
+
+
+def test_loadings_act_like_embeddings_of_the_same_values(models, traces):
+    batch = TokenBatch("b", torch.arange(7), torch.randint(0, 4, (2, 7, 5)))
+    model, _ = models
+    model.introduce("b", traces)
+    logits = model.eval()(batch)
+    with torch.no_grad():
+        model.neuron_embeddings[1] += model.loadings.of(1)
+        assert not torch.allclose(model(batch), logits, atol=1e-3)
+        model.loadings.of(1).zero_()
+        torch.testing.assert_close(model(batch), logits)
+
+
+def test_without_a_size_there_is_nothing_to_know(traces, dat_config, quantizer):
+    model = DualAxisTransformer(dat_config, quantizer.codebook.vectors, {"a": 7})
+    model.introduce("a", traces)
+    assert dat_config.loadings == 0 and not any(each.any() for each in model.loadings.buffers())

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from calm.paper.embeddings.dynamics import COMPONENT_CORR, NEURON_CORR
-from calm.paper.embeddings.study import COORDINATES, READ_OUT_CORR, START_CORR
+from calm.paper.embeddings.study import COORDINATES
 from calm.paper.plots import use_style
 from calm.paper.plots.dynamics import by_component, components_and_neurons, shuffle_boxes
 from calm.paper.plots.embeddings import (
@@ -113,13 +113,11 @@ def test_layers_are_written_as_everyone_does(axes):
 
 def test_read_outs_have_a_dot_and_the_middle_of_the_shuffles(axes):
     rows = [(name, draw, value + draw / 1000) for name, value in (("d'", 0.1), ("true", 0.4)) for draw in range(101)]
-    draws = pd.DataFrame(rows, columns=["variant", "draw", "value"]).assign(n=50, metric=READ_OUT_CORR)
-    start = draws[draws["draw"] == 0].assign(metric=START_CORR, value=[0.05, 0.2])
-    read_outs(axes, pd.concat([draws, start]))
+    draws = pd.DataFrame(rows, columns=["variant", "draw", "value"]).assign(n=50)
+    read_outs(axes, draws)
     bar = axes.patches[1]
     assert (bar.get_x(), bar.get_x() + bar.get_width()) == pytest.approx((0.4 + 0.003475, 0.4 + 0.097525))
     assert axes.lines[0].get_xdata().tolist() == pytest.approx([0.1, 0.4])
-    assert axes.lines[1].get_xdata().tolist() == pytest.approx([0.05, 0.2])
 
 
 def test_boxes_hold_the_middle_of_the_shuffled_trials(axes):

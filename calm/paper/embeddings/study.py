@@ -36,7 +36,6 @@ RESAMPLINGS = 200  # for the interval of an angle
 COORDINATES = ("first coordinate", "second coordinate")  # in the plane
 EACH_SESSION = f"{LEFT_OUT}, each session"
 TUNING_CORR, READ_OUT_CORR = "corr with tuning", "corr of ridge read-out"
-START_CORR = f"{READ_OUT_CORR}, at the start"  # of the embeddings before anything was trained
 WHERE = {"split": "all", "method": "CalM"}  # of all these results
 ALL = {**WHERE, "session": "all"}
 
@@ -82,7 +81,6 @@ class TuningStudy:
         embeddings: of all neurons of the group.
         neurons: `calm.paper.embeddings.tuning.tuning_table` of them.
         variables: its two columns with d'.
-        start: the embeddings as the training began with them.
         draws: shuffles of the tuning.
         refits: shuffles for the read-outs, each of which is fitted anew.
     """
@@ -92,7 +90,6 @@ class TuningStudy:
     embeddings: Float[np.ndarray, "neuron channel"]
     neurons: pd.DataFrame
     variables: list[str]
-    start: Float[np.ndarray, "neuron channel"]
     draws: int
     refits: int
 
@@ -133,15 +130,11 @@ class TuningStudy:
         self.add_angles(f"{item}_angles", gradients, angles)
 
     def add_read_outs(self) -> None:
-        """What can be read out of the embeddings of all neurons, and at the start: d', and if it is known the truth."""
-        for metric, embeddings, draws in (
-            (READ_OUT_CORR, self.embeddings, self.refits),
-            (START_CORR, self.start, 0),
-        ):
-            case = (embeddings, self.neurons, self.variables)
-            read_outs, count = shuffled_read_outs(*case, draws=draws, seed=self.results.seed)
-            for name, values in read_outs.items():
-                add_draws(self.results, ITEMS[self.group].read_out, metric, str(name), values, count)
+        """What can be read out of the embeddings of all neurons: d', and where it is known the truth."""
+        case = (self.embeddings, self.neurons, self.variables)
+        read_outs, count = shuffled_read_outs(*case, draws=self.refits, seed=self.results.seed)
+        for name, values in read_outs.items():
+            add_draws(self.results, ITEMS[self.group].read_out, READ_OUT_CORR, str(name), values, count)
 
     def add_plane(
         self,

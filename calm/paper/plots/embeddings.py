@@ -8,7 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from calm.paper.claims.statistics import permutation_p
-from calm.paper.embeddings.study import COORDINATES, READ_OUT_CORR, START_CORR
+from calm.paper.embeddings.study import COORDINATES
 from calm.paper.plots import COLOURS, GREY, shuffle_range
 from calm.paper.plots.data import CHOICES, CUE_COLOURS, TRACES
 
@@ -111,14 +111,12 @@ def confusion(axes: Axes, counts: pd.DataFrame, attribute: str, accuracy: float,
 
 
 def read_outs(axes: Axes, draws: pd.DataFrame) -> None:
-    """How well each target can be read out of embeddings, also before training, and the central 95 % of shuffles."""
-    first = draws[draws["draw"] == 0].set_index("variant")
-    observed, start = (first.loc[first["metric"] == metric, "value"] for metric in (READ_OUT_CORR, START_CORR))
+    """How well each target can be read out of embeddings: as observed, and the central 95 % with shuffled neurons."""
+    observed = draws[draws["draw"] == 0].set_index("variant")["value"]
     low, high = shuffle_range(draws, "variant")
     look = {"height": 0.6, "color": GREY, "alpha": 0.5, "lw": 0, "label": "shuffled (95 %)"}
     axes.barh(observed.index, high - low, left=low, **look)
     axes.plot(observed, observed.index, "o", ms=4, color=COLOURS["CalM"], label="observed")
-    axes.plot(start, start.index, "o", ms=7, color=COLOURS["CalM"], mfc="none", label="before training")
     axes.use_sticky_edges = False
     axes.axvline(0, color="0.8", lw=0.6, zorder=0)
     axes.invert_yaxis()
