@@ -71,8 +71,9 @@ def test_a_loaded_model_adapts_to_a_session_of_another_size(model, tmp_path):
     adapted = CalM.load(tmp_path / "model").adapt([new], runs=tmp_path / "runs")
     assert adapted.sessions == {"new": 6, **model.sessions}
     assert adapted.embeddings(new).shape == (6, model.profile.dat.width)
-    shared = {name: value for name, value in model.transformer.model.state_dict().items() if "embeddings" not in name}
-    assert all(torch.equal(value, adapted.transformer.model.state_dict()[name]) for name, value in shared.items())
+    before, after = (each.transformer.model.state_dict() for each in (model, adapted))
+    of_sessions = adapted.transformer.model.session_parameters
+    assert all(torch.equal(before[name], after[name]) for name in before if not name.startswith(of_sessions))
     forecasts = adapted.forecast(new, new.trials_of("test"), horizon=5, choice="sample", samples=2)
     assert {forecast.shape for forecast in forecasts} == {(6, 5)}
 
