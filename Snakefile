@@ -39,7 +39,7 @@ except CalmError as error:
 
 RECORDINGS = [
     *("00_data", "02_tokenizer", "03_pretraining", "04_forecasting", *["05_decoding"] * DECODES, "06_embeddings"),
-    *("07_dynamics", "08_ablations", "11_scale"),
+    *("07_dynamics", "08_ablations", "11_scale", "12_transfer"),
 ]
 # The default is everything: the simulation and the synthetic mice.
 NOTEBOOKS = {SIMULATION: ["01_simulation"], COHORT: ["01_simulation", *RECORDINGS]}.get(NAME, RECORDINGS)
@@ -100,8 +100,8 @@ THREADS = "OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS={threads}"
 # both would do the same work.
 BEFORE = {"02_tokenizer": "00_data", "03_pretraining": "02_tokenizer", "04_forecasting": "03_pretraining"}
 BEFORE |= {"05_decoding": "03_pretraining", "06_embeddings": "03_pretraining", "07_dynamics": "04_forecasting"}
-BEFORE |= {"08_ablations": "00_data", "11_scale": "03_pretraining"}
-ASIDE = ["08_ablations", "11_scale"]  # nothing waits for them
+BEFORE |= {"08_ablations": "00_data", "11_scale": "03_pretraining", "12_transfer": "03_pretraining"}
+ASIDE = ["08_ablations", "11_scale", "12_transfer"]  # nothing waits for them
 
 
 def earlier(wildcards):

@@ -15,7 +15,9 @@ from calm.weights.tokenizer import Tokenizer
 SMOOTHINGS = {"raw": 1.0, "lightly smoothed": 0.5}  # weight of the newest frame
 
 
-def score_zero_shot(results: Results, tokenizer: Tokenizer, sessions: Sequence[Session], *, item: str) -> None:
+def score_zero_shot(
+    results: Results, tokenizer: Tokenizer, sessions: Sequence[Session], *, item: str, group: str = ""
+) -> None:
     """Add the mean correlation over all trials of each session, raw and lightly smoothed; nothing is trained.
 
     Beside it stands what the mean of each token's frames keeps: of noise from frame to frame, which is there before
@@ -26,6 +28,7 @@ def score_zero_shot(results: Results, tokenizer: Tokenizer, sessions: Sequence[S
         tokenizer: what keeps traces.
         sessions: as they were read; the training trials of `results.seed` set the scale, as for any use.
         item: of the rows.
+        group: that the sessions are of.
     """
     window = tokenizer.quantizer.model.config.window
     for session in sessions:
@@ -38,5 +41,5 @@ def score_zero_shot(results: Results, tokenizer: Tokenizer, sessions: Sequence[S
             }
             for method, reconstructed in kept.items():
                 scores = [trial_correlation(*pair) for pair in zip(traces, reconstructed, strict=True)]
-                where = {"session": session.name, "method": method, "variant": variant}
+                where = {"group": group, "session": session.name, "method": method, "variant": variant}
                 results.add("corr", np.mean(scores), item=item, n=len(scores), **where)
