@@ -1,35 +1,135 @@
-"""The arguments of each command, as `calm forecast recording.nwb --out forecasts.nwb`."""
+"""From a recording to a file in one command, as `calm forecast recording.nwb --out forecasts.nwb`."""
 
 import argparse
+import json
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+import calm
+from calm.cli.tables import frame_table, write_table
+from calm.data.contents import WINDOWS, inspect, layout_of, nwb_contents
+from calm.data.descriptions import Dataset, describe, load_dataset
+from calm.data.preparation import to_unit
+from calm.data.session import Session
 from calm.errors import RESUMES, CalmError, command
-from calm.paths import ensure_writable
+from calm.metrics import channel_scores
+from calm.paths import RUNS, address_of, ensure_writable
+from calm.profile import Profile, load_profile
+from calm.recordings import read_recordings
+from calm.storage import is_stored
+
+WEIGHTS = "small"  # of the tokenizer
+
+
+def forecast(arguments: Namespace) -> None:
+    """Train a transformer on a recording's training trials, and forecast its test trials."""
+    session, profile = read(arguments, context=arguments.context)
+    model, trials = pretrained(session, profile, arguments.seed), session.trials_of("test")
+    if arguments.out.suffix == ".nwb":
+        model.write_nwb(arguments.out, session, trials)
+    else:
+        futures = model.forecast(session, trials, unit="original")
+        write_table(arguments.out, frame_table(session, trials, futures, first=profile.forecast.context))
+    print(f"{arguments.out}: forecasts of the {len(trials)} test trials of {session.name}.")
+
+
+def tokenize(arguments: Namespace) -> None:
+    """Tokens of all trials; the `time` of a token is that of its first frame."""
+    tokenizer = calm.load_pretrained(WEIGHTS)
+    window = tokenizer.quantizer.model.config.window
+    session, _ = read(arguments, context=window)
+    trials = np.arange(len(session.traces))
+    write_table(arguments.out, frame_table(session, trials, tokenizer.tokenize(session), step=window))
+    print(f"{arguments.out}: tokens, of {window} frames each, of the {len(trials)} trials of {session.name}.")
+
+
+def decode(arguments: Namespace) -> None:
+    """Train a transformer and a head on a recording's training trials, and decode its test trials."""
+    session, profile = read(arguments, context=arguments.context, behaviour=arguments.behaviour)
+    model, trials = pretrained(session, profile, arguments.seed), session.trials_of("test")
+    decoded = [each.T for each in model.decode(session, trials, unit="original", seed=arguments.seed, runs=RUNS)]
+    recorded = to_unit(session.behaviour_scale, [session.behaviour[trial].T for trial in trials], "original")
+    both = [np.concatenate(pair) for pair in zip(recorded, decoded, strict=True)]
+    names = [*session.behaviour_names, *(f"{name} decoded" for name in session.behaviour_names)]
+    write_table(arguments.out, frame_table(session, trials, both, names=names))
+    scores = channel_scores(*(np.concatenate(each, axis=1).T for each in (recorded, decoded)))["corr"].round(3)
+    listed = ", ".join(f"{name} {score}" for name, score in zip(session.behaviour_names, scores, strict=True))
+    print(f"{arguments.out}: correlation over all frames of the {len(trials)} test trials: {listed}.")
+
+
+def info(arguments: Namespace) -> None:
+    """What a recording holds, or the numbers of weights."""
+    path = Path(arguments.recording)
+    if address_of(path) or (path.exists() and not is_stored(path)):
+        inspect(path, rate=arguments.rate)
+        return
+    tokenizer = calm.load_pretrained(arguments.recording)
+    kept = ", ".join(f"{name} {score:.3f}" for name, score in tokenizer.scores.items())
+    print(f"{tokenizer.quantizer.key}: keeps, of held-out synthetic recordings, r = {kept}")
+    print(json.dumps(tokenizer.recipe, indent=1))
+
+
+def read(arguments: Namespace, **keys: Any) -> tuple[Session, Profile]:
+    """The prepared session of a recording, and the numbers to train with: as many steps as one session is worth.
+
+    Raises:
+        CalmError: what is wrong with the recording or `keys`, changes of its description; or it holds several sessions.
+    """
+    dataset = describe_recording(Path(arguments.recording), arguments.rate)
+    dataset = dataset.changed(**{key: value for key, value in keys.items() if value is not None})
+    profile = load_profile(getattr(arguments, "profile", "quick"))
+    profile = profile.shortened(profile.single_share)
+    recordings = read_recordings(dataset, profile, arguments.seed, ensure_writable(RUNS))
+    sessions = [session for _, session in recordings.each()]
+    if len(sessions) > 1:
+        raise CalmError(f"{arguments.recording} has {len(sessions)} sessions: name one file, or use calm in Python.")
+    return sessions[0], recordings.profile
+
+
+def describe_recording(path: Path, rate: float | None) -> Dataset:
+    """The description that was named, or that of a recording, which is cut into windows if it has no trials."""
+    if path.suffix in (".yaml", ".yml"):
+        return load_dataset(path)
+    layout = layout_of(path)
+    keys = nwb_contents(path)[1] if layout == "nwb" else {"layout": layout, "rate": rate, "windows": WINDOWS}
+    return describe({"name": path.stem, "files": address_of(path) or str(path.absolute()), **keys}, path.name)
+
+
+def pretrained(session: Session, profile: Profile, seed: int) -> "calm.CalM":
+    """A transformer of one session, on tokens that were learned elsewhere; found again."""
+    return calm.CalM.pretrain(
+        [session], profile, quantizer=calm.load_pretrained(WEIGHTS).quantizer, seed=seed, runs=RUNS
+    )
+
 
 COMMANDS = {  # what each writes, and as which files
-    "forecast": ("what neurons do after the context of trials that training did not see", (".nwb", ".csv", ".npz")),
-    "tokenize": ("the tokens of all trials; trains nothing", (".csv", ".npz")),
-    "decode": ("behaviour of trials that training did not see, beside what was recorded", (".csv", ".npz")),
-    "info": ("what a recording holds, or what weights were made with, on the screen", ()),
+    forecast: ("what neurons do after the context of trials that training did not see", (".nwb", ".csv", ".npz")),
+    tokenize: ("the tokens of all trials; trains nothing", (".csv", ".npz")),
+    decode: ("behaviour of trials that training did not see, beside what was recorded", (".csv", ".npz")),
+    info: ("what a recording holds, or what weights were made with, on the screen", ()),
 }
 
 
 def make_parser() -> argparse.ArgumentParser:
     """All commands with their arguments."""
     parser = argparse.ArgumentParser(prog="calm", description="From a calcium recording to a file, without Python.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, (what, endings) in COMMANDS.items():
-        one = commands.add_parser(name, help=what, description=f"Write {what}.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for action, (what, endings) in COMMANDS.items():
+        one = commands.add_parser(action.__name__, help=what, description=f"Write {what}.")
+        one.set_defaults(action=action)
         one.add_argument("recording", help="an NWB file, Suite2p's folder, CaImAn's HDF5, CSV, NPZ; or a description")
         one.add_argument("--rate", type=float, help="frames per second, where the file does not say")
         if endings:
             one.add_argument("--out", type=Path, required=True, help=f"file to write: {', '.join(endings)}")
             one.add_argument("--seed", type=int, default=0, help="of the split into trials, and of training")
-        if name in ("forecast", "decode"):
+        if action in (forecast, decode):
             one.add_argument("--context", type=int, help="frames of each trial that a forecast starts from")
             one.add_argument("--profile", default="quick", help="size of the models, as 'quick dat.layers=3'")
-        if name == "decode":
+        if action is decode:
             one.add_argument("--behaviour", nargs="+", required=True, help="names of series in the recording")
     return parser
 
@@ -48,10 +148,8 @@ def main(words: Sequence[str] | None = None) -> None:
     arguments = make_parser().parse_args(words)
     with command(interrupted=RESUMES):
         if "out" in arguments:
-            check_output(arguments.out, COMMANDS[arguments.command][1])
-        from calm.cli import actions  # torch and pynwb take seconds to load, and neither help nor mistakes need them
-
-        getattr(actions, arguments.command)(arguments)
+            check_output(arguments.out, COMMANDS[arguments.action][1])
+        arguments.action(arguments)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from nwb_files import RATE, plain_file
 from pynwb import NWBHDF5IO
 
 import calm
-from calm.cli import actions
 from calm.cli.__main__ import main
 from calm.profile import load_profile
 
@@ -31,7 +30,7 @@ def folder(tmp_path_factory):
 def calm_command(folder, monkeypatch):
     """Run a command in the folder of the recording."""
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(actions, "RUNS", folder / "runs")
+    monkeypatch.setattr("calm.cli.__main__.RUNS", folder / "runs")
     return lambda *words: main([*words])
 
 
