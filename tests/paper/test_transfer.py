@@ -9,11 +9,12 @@ from calm.data.session import prepare
 from calm.metrics import trial_correlation
 from calm.paper.experiments.coverage import LAGS, RATE, SKEWNESS, describe_traces, score_coverage
 from calm.paper.experiments.forecasting import expected_forecaster
-from calm.paper.experiments.transfer import score_few_trials
+from calm.paper.experiments.transfer import score_few_trials, unadapted
 from calm.paper.plots.transfer import coverage_dots, few_trials
 from calm.paper.results import Results, check
 from calm.profile import load_profile
 from calm.synthetic.simulation import simulate
+from calm.training.decoding import with_share
 from calm.training.stages import train
 from calm.training.tasks import QuantizerTask, TransformerTask
 
@@ -84,6 +85,16 @@ def test_adapted_to_all_trials_it_is_the_adapted_transformer_and_to_none_another
     expected = np.mean(list(map(trial_correlation, futures, forecaster.forecast(contexts, [24] * len(trials)))))
     rows = table[(table["metric"] == "corr") & (table["variant"] == "adapted")].set_index("trials")["value"]
     assert rows.iloc[-1] == pytest.approx(expected) and rows[0] != pytest.approx(expected)
+
+
+def test_with_no_trials_nothing_of_the_session_is_known(case, profile):
+    new, others, _, _ = case
+    context = [new.traces[new.trials_of("test")[0]][:, :40]]
+    forecasts = []
+    for seed in (0, 1):  # other training trials
+        few = with_share(new, 1 / len(new.trials_of("train")), seed=seed)
+        forecasts.append(unadapted(few, profile, others, seed=0).forecast(context, [24])[0])
+    assert profile.dat.loadings > 0 and np.array_equal(*forecasts)
 
 
 def test_lines_and_dots_are_those_of_the_tables(case, make_session, drawing):

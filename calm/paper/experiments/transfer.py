@@ -100,7 +100,8 @@ def add_adapted(
 def unadapted(session: Session, profile: Profile, others: Stages, *, seed: int) -> Forecaster:
     """The transformer of other subjects, to which all neurons of the session are average ones."""
     quantizer, transformer = others
-    task = TransformerTask(quantizer, [session], profile.dat, profile.forecast)
+    unknown = profile.dat.changed(loadings=0)  # which would take trials
+    task = TransformerTask(quantizer, [session], unknown, profile.forecast)
     model = initial_model(task, seed=seed, pretrained=transformer).to(quantizer.model.codebook.vectors.device).eval()
     untrained = Trained(model, transformer.history, transformer.key)
     return expected_forecaster(untrained, quantizer, session, profile.forecast)
