@@ -5,7 +5,7 @@ import pytest
 
 from calm.baselines.validation import compared_trials
 from calm.config import SimulationConfig
-from calm.data.session import prepare
+from calm.data.preparation import prepare
 from calm.metrics import trial_correlation
 from calm.paper.experiments.coverage import LAGS, RATE, SKEWNESS, describe_traces, score_coverage
 from calm.paper.experiments.forecasting import expected_forecaster
