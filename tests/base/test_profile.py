@@ -25,7 +25,10 @@ def test_a_star_changes_every_setting_of_that_kind():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("dat.depth=3", r"'dat.depth=3' names no setting of a profile: write one of dat.width, dat.layers, .*value\.$"),
+        (
+            "dat.depth=3",
+            r"'dat.depth=3' names no setting of a profile: write one of dat.width, dat.heads, .*value\.$",
+        ),
         ("depth=3", r"write one of simulation, cohort, .*value\.$"),
         ("dat.layers", "names no setting"),
         ("dat=3", "names no setting"),

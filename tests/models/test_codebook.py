@@ -15,7 +15,8 @@ from calm.models.codebook import Codebook
 def make_codebook(vectors, **changes):
     """A started codebook with the given codes."""
     vectors = torch.as_tensor(vectors)
-    config = QuantizerConfig(codes=len(vectors), width=vectors.shape[1], **{"queue": 50, **changes})
+    config = QuantizerConfig(codes=len(vectors), **{"queue": 50, **changes})
+    config = config.model_copy(update={"width": vectors.shape[1]})  # any width: there are no heads here to share it
     codebook = Codebook(config).to(vectors.dtype)
     codebook.vectors.data.copy_(vectors)
     codebook.started.fill_(True)
