@@ -38,35 +38,21 @@ seed: int = 0  # of the split into trials, the initial weights and the batches
 import matplotlib.pyplot as plt
 import numpy as np
 
-from calm.data.preparation import prepare
 from calm.data.session import cut_trials
 from calm.paper.claims.comparisons import chosen_variant
-from calm.paper.claims.table import verdicts
+from calm.paper.experiments import forecasting
 from calm.paper.experiments.distributions import score_distributions
-from calm.paper.experiments.forecasting import (
-    forecast_trials,
-    score_fading,
-    score_forecasts,
-    search_transformer,
-    train_on_one,
-)
 from calm.paper.experiments.methods import add_costs
-from calm.paper.plots import COLUMN, PAGE, bars, example_traces, fading, loss_curves, use_style
+from calm.paper.plots import COLUMN, PAGE, bars, example_traces, fading, loss_curves
 from calm.paper.plots.dots import distribution_panels
-from calm.paper.provenance import provenance
-from calm.paper.results import FINE_TUNED, Results, summarise
-from calm.paths import RUNS
-from calm.paper.results import figures_folder
-from calm.profile import load_profile
-from calm.recordings import Recordings
-from calm.training.tasks import train_quantizer
+from calm.paper.results import FINE_TUNED, summarise
+from calm.paper.study import RUNS, Study
 from calm.synthetic.simulation import forecast_known_rates, forecast_known_state, simulate
 from calm.training.reconstruction import reconstruct, reconstruction_correlations
+from calm.training.tasks import train_quantizer
 
-use_style()
-settings = load_profile(profile)
-settings = settings.shortened(settings.simulation_share)
-figures, results = figures_folder(profile, "simulation"), Results("simulation", seed)
+study = Study(profile, "simulation", seed=seed)
+settings, results = study.settings.shortened(study.settings.simulation_share), study.results
 settings.simulation
 
 # %% [markdown]
@@ -83,7 +69,7 @@ settings.simulation
 
 # %%
 simulations = {f"simulation-{network}": simulate(settings.simulation, network) for network in settings.simulation.seeds}
-sessions = [prepare(simulation.session, seed=seed) for simulation in simulations.values()]
+sessions = study.recordings.held_in
 simulated = {each.name: each for each in sessions}
 simulation, session = simulations[sessions[0].name], sessions[0]
 seconds = np.arange(settings.simulation.frames) * settings.simulation.dt
@@ -126,7 +112,7 @@ for each in sessions:
 # %%
 transformers = {}
 for each in sessions:
-    transformers[each.name] = search_transformer(quantizers[each.name], [each], settings, seed=seed, runs=RUNS)
+    transformers[each.name] = forecasting.search_transformer(quantizers[each.name], [each], settings, seed=seed, runs=RUNS)
 figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2))
 loss_curves(axes[0], quantizers[session.name].history, "reconstruction, validation (r)")
 loss_curves(axes[1], transformers[session.name].chosen.history, "forecast, validation (r)")
@@ -154,7 +140,7 @@ plt.show()
 
 # %%
 methods = {
-    (each.name, training): train_on_one(each, settings, seed=training, runs=RUNS)
+    (each.name, training): forecasting.train_on_one(each, settings, seed=training, runs=RUNS)
     for each in sessions
     for training in settings.seeds(seed)
 }
@@ -177,11 +163,11 @@ for (name, training), trained in methods.items():
     truth, each, scored, by_split = simulations[name], simulated[name], results.of_seed(training), {}
     for split in ("val", "test"):
         trials = each.trials_of(split)
-        predicted = forecast_trials(trained, each, trials, config)
+        predicted = forecasting.forecast_trials(trained, each, trials, config)
         predicted["ceiling", "known state"] = forecast_known_state(truth, each, trials, config.context)
         predicted["ceiling", "known rates"] = forecast_known_rates(truth, each, trials, config.context)
-        score_forecasts(scored, predicted, each, trials, config, item="fig3b")
-        score_fading(scored, predicted, each, trials, config, item="fig3b")
+        forecasting.score_forecasts(scored, predicted, each, trials, config, item="fig3b")
+        forecasting.score_fading(scored, predicted, each, trials, config, item="fig3b")
         by_split[split] = predicted
     add_costs(scored, trained, each, item="fig3b", task="forecast", trials=len(trials))
     score_distributions(scored, trained, by_split, each, config, item="fig3b")
@@ -190,14 +176,12 @@ scores, trials = results.table("fig3b"), results.table("fig3b_trials")
 chosen = chosen_variant(trials)
 
 # %%
-made_with = provenance(Recordings("simulation", sessions, [], settings), results)
 order = ["persistence", "mean trial", "decay", "ridge VAR", "TCN", "PatchTST", "iTransformer", "POCO"]
 order += ["continuous patches", "CalM", FINE_TUNED]
 correlations = scores.query("metric == 'corr' and split == 'test'")
 figure, axes = plt.subplots(figsize=(COLUMN, 2.8))
 bars(axes, correlations, order, "forecast correlation (Pearson r)")
-results.save(figures, "fig3b", figure, made_with)
-plt.show()
+study.save("fig3b", figure)
 table = summarise(scores, ["method", "variant", "split", "metric"]).pivot(
     index=["method", "variant"], columns=["metric", "split"], values="mean"
 )
@@ -219,7 +203,7 @@ table.round(3)
 # like these (`p_sessions`; unknown from a single one). CalM's way to roll out is the one that was best on validation trials.
 
 # %%
-verdicts(figures, claims=[2])
+study.verdicts([2])
 
 # %% [markdown]
 # ## What it costs
@@ -254,8 +238,7 @@ kinds = ["sampled", "sampled, decoding noise", "residuals", f"{chosen}, residual
 distributions = results.table("fig3b_distribution").query("variant in @kinds")
 figure, axes = plt.subplots(1, 3, figsize=(PAGE, 3.2))
 distribution_panels(list(axes), distributions)
-results.save(figures, "fig3b_distribution", figure, made_with)
-plt.show()
+study.save("fig3b_distribution", figure)
 summarise(distributions, ["method", "variant", "metric"]).pivot(
     index=["method", "variant"], columns="metric", values="mean"
 ).sort_values("crps").round(3)
@@ -285,8 +268,7 @@ example_traces(
 )
 examples = trials.query("session == @session.name and trial == @trial and seed == @seed").drop(columns="trial")
 results.add_rows(examples, item="fig3e")
-results.save(figures, "fig3e", figure, made_with)
-plt.show()
+study.save("fig3e", figure)
 
 # %% [markdown]
 # **Figure 3E.** The first test trial, its four liveliest neurons: the true trace, the forecasts, and CalM's sampled rollouts, one
@@ -305,8 +287,7 @@ shown = results.table("fig3b_fading").query("split == 'test' and method in @show
 shown = shown[(shown["method"] != "CalM") | (shown["variant"] == chosen)].query("variant != 'known rates'")
 figure, axes = plt.subplots(figsize=(COLUMN, 2.6))
 fading(axes, shown)
-results.save(figures, "fig3b_fading", figure, made_with)
-plt.show()
+study.save("fig3b_fading", figure)
 
 # %% [markdown]
 # All forecasts begin near the ceiling: calcium decays slowly, and for a second or two a trace is its own best forecast. What

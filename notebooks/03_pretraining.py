@@ -50,34 +50,21 @@ from IPython.display import display
 from calm.baselines.linear import Decay, MeanTrial
 from calm.devices import best_device
 from calm.models.transformer import DualAxisTransformer
+from calm.paper.experiments import forecasting
 from calm.paper.experiments.ablations import SAMPLING_OFF
-from calm.paper.experiments.forecasting import (
-    compare_forecasters,
-    expected_forecaster,
-    finetune_calm,
-    search_transformer,
-    train_calm,
-)
 from calm.paper.experiments.methods import MethodSet
 from calm.paper.experiments.sampling_gap import LOSSES, score_gap
-from calm.paper.plots import COLUMN, PAGE, bars, join_legends, loss_curves, use_style
+from calm.paper.plots import COLUMN, PAGE, bars, join_legends, loss_curves
 from calm.paper.plots.data import TRAINED, gap_lines
-from calm.paper.provenance import provenance
-from calm.paper.study import show_code
-from calm.paper.results import FINE_TUNED, Results, summarise
-from calm.paths import RUNS
-from calm.paper.results import figures_folder
-from calm.profile import load_profile
-from calm.recordings import load_recordings
+from calm.paper.results import FINE_TUNED, summarise
+from calm.paper.study import RUNS, Study, show_code
 from calm.training.forecasting import CalMForecaster
 from calm.training.stages import initial_model, train
-from calm.training.tasks import TransformerTask, train_quantizer
+from calm.training.tasks import TransformerTask
 
-use_style()
-recordings = load_recordings(dataset, load_profile(profile), seed=seed)
-settings, figures = recordings.profile, figures_folder(profile, recordings.name)
-results = Results(recordings.name, seed)
-quantizer = train_quantizer(recordings.held_in, settings, seed=seed, runs=RUNS)
+study = Study(profile, dataset, seed=seed)
+recordings, settings, results = study.recordings, study.settings, study.results
+quantizer = study.train_quantizer()
 
 # %% [markdown]
 # ## Pretraining
@@ -118,16 +105,13 @@ show_code(DualAxisTransformer.three_losses, DualAxisTransformer.corrupted_input_
 # A few learning rates are tried.
 
 # %%
-tries = search_transformer(quantizer, recordings.held_in, settings, seed=seed, runs=RUNS)
+tries = forecasting.search_transformer(quantizer, recordings.held_in, settings, seed=seed, runs=RUNS)
 print({f"learning rate {rate:.2g}": round(tried.score, 3) for rate, tried in tries.tries.items()})
 transformer = tries.chosen
 figure, axes = plt.subplots(figsize=(COLUMN, 2))
 loss_curves(axes, transformer.history, "forecast, validation (r)", uniform=np.log(settings.quantizer.codes))
-for metric in ("loss", "val"):
-    where = {"item": "pretraining_loss", "method": "CalM", "step": transformer.history["step"]}
-    results.add_each(metric, transformer.history[metric], **where)
-results.save(figures, "pretraining_loss", figure, provenance(recordings, results))
-plt.show()
+study.add_history(transformer.history, item="pretraining_loss", method="CalM")
+study.save("pretraining_loss", figure)
 
 # %% [markdown]
 # Grey: mean loss since the last validation, in nats and on corrupted input; dotted: $\ln K$, the loss of a guess among all $K$ codes, where
@@ -150,7 +134,6 @@ models = dict(zip(TRAINED, (transformer.model, unsampled.model), strict=True))
 score_gap(results, models, quantizer.model, recordings, item="pretraining_gap")
 
 # %%
-made_with = provenance(recordings, results)
 labels = {
     LOSSES[0]: "cross-entropy (nats),\ngiven true tokens",
     LOSSES[1]: "cross-entropy (nats),\ngiven its own tokens",
@@ -161,8 +144,7 @@ figure, axes = plt.subplots(1, len(labels), figsize=(PAGE, 2.3))
 for panel, (metric, label) in zip(axes, labels.items(), strict=True):
     gap_lines(panel, course[course["metric"] == metric], label)
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-results.save(figures, "pretraining_gap", figure, made_with)
-plt.show()
+study.save("pretraining_gap", figure)
 summarise(results.table("pretraining_gap"), ["metric", "variant", "split"]).pivot_table(
     index=["metric", "variant"], columns="split", values="mean", sort=False
 ).round(3)
@@ -200,16 +182,14 @@ if recordings.held_out:
             methods["CalM", variant] = CalMForecaster(
                 model, quantizer.model, session.name, settings.forecast, choice="expected"
             )
-        compare_forecasters(results, MethodSet(methods), recordings, session, item="adaptation")
+        forecasting.compare_forecasters(results, MethodSet(methods), recordings, session, item="adaptation")
     scores = results.table("adaptation")
     shown = scores.query("metric == 'corr' and split == 'test'")
     broken = shown["variant"].str.replace(" ", "\n")  # to fit below the bar
     shown = shown.assign(variant=shown["variant"].where(shown["method"] != "CalM", broken))
     figure, axes = plt.subplots(figsize=(COLUMN, 2.4))
     bars(axes, shown, ["mean trial", "decay", "CalM"], "forecast correlation (Pearson r)")
-    made_with = provenance(recordings, results)
-    results.save(figures, "adaptation", figure, made_with)
-    plt.show()
+    study.save("adaptation", figure)
     display(
         summarise(scores, ["method", "variant", "split", "metric"])
         .pivot(index=["method", "variant"], columns=["metric", "split"], values="mean")
@@ -238,13 +218,13 @@ if recordings.held_out:
 # methods are compared at. Of held-out subjects only the embeddings are trained, on the fine-tuned model, under the same loss.
 
 # %%
-_, transformers = train_calm(recordings, seed=seed, runs=RUNS)  # those from above
-tuned = finetune_calm(recordings, quantizer, transformers, seed=seed, runs=RUNS)
+_, transformers = forecasting.train_calm(recordings, seed=seed, runs=RUNS)  # those from above
+tuned = forecasting.finetune_calm(recordings, quantizer, transformers, seed=seed, runs=RUNS)
 for group, session in recordings.each():
-    before = expected_forecaster(transformers[group], quantizer, session, settings.forecast)
-    after = expected_forecaster(tuned[group], quantizer, session, settings.forecast)
+    before = forecasting.expected_forecaster(transformers[group], quantizer, session, settings.forecast)
+    after = forecasting.expected_forecaster(tuned[group], quantizer, session, settings.forecast)
     methods = MethodSet({("CalM", "expected"): before, (FINE_TUNED, ""): after})
-    compare_forecasters(results, methods, recordings, session, item="finetuning", group=group)
+    forecasting.compare_forecasters(results, methods, recordings, session, item="finetuning", group=group)
 
 # %%
 scores = results.table("finetuning")
@@ -256,9 +236,7 @@ for panel, group in zip(axes[1:], tuned, strict=True):
     panel.set_xticks([0, 1], ["before", "after"])
     panel.set_title(group)
 join_legends(axes[1:])
-made_with = provenance(recordings, results)
-results.save(figures, "finetuning", figure, made_with)
-plt.show()
+study.save("finetuning", figure)
 for group, each in tuned.items():
     print(f"{group}: validation {transformers[group].score:.3f} before, {each.score:.3f} after, {each.seconds:.0f} s")
 summarise(scores, ["group", "method", "variant", "metric", "split"]).pivot(

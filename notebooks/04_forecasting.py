@@ -54,33 +54,18 @@ import numpy as np
 from calm.baselines.validation import compared_trials
 from calm.data.session import cut_trials
 from calm.paper.claims.comparisons import chosen_variant
-from calm.paper.claims.table import verdicts
+from calm.paper.experiments import forecasting
 from calm.paper.experiments.distributions import score_distributions
-from calm.paper.experiments.forecasting import (
-    compare_forecasters,
-    expected_forecaster,
-    finetune_calm,
-    score_to_the_end,
-    train_calm,
-    train_on_one,
-    train_rivals,
-    trained_on_many,
-)
 from calm.paper.experiments.methods import MethodSet, add_costs
 from calm.paper.experiments.tokens import add_model, add_training
-from calm.paper.plots import COLUMN, PAGE, bars, example_traces, fading, join_legends, trials_left, use_style
+from calm.paper.plots import COLUMN, PAGE, bars, example_traces, fading, join_legends, trials_left
 from calm.paper.plots.dots import distribution_panels
-from calm.paper.provenance import provenance
-from calm.paper.results import FINE_TUNED, Results, summarise
-from calm.paths import RUNS
-from calm.paper.results import figures_folder
-from calm.profile import load_profile
-from calm.recordings import load_recordings
+from calm.paper.results import FINE_TUNED, summarise
+from calm.paper.study import RUNS, Study
 
-use_style()
-recordings = load_recordings(dataset, load_profile(profile), seed=seed)
-settings, figures = recordings.profile, figures_folder(profile, recordings.name)
-config, results, alone = settings.forecast, Results(recordings.name, seed), settings.shortened(settings.single_share)
+study = Study(profile, dataset, seed=seed)
+recordings, settings, results = study.recordings, study.settings, study.results
+config, alone = settings.forecast, settings.shortened(settings.single_share)
 print(f"{config.context} frames are given, the {config.horizon or 'remaining'} frames after them are forecast")
 
 # %% [markdown]
@@ -92,21 +77,19 @@ print(f"{config.context} frames are given, the {config.horizon or 'remaining'} f
 # %%
 for session in list(recordings.groups.values())[-1][:singles]:
     for training in settings.seeds(seed):
-        trained, scored = train_on_one(session, alone, seed=training, runs=RUNS), results.of_seed(training)
-        predicted = compare_forecasters(scored, trained, recordings, session, item="fig3c")
+        trained, scored = forecasting.train_on_one(session, alone, seed=training, runs=RUNS), results.of_seed(training)
+        predicted = forecasting.compare_forecasters(scored, trained, recordings, session, item="fig3c")
         score_distributions(scored, trained, predicted, session, config, item="fig3c")
         trials = compared_trials(session, "test", config)
         add_costs(scored, trained, session, item="fig3c", task="forecast", trials=len(trials))
 
 # %%
-made_with = provenance(recordings, results)
 order = ["persistence", "mean trial", "decay", "ridge VAR", "TCN", "PatchTST", "iTransformer", "POCO"]
 order += ["continuous patches", "CalM", FINE_TUNED]
 figure, axes = plt.subplots(figsize=(COLUMN, 2.8))
 scores = results.table("fig3c")
 bars(axes, scores.query("metric == 'corr' and split == 'test'"), order, "forecast correlation (Pearson r)")
-results.save(figures, "fig3c", figure, made_with)
-plt.show()
+study.save("fig3c", figure)
 summarise(scores, ["method", "variant", "split", "metric"]).pivot(
     index=["method", "variant"], columns=["metric", "split"], values="mean"
 ).round(3)
@@ -120,7 +103,7 @@ summarise(scores, ["method", "variant", "split", "metric"]).pivot(
 # The paper's claim that CalM is better than each of the others, as tests on the same test trials (as in notebook 01):
 
 # %%
-verdicts(figures, claims=[3])
+study.verdicts([3])
 
 # %% [markdown]
 # ### Does it know how uncertain it is?
@@ -132,8 +115,7 @@ chosen = chosen_variant(results.table("fig3c_trials"))
 kinds = ["sampled", "sampled, decoding noise", "residuals", f"{chosen}, residuals", "known state, residuals"]
 figure, axes = plt.subplots(1, 3, figsize=(PAGE, 3.2))
 distribution_panels(list(axes), results.table("fig3c_distribution").query("variant in @kinds"))
-results.save(figures, "fig3c_distribution", figure, made_with)
-plt.show()
+study.save("fig3c_distribution", figure)
 
 # %% [markdown]
 # ## Many sessions
@@ -142,18 +124,17 @@ plt.show()
 forecasts, methods = {}, {}
 for training in reversed(settings.seeds(seed)):  # so that what follows is of the first
     scored = results.of_seed(training)
-    quantizer, transformers = train_calm(recordings, seed=training, runs=RUNS)
-    tuned = finetune_calm(recordings, quantizer, transformers, seed=training, runs=RUNS)
-    rivals = train_rivals(recordings, seed=training, runs=RUNS)
+    quantizer, transformers = forecasting.train_calm(recordings, seed=training, runs=RUNS)
+    tuned = forecasting.finetune_calm(recordings, quantizer, transformers, seed=training, runs=RUNS)
+    rivals = forecasting.train_rivals(recordings, seed=training, runs=RUNS)
     for group, session in recordings.each():
-        trained = trained_on_many(session, transformers[group], quantizer, rivals[group], settings)
-        trained.methods[FINE_TUNED, ""] = expected_forecaster(tuned[group], quantizer, session, config)
-        predicted = compare_forecasters(scored, trained, recordings, session, item="fig3d", group=group)
+        trained = forecasting.trained_on_many(session, transformers[group], quantizer, rivals[group], settings)
+        trained.methods[FINE_TUNED, ""] = forecasting.expected_forecaster(tuned[group], quantizer, session, config)
+        predicted = forecasting.compare_forecasters(scored, trained, recordings, session, item="fig3d", group=group)
         score_distributions(scored, trained, predicted, session, config, item="fig3d", group=group)
         forecasts[session.name], methods[session.name] = predicted["test"], trained.methods
 
 # %%
-made_with = provenance(recordings, results)
 order = ["persistence", "mean trial", "decay", "ridge VAR", "POCO", "continuous patches", "CalM", FINE_TUNED]
 scores, trials = results.table("fig3d"), results.table("fig3d_trials")
 figure, axes = plt.subplots(1, len(transformers), figsize=(PAGE, 2.8), sharey=True, squeeze=False)
@@ -162,8 +143,7 @@ for panel, group in zip(axes[0], transformers, strict=True):
     bars(panel, rows, order, "forecast correlation (Pearson r)")
     panel.set_title(group)
 join_legends(axes[0])
-results.save(figures, "fig3d", figure, made_with)
-plt.show()
+study.save("fig3d", figure)
 summarise(scores, ["group", "method", "variant", "split", "metric"]).pivot(
     index=["group", "method", "variant"], columns=["metric", "split"], values="mean"
 ).round(3)
@@ -176,7 +156,7 @@ summarise(scores, ["group", "method", "variant", "split", "metric"]).pivot(
 # is about other mice, where there are three or more in a group:
 
 # %%
-verdicts(figures, claims=[4])
+study.verdicts([4])
 
 # %% [markdown]
 # ### Does it know how uncertain it is?
@@ -188,8 +168,7 @@ figure, axes = plt.subplots(len(transformers), 3, figsize=(PAGE, 2.6 * len(trans
 for panels, group in zip(axes, transformers, strict=True):
     distribution_panels(list(panels), results.table("fig3d_distribution").query("variant in @kinds and group == @group"))
     panels[0].set_title(group)
-results.save(figures, "fig3d_distribution", figure, made_with)
-plt.show()
+study.save("fig3d_distribution", figure)
 
 # %% [markdown]
 # As for single sessions.
@@ -205,7 +184,7 @@ shown = [(name, "") for name in ("decay", "ridge VAR", "POCO", "continuous patch
 shown += [("CalM", "expected")]
 for group, session in recordings.each():
     compared = MethodSet({name: methods[session.name][name] for name in shown})
-    score_to_the_end(results, compared, recordings, session, fixed=[("POCO", "")], item="fig3d", group=group)
+    forecasting.score_to_the_end(results, compared, recordings, session, fixed=[("POCO", "")], item="fig3d", group=group)
 
 # %%
 figure, axes = plt.subplots(
@@ -218,8 +197,7 @@ for (top, bottom), group in zip(axes.T, transformers, strict=True):
     bottom.set_xlabel(top.get_xlabel())
     top.set(xlabel="", title=group)
 join_legends(axes[0])
-results.save(figures, "fig3d_fading", figure, made_with)
-plt.show()
+study.save("fig3d_fading", figure)
 
 # %% [markdown]
 # Above: correlation over the trials that last as long, three or more in a session, mean over neurons, then sessions (band: s.e.m.).
@@ -248,8 +226,7 @@ example_traces(
 )
 examples = trials.query("session == @session.name and trial == @trial and seed == @seed").drop(columns="trial")
 results.add_rows(examples, item="fig3f")
-results.save(figures, "fig3f", figure, made_with)
-plt.show()
+study.save("fig3f", figure)
 
 # %% [markdown]
 # **Figure 3F.** The first test trial of the largest held-in session, its liveliest neurons, with one of CalM's sampled rollouts and the
@@ -280,7 +257,7 @@ stand_for = "split == 'test' and (method == 'continuous patches' or method == 'C
 results.add_rows(scores.query(stand_for).assign(variant="forecasts"), item="tokens")
 methods_of = "method in ('continuous patches', 'CalM') and variant in @kinds"
 results.add_rows(results.table("fig3d_distribution").query(methods_of), item="tokens")
-results.save(figures, "tokens", None, provenance(recordings, results))
+study.save("tokens")
 summarise(results.table("tokens"), ["group", "metric", "variant", "method"]).pivot(
     index=["group", "metric", "variant"], columns="method", values="mean"
 ).round(3)

@@ -55,37 +55,16 @@ import numpy as np
 
 from calm.errors import CalmError
 from calm.models.heads import GLUHead, LinearHead
-from calm.paper.claims.table import verdicts
-from calm.paper.experiments.classification import add_kinds, classify_trials, trial_means, two_kinds
-from calm.paper.experiments.decoding import (
-    AHEAD,
-    add_gains,
-    compare_decoders,
-    decode_trials,
-    decoders_at,
-    decoders_of,
-    head_features,
-    score_decoding,
-    search_on_many,
-    train_backbones,
-    train_on_one,
-    train_with_share,
-)
+from calm.paper.experiments import classification, decoding
 from calm.paper.experiments.methods import add_costs
-from calm.paper.plots import COLUMN, PAGE, example_traces, use_style
+from calm.paper.plots import COLUMN, PAGE, example_traces
 from calm.paper.plots.decoding import channel_dots, look_ahead_curve, share_curve
-from calm.paper.provenance import provenance
-from calm.paper.study import show_code
-from calm.paper.results import Results, summarise
-from calm.paths import RUNS
-from calm.paper.results import figures_folder
-from calm.profile import load_profile
-from calm.recordings import load_recordings
+from calm.paper.results import summarise
+from calm.paper.study import RUNS, Study, show_code
 
-use_style()
-recordings = load_recordings(dataset, load_profile(profile), seed=seed)
-settings, figures = recordings.profile, figures_folder(profile, recordings.name)
-results, window, channels = Results(recordings.name, seed), settings.quantizer.window, recordings.held_in[0].behaviour_names
+study = Study(profile, dataset, seed=seed)
+recordings, settings, results = study.recordings, study.settings, study.results
+window, channels = settings.quantizer.window, recordings.held_in[0].behaviour_names
 look_ahead, alone = settings.head.look_ahead, settings.shortened(settings.single_share)
 print(f"look-ahead of the heads: {look_ahead} frames; POYO+ reads windows of {settings.poyo_single.window:g} s")
 print(f"decoded: {', '.join(channels)}; smoothing of the traces: {recordings.smoothing:g}, of the behaviour: none")
@@ -116,7 +95,7 @@ show_code(LinearHead.read_out, GLUHead.read_out)
 # for a later frame is taken for the present one, and POYO+ reads each frame from the window that ends so many frames after it.
 
 # %%
-backbones = {training: train_backbones(recordings, seed=training, runs=RUNS) for training in settings.seeds(seed)}
+backbones = {training: decoding.train_backbones(recordings, seed=training, runs=RUNS) for training in settings.seeds(seed)}
 group, chosen_sessions = list(recordings.groups.items())[-1]  # held-out ones where there are any
 chosen_sessions = chosen_sessions[:singles]
 
@@ -133,22 +112,20 @@ chosen_sessions = chosen_sessions[:singles]
 # %%
 decoded = {}
 for training in reversed(settings.seeds(seed)):  # so that what follows is of the first
-    features = {session.name: head_features(session, backbones[training][group]) for session in chosen_sessions}
+    features = {session.name: decoding.head_features(session, backbones[training][group]) for session in chosen_sessions}
     for session in chosen_sessions:
         scored = results.of_seed(training)
-        trained = train_on_one(session, features[session.name], alone, seed=training, runs=RUNS)
-        decoded[session.name] = compare_decoders(scored, trained, recordings, session, item="fig4b")
+        trained = decoding.train_on_one(session, features[session.name], alone, seed=training, runs=RUNS)
+        decoded[session.name] = decoding.compare_decoders(scored, trained, recordings, session, item="fig4b")
         trials = len(session.trials_of("test"))
         add_costs(scored, trained, session, item="fig4b", task="decoding", trials=trials)
 
 # %%
-made_with = provenance(recordings, results)
 order = ["GLM", "RRR", "TCN", "POYO+", "raw traces", "continuous patches", "CalM"]
 scores = results.table("fig4b").query("split == 'test'")
 figure, axes = plt.subplots(1, len(channels), figsize=(PAGE, 3.4), squeeze=False)
 channel_dots(axes[0], scores, order, channels, "R² per trial", "r2")
-results.save(figures, "fig4b", figure, made_with)
-plt.show()
+study.save("fig4b", figure)
 metrics = ["r2", "r2 over frames", "mse", "corr"]
 means = summarise(scores, ["method", "variant", "metric"]).query("metric in @metrics")
 means.pivot_table(index=["method", "variant"], columns="metric", values="mean", sort=False).round(3)
@@ -167,7 +144,7 @@ means.pivot_table(index=["method", "variant"], columns="metric", values="mean", 
 # %%
 session = chosen_sessions[0]
 trial = int(session.trials_of("test")[0])
-drawn = {"CalM, GLU head": ("CalM", "GLU head"), "POYO+": ("POYO+", AHEAD), "GLM": ("GLM", AHEAD)}
+drawn = {"CalM, GLU head": ("CalM", "GLU head"), "POYO+": ("POYO+", decoding.AHEAD), "GLM": ("GLM", decoding.AHEAD)}
 figure, axes = plt.subplots(len(channels), 1, figsize=(PAGE, 0.6 + 1.1 * len(channels)), sharex=True, squeeze=False)
 example_traces(
     list(axes[:, 0]),
@@ -178,8 +155,7 @@ example_traces(
 )
 examples = results.table("fig4b_trials").query("session == @session.name and trial == @trial and seed == @seed").drop(columns="trial")
 results.add_rows(examples, item="fig4d")
-results.save(figures, "fig4d", figure, made_with)
-plt.show()
+study.save("fig4d", figure)
 
 # %% [markdown]
 # **Figure 4D.** The first test trial of the first session; all see as many frames ahead.
@@ -194,16 +170,15 @@ for session in chosen_sessions:
     trials = session.trials_of("test")
     for frames in look_aheads:
         seeing = {"networks": frames in trained_look_aheads, "seed": seed, "runs": RUNS}
-        trained = decoders_at(frames, session, {"CalM": features[session.name]["CalM"]}, alone, **seeing)
-        ahead = decode_trials(trained, session, trials)
-        score_decoding(results, ahead, session, trials, window, item="fig4b_lookahead", look_ahead=frames)
+        trained = decoding.decoders_at(frames, session, {"CalM": features[session.name]["CalM"]}, alone, **seeing)
+        ahead = decoding.decode_trials(trained, session, trials)
+        decoding.score_decoding(results, ahead, session, trials, window, item="fig4b_lookahead", look_ahead=frames)
 
 # %%
 figure, axes = plt.subplots(figsize=(COLUMN, 3.2))
-lines = results.table("fig4b_lookahead").query("metric == 'r2 over frames'").replace({"variant": {AHEAD: ""}})
+lines = results.table("fig4b_lookahead").query("metric == 'r2 over frames'").replace({"variant": {decoding.AHEAD: ""}})
 look_ahead_curve(axes, lines, "R² over all test frames")
-results.save(figures, "fig4b_lookahead", figure, made_with)
-plt.show()
+study.save("fig4b_lookahead", figure)
 
 # %% [markdown]
 # R² against the frames after the present one that a decoder sees, mean over the channels. Only methods at the same place may be
@@ -218,16 +193,15 @@ for session in chosen_sessions:
     trials = session.trials_of("test")
     known = {method: features[session.name][method] for method in ("CalM", "raw traces")}
     for share in shares:
-        trained = train_with_share(session, known, share, alone, seed=seed, runs=RUNS)
-        labelled = decode_trials(trained, session, trials)
-        score_decoding(results, labelled, session, trials, window, item="fig4b_labels", share=share)
+        trained = decoding.train_with_share(session, known, share, alone, seed=seed, runs=RUNS)
+        labelled = decoding.decode_trials(trained, session, trials)
+        decoding.score_decoding(results, labelled, session, trials, window, item="fig4b_labels", share=share)
 
 # %%
 figure, axes = plt.subplots(figsize=(COLUMN, 2.8))
 lines = results.table("fig4b_labels").query("metric == 'r2 over frames' and method != 'RRR'")
-share_curve(axes, lines[(lines["method"] != "GLM") | (lines["variant"] == AHEAD)], "R² over all test frames")
-results.save(figures, "fig4b_labels", figure, made_with)
-plt.show()
+share_curve(axes, lines[(lines["method"] != "GLM") | (lines["variant"] == decoding.AHEAD)], "R² over all test frames")
+study.save("fig4b_labels", figure)
 
 # %% [markdown]
 # R² against the share of labelled training trials, mean over the channels, at the look-ahead of the heads. If features of the backbone hold the behaviour in
@@ -240,21 +214,19 @@ for training in settings.seeds(seed):
     searches = {}
     for name, sessions in recordings.groups.items():
         backbone = backbones[training][name]["CalM"]
-        searches = search_on_many(sessions, backbone, settings, pretrained=searches, seed=training, runs=RUNS)
+        searches = decoding.search_on_many(sessions, backbone, settings, pretrained=searches, seed=training, runs=RUNS)
         for session in sessions:
-            trained = decoders_of(searches, backbone, session, look_ahead)
-            compare_decoders(results.of_seed(training), trained, recordings, session, item="fig4c", group=name)
+            trained = decoding.decoders_of(searches, backbone, session, look_ahead)
+            decoding.compare_decoders(results.of_seed(training), trained, recordings, session, item="fig4c", group=name)
 for name in recordings.groups:
-    add_gains(results, "fig4c", name)
+    decoding.add_gains(results, "fig4c", name)
 
 # %%
-made_with = provenance(recordings, results)
 rows, groups = results.table("fig4c").query("split == 'test'"), list(recordings.groups)
 figure, axes = plt.subplots(len(groups), len(channels), figsize=(PAGE, 1.7 * len(groups)), squeeze=False)
 for panels, name in zip(axes, groups, strict=True):
     channel_dots(panels, rows[rows["group"] == name], ["POYO+", "CalM"], channels, f"R² per trial, {name}", "r2")
-results.save(figures, "fig4c", figure, made_with)
-plt.show()
+study.save("fig4c", figure)
 means = summarise(rows, ["group", "method", "variant", "metric"]).query("metric in @metrics")
 means.pivot_table(index=["group", "method", "variant"], columns="metric", values="mean", sort=False).round(3)
 
@@ -265,7 +237,7 @@ means.pivot_table(index=["group", "method", "variant"], columns="metric", values
 # ## The claims
 
 # %%
-verdicts(figures, claims=[6, 7, 8, 9])
+study.verdicts([6, 7, 8, 9])
 
 # %% [markdown]
 # Differences in R² per trial, paired over test trials. `p` is about the trials of these sessions, `p_sessions` about other sessions
@@ -283,16 +255,17 @@ for session in chosen_sessions:
     if column not in table:
         print(f"{session.name} has no column {trial_column or 'with two values'} to tell its trials apart by")
         continue
-    first, either = two_kinds(table[column], kinds)
+    first, either = classification.two_kinds(table[column], kinds)
     splits = session.trials["split"].where(either, "")
     for method, each in features[session.name].items():
-        means = trial_means([each.features(trial) for trial in range(len(session.traces))])
+        means = classification.trial_means([each.features(trial) for trial in range(len(session.traces))])
         try:
-            add_kinds(results, "fig4_kinds", session.name, method, column, classify_trials(means, first, list(splits)))
+            accuracies = classification.classify_trials(means, first, list(splits))
+            classification.add_kinds(results, "fig4_kinds", session.name, method, column, accuracies)
         except CalmError as reason:
             print(f"{session.name}, {method}: {reason}")
 
 # %%
 if "fig4_kinds" in results.items:
-    results.save(figures, "fig4_kinds", None, made_with)
+    study.save("fig4_kinds")
 summarise(results.table("fig4_kinds"), ["method", "variant", "metric"]).round(3)

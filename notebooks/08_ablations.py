@@ -53,24 +53,16 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from calm.paper.claims.ablations import ablation_effects
-from calm.paper.claims.table import verdicts
 from calm.paper.experiments.ablations import RECONSTRUCTION, ROLLOUTS, run_ablations, summarise_variants
-from calm.paper.plots import PAGE, use_style
+from calm.paper.plots import PAGE
 from calm.paper.plots.ablations import variant_panels
-from calm.paper.provenance import provenance
-from calm.paper.results import Results
-from calm.paths import RUNS
-from calm.paper.results import figures_folder, read_tried
-from calm.profile import load_profile
-from calm.recordings import load_recordings
+from calm.paper.results import read_tried
+from calm.paper.study import RUNS, Study
 
-use_style()
-recordings = load_recordings(dataset, load_profile(profile), seed=seed)
-settings, figures = recordings.profile, figures_folder(profile, recordings.name)
-results = Results(recordings.name, seed)
-stages = run_ablations(results, recordings, seed=seed, runs=RUNS)
+study = Study(profile, dataset, seed=seed)
+results = study.results
+stages = run_ablations(results, study.recordings, seed=seed, runs=RUNS)
 table7, table8 = results.table("table7"), results.table("table8")
-made_with = provenance(recordings, results)
 names = {metric: f"{way} rollout" for way, metric in ROLLOUTS.items()}
 differences = ablation_effects(pd.concat([table7, table8]))
 
@@ -101,8 +93,7 @@ stages[stages["seed"] == stages["seed"].iloc[0]].drop(columns="seed").round(1)
 figure, axes = plt.subplots(2, 2, figsize=(PAGE, 4.4), sharey=True)
 variant_panels(list(axes[0]), table7, differences, names, "forecast correlation")
 variant_panels(list(axes[1]), table7, differences, {RECONSTRUCTION: "from tokens"}, "reconstruction correlation")
-results.save(figures, "table7", figure, made_with)
-plt.show()
+study.save("table7", figure)
 summarise_variants(table7).round(3)
 
 # %% [markdown]
@@ -115,8 +106,7 @@ summarise_variants(table7).round(3)
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.4), sharey=True)
 variant_panels(list(axes), table8, differences, names, "forecast correlation")
-results.save(figures, "table8", figure, made_with)
-plt.show()
+study.save("table8", figure)
 summarise_variants(table8).round(3)
 
 # %% [markdown]
@@ -135,7 +125,7 @@ summarise_variants(table8).round(3)
 # after the correction: then nothing can be tested.
 
 # %%
-verdicts(figures, claims=[18])
+study.verdicts([18])
 
 # %% [markdown]
 # ## What was tried to choose the numbers
