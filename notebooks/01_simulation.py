@@ -180,7 +180,7 @@ order = ["persistence", "mean trial", "decay", "ridge VAR", "TCN", "PatchTST", "
 order += ["continuous patches", "CalM", FINE_TUNED]
 correlations = scores.query("metric == 'corr' and split == 'test'")
 figure, axes = plt.subplots(figsize=(COLUMN, 2.8))
-bars(axes, correlations, order, "forecast correlation (Pearson r)")
+bars(axes, correlations, order, "forecast correlation (Pearson r)", chosen=chosen)
 study.save("fig3b", figure)
 table = summarise(scores, ["method", "variant", "split", "metric"]).pivot(
     index=["method", "variant"], columns=["metric", "split"], values="mean"
@@ -190,7 +190,9 @@ table.round(3)
 
 # %% [markdown]
 # **Figure 3B.** Pearson correlation per neuron over the frames after the context, mean over neurons, then test trials, then
-# sessions; every dot is a network, mean over its trainings, whose range is the line through the dot. Dashed: the ceilings. In the table also the squared error and **POCO's score**, $1 - \mathrm{MSE} /
+# sessions; every dot is a network, mean over its trainings, whose range is the line through the dot. Dashed and dotted: the ceilings. Of CalM's
+# bars the full one is the variant that was chosen on validation trials; the pale ones are the others. Persistence, a constant, has no correlation with anything, and counts as 0 here and in
+# every figure. In the table also the squared error and **POCO's score**, $1 - \mathrm{MSE} /
 # \mathrm{MSE}_\text{last frame}$ over all test trials, which POCO's paper reports: 0 is what repeating the last frame gets, 1 is perfect; and the share of the
 # ceiling **known state** that a correlation reaches. Read the CalM bars against each other first, then the best of them against ridge VAR:
 # a linear model takes most of what can be had here, which no figure of the paper shows. PatchTST, which sees one neuron at a
@@ -251,7 +253,7 @@ summarise(distributions, ["method", "variant", "metric"]).pivot(
 # ## Examples
 
 # %%
-trial = int(session.trials_of("test")[0])
+trial, start = int(session.trials_of("test")[0]), config.context // 2  # half of the context is enough to see
 contexts, futures = cut_trials(session, np.array([trial]), config.context)
 sampler = methods[session.name, seed].methods["CalM", f"mean of {config.samples}"]
 neurons = np.argsort(session.traces[trial].var(axis=1))[::-1][:4]  # the liveliest of this trial
@@ -259,20 +261,22 @@ drawn = {f"CalM, {chosen}": ("CalM", chosen), "POCO": ("POCO", ""), "ridge VAR":
 figure, axes = plt.subplots(4, 1, figsize=(PAGE, 3.6), sharex=True)
 example_traces(
     list(axes),
-    seconds,
-    session.traces[trial][neurons],
+    seconds[start:],
+    session.traces[trial][neurons, start:],
     {name: forecasts[session.name, seed][method][0][neurons] for name, method in drawn.items()},
     [f"neuron {neuron}" for neuron in neurons],
-    context=config.context,
+    context=config.context - start,
     samples=sampler.sample(contexts, [futures[0].shape[1]])[0][:, neurons],
+    score="r",
 )
+axes[0].set_title(f"{session.name}, trial {trial}")
 examples = trials.query("session == @session.name and trial == @trial and seed == @seed").drop(columns="trial")
 results.add_rows(examples, item="fig3e")
 study.save("fig3e", figure)
 
 # %% [markdown]
 # **Figure 3E.** The first test trial, its four liveliest neurons: the true trace, the forecasts, and CalM's sampled rollouts, one
-# of them and the bands that hold 50 and 90 % of them. A single rollout looks like a recording, spikes included, but puts
+# of them and the bands that hold 50 and 90 % of them; the second half of the context. On the right: r of each forecast. A single rollout looks like a recording, spikes included, but puts
 # them where it likes; the expectation is smooth and is the better forecast.
 #
 # ## How fast the forecasts fade

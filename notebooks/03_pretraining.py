@@ -54,8 +54,9 @@ from calm.paper.experiments import forecasting
 from calm.paper.experiments.ablations import SAMPLING_OFF
 from calm.paper.experiments.methods import MethodSet
 from calm.paper.experiments.sampling_gap import LOSSES, score_gap
-from calm.paper.plots import COLUMN, PAGE, bars, join_legends, loss_curves
+from calm.paper.plots import COLUMN, PAGE, join_legends, loss_curves
 from calm.paper.plots.data import TRAINED, gap_lines
+from calm.paper.plots.paired import paired_lines
 from calm.paper.results import FINE_TUNED, summarise
 from calm.paper.study import RUNS, Study, show_code
 from calm.training.forecasting import CalMForecaster
@@ -154,6 +155,8 @@ summarise(results.table("pretraining_gap"), ["metric", "variant", "split"]).pivo
 # (all codes equally likely: the logarithm of their number). `corr`: forecast correlation of a trial, mean over neurons, with the
 # likeliest token fed back (`greedy`) or all tokens, weighted (`expected`). The lines of the figure are means over trials at each time, for
 # the correlation Pearson over trials, mean over neurons; of the training trials as many are used as there are test trials.
+# At `quick` the right panel shows no effect: the lines lie on each other. What scheduled sampling changes there is how sure the model is
+# of the true token after its own ones (middle), not which forecast is the likeliest.
 #
 # ## Held-out subjects
 #
@@ -185,10 +188,9 @@ if recordings.held_out:
         forecasting.compare_forecasters(results, MethodSet(methods), recordings, session, item="adaptation")
     scores = results.table("adaptation")
     shown = scores.query("metric == 'corr' and split == 'test'")
-    broken = shown["variant"].str.replace(" ", "\n")  # to fit below the bar
-    shown = shown.assign(variant=shown["variant"].where(shown["method"] != "CalM", broken))
-    figure, axes = plt.subplots(figsize=(COLUMN, 2.4))
-    bars(axes, shown, ["mean trial", "decay", "CalM"], "forecast correlation (Pearson r)")
+    figure, axes = plt.subplots(figsize=(COLUMN, 2.6))
+    ends = {f"{variant.split()[0]}\nembeddings": ("CalM", variant) for variant in ("untrained embeddings", "adapted")}
+    paired_lines(axes, shown, ends, "forecast correlation (Pearson r)")
     study.save("adaptation", figure)
     display(
         summarise(scores, ["method", "variant", "split", "metric"])
@@ -197,8 +199,8 @@ if recordings.held_out:
     )
 
 # %% [markdown]
-# Forecasts of the horizon of held-out sessions, with all tokens fed back, weighted (`expected`). What adaptation is worth is the
-# difference between the two CalM bars; what the population is worth is the difference to a neuron's own decay and to the mean trial.
+# Forecasts of the horizon of held-out sessions, with all tokens fed back, weighted (`expected`). What adaptation is worth is how much the
+# lines rise, a thin one for each session; what the population is worth is the distance to a neuron's own decay and to the mean trial.
 #
 # ## Fine-tuning on traces
 #
@@ -232,8 +234,8 @@ figure, axes = plt.subplots(1, 1 + len(tuned), figsize=(PAGE, 2.2))
 loss_curves(axes[0], tuned["held-in"].history, "forecast, validation (r)")
 for panel, group in zip(axes[1:], tuned, strict=True):
     shown = scores.query("metric == 'corr' and split == 'test' and group == @group")
-    bars(panel, shown, ["CalM", FINE_TUNED], "forecast correlation (Pearson r)")
-    panel.set_xticks([0, 1], ["before", "after"])
+    ends = {"before": ("CalM", "expected"), "after": (FINE_TUNED, "")}
+    paired_lines(panel, shown, ends, "forecast correlation (Pearson r)" if panel is axes[1] else "")
     panel.set_title(group)
 join_legends(axes[1:])
 study.save("finetuning", figure)

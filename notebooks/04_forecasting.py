@@ -86,9 +86,10 @@ for session in list(recordings.groups.values())[-1][:singles]:
 # %%
 order = ["persistence", "mean trial", "decay", "ridge VAR", "TCN", "PatchTST", "iTransformer", "POCO"]
 order += ["continuous patches", "CalM", FINE_TUNED]
+scores, chosen = results.table("fig3c"), chosen_variant(results.table("fig3c_trials"))
 figure, axes = plt.subplots(figsize=(COLUMN, 2.8))
-scores = results.table("fig3c")
-bars(axes, scores.query("metric == 'corr' and split == 'test'"), order, "forecast correlation (Pearson r)")
+shown = scores.query("metric == 'corr' and split == 'test'")
+bars(axes, shown, order, "forecast correlation (Pearson r)", chosen=chosen)
 study.save("fig3c", figure)
 summarise(scores, ["method", "variant", "split", "metric"]).pivot(
     index=["method", "variant"], columns=["metric", "split"], values="mean"
@@ -97,8 +98,10 @@ summarise(scores, ["method", "variant", "split", "metric"]).pivot(
 # %% [markdown]
 # **Figure 3C.** Pearson correlation per neuron over the frames of the horizon, mean over neurons, then test trials, then
 # sessions, which the dots are (through them, if there are several, the range of the trainings). In the table also POCO's score, as in notebook 01. The mean trial tells how much is due to the task alone: trials are alike, and what they share needs no model of
-# the population. Dashed, for synthetic mice: forecasts that know the state of mouse and network at the end of the context, or every
-# future rate.
+# the population. Where **decay**, a neuron's own last value that fades to its mean, lies above TCN, PatchTST or iTransformer, as it does at
+# `quick` and `laptop`, these networks have learned less from a single session than that calcium decays. Lines, for synthetic mice: forecasts that
+# know the state of mouse and network at the end of the context (dashed), or every future rate (dotted). Of CalM's bars the full one is the
+# variant that was chosen on validation trials.
 #
 # The paper's claim that CalM is better than each of the others, as tests on the same test trials (as in notebook 01):
 
@@ -111,7 +114,6 @@ study.verdicts([3])
 # The distributions behind the forecasts, judged by CRPS and coverage: see notebook 01 for what they are.
 
 # %%
-chosen = chosen_variant(results.table("fig3c_trials"))
 kinds = ["sampled", "sampled, decoding noise", "residuals", f"{chosen}, residuals", "known state, residuals"]
 figure, axes = plt.subplots(1, 3, figsize=(PAGE, 3.2))
 distribution_panels(list(axes), results.table("fig3c_distribution").query("variant in @kinds"))
@@ -137,10 +139,11 @@ for training in reversed(settings.seeds(seed)):  # so that what follows is of th
 # %%
 order = ["persistence", "mean trial", "decay", "ridge VAR", "POCO", "continuous patches", "CalM", FINE_TUNED]
 scores, trials = results.table("fig3d"), results.table("fig3d_trials")
+variant = chosen_variant(trials)
 figure, axes = plt.subplots(1, len(transformers), figsize=(PAGE, 2.8), sharey=True, squeeze=False)
 for panel, group in zip(axes[0], transformers, strict=True):
     rows = scores.query("metric == 'corr' and split == 'test' and group == @group")
-    bars(panel, rows, order, "forecast correlation (Pearson r)")
+    bars(panel, rows, order, "forecast correlation (Pearson r)" if panel is axes[0, 0] else "", chosen=variant)
     panel.set_title(group)
 join_legends(axes[0])
 study.save("fig3d", figure)
@@ -162,7 +165,6 @@ study.verdicts([4])
 # ### Does it know how uncertain it is?
 
 # %%
-variant = chosen_variant(trials)
 kinds = ["sampled", "sampled, decoding noise", "residuals", f"{variant}, residuals", "known state, residuals"]
 figure, axes = plt.subplots(len(transformers), 3, figsize=(PAGE, 2.6 * len(transformers)), squeeze=False)
 for panels, group in zip(axes, transformers, strict=True):
@@ -209,7 +211,7 @@ study.save("fig3d_fading", figure)
 # %%
 session = max(recordings.held_in, key=lambda each: len(each.neurons))
 trial = int(compared_trials(session, "test", config)[0])
-trace = session.traces[trial][:, : config.context + (config.horizon or session.frames[trial])]
+trace, start = session.traces[trial][:, : config.context + (config.horizon or session.frames[trial])], config.context // 2
 neurons = np.argsort(trace.var(axis=1))[::-1][:4]
 contexts, futures = cut_trials(session, np.array([trial]), config.context, config.horizon)
 sampler = methods[session.name]["CalM", f"mean of {config.samples}"]
@@ -217,20 +219,22 @@ drawn = {f"CalM, {variant}": ("CalM", variant), "POCO": ("POCO", ""), "ridge VAR
 figure, axes = plt.subplots(len(neurons), 1, figsize=(PAGE, 3.6), sharex=True, squeeze=False)
 example_traces(
     list(axes[:, 0]),
-    np.arange(trace.shape[1]) / session.rate,
-    trace[neurons],
+    np.arange(start, trace.shape[1]) / session.rate,
+    trace[neurons, start:],
     {name: forecasts[session.name][method][0][neurons] for name, method in drawn.items()},
     [f"neuron {neuron}" for neuron in neurons],
-    context=config.context,
+    context=config.context - start,  # half of it is enough to see
     samples=sampler.sample(contexts, [futures[0].shape[1]])[0][:, neurons],
+    score="r",
 )
+axes[0, 0].set_title(f"{session.name}, trial {trial}")
 examples = trials.query("session == @session.name and trial == @trial and seed == @seed").drop(columns="trial")
 results.add_rows(examples, item="fig3f")
 study.save("fig3f", figure)
 
 # %% [markdown]
 # **Figure 3F.** The first test trial of the largest held-in session, its liveliest neurons, with one of CalM's sampled rollouts and the
-# bands that hold 50 and 90 % of them.
+# bands that hold 50 and 90 % of them; the second half of the context. On the right: r of each forecast.
 #
 # ## Why discrete tokens?
 #

@@ -152,13 +152,18 @@ example_traces(
     session.behaviour[trial].T,
     {name: decoded[session.name][key][0].T for name, key in drawn.items()},
     channels,
+    score="R²",
 )
+axes[0, 0].set_title(f"{session.name}, trial {trial}")
 examples = results.table("fig4b_trials").query("session == @session.name and trial == @trial and seed == @seed").drop(columns="trial")
 results.add_rows(examples, item="fig4d")
 study.save("fig4d", figure)
 
 # %% [markdown]
-# **Figure 4D.** The first test trial of the first session; all see as many frames ahead.
+# **Figure 4D.** The first test trial of the first session; all see as many frames ahead. On the right: R² over its frames. What looks odd
+# has reasons. To the GLM the frames before a trial are zeros, the mean of every neuron, so that it may begin far off. POYO+ is read from
+# another window every four frames here (as in the paper, windows overlap by half and are averaged), which leaves seams. CalM's
+# features change once a token, every four frames, too: the convolution over frames smooths its teeth but does not remove them.
 #
 # ## Look-ahead
 #
@@ -232,7 +237,8 @@ means.pivot_table(index=["group", "method", "variant"], columns="metric", values
 
 # %% [markdown]
 # **Figure 4C.** One decoder for all held-in sessions; for held-out mice only what belongs to their neurons was trained: rows of the
-# head's bank, or POYO+'s embeddings of units and session. POYO+ reads whole windows, or no more frames ahead than the head.
+# head's bank, or POYO+'s embeddings of units and session. POYO+ reads whole windows, or no more frames ahead than the head. The
+# ceiling is linear: a dot right of it is a session in which a network, which is not, decodes better than a GLM of the noise-free rates.
 #
 # ## The claims
 

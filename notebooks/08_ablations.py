@@ -97,7 +97,7 @@ study.save("table7", figure)
 summarise_variants(table7).round(3)
 
 # %% [markdown]
-# **Table 7.** Left: every training as a dot, the mean over the sessions. Right: what the part adds, baseline minus variant of the
+# **Table 7.** Left: every training as a dot, the mean over the sessions; crosses, what the paper's table has for its own mice. Right: what the part adds, baseline minus variant of the
 # same seed, on each session; right of zero, the part helps. The interval is of the mean over trainings: seeds are what is
 # repeated, sessions of one seed share a training and its luck. With few seeds it is wide, and rightly so.
 #

@@ -280,6 +280,15 @@ def test_spreads_over_sessions_and_seeds_are_told_apart():
     np.testing.assert_allclose(spreads["mean"], 0.11)
 
 
+def test_beside_forecasts_stands_what_the_paper_printed():
+    table7 = planted({BASELINE: 0.0, "without Gumbel": 0.2}).query("item == 'table7'").assign(metric="corr")
+    axes = list(plt.subplots(1, 2)[1])
+    variant_panels(axes, table7, ablation_effects(table7), {"corr": "expected rollout"}, "forecast correlation")
+    (crosses,) = [line.get_xydata() for line in axes[0].lines if line.get_marker() == "x"]
+    np.testing.assert_allclose(crosses, [(0.3424, 0), (0.3148, 1)])
+    plt.close("all")
+
+
 def test_panels_show_trainings_and_paired_differences():
     rows = planted({BASELINE: 0.0, NO_SAMPLING: 0.2, "without both": 0.3})
     table8 = rows[rows["item"] == "table8"]

@@ -8,6 +8,7 @@ import pytest
 from calm.errors import CalmError
 from calm.paper import plots
 from calm.paper.plots.dots import distribution_panels
+from calm.paper.plots.paired import paired_lines
 from calm.paper.results import FINE_TUNED, Results
 
 pytestmark = pytest.mark.usefixtures("drawing")
@@ -33,6 +34,25 @@ def test_bars_show_means_errors_sessions_and_ceilings(scores):
     assert [len(line.get_ydata()) for line in dots] == [3, 3, 3]
     assert any(np.allclose(line.get_ydata(), 0.71) for line in axes.lines)
     assert "dots: n = 3 networks, 1 seed each" in axes.get_xlabel()
+
+
+def test_the_chosen_variant_of_calm_stands_out(scores):
+    _, axes = plt.subplots()
+    plots.bars(axes, scores, ["decay", "CalM"], "correlation", chosen="mean of 4")
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.7, 0.4, 0.7])
+    assert [bar.get_alpha() for bar in axes.patches] == [0.75, 0.3, 0.75]
+    assert [bar.get_x() + bar.get_width() / 2 for bar in axes.patches] == pytest.approx([0, 1, 2])
+
+
+def test_a_ceiling_has_one_style_whatever_stands_beside_it(scores):
+    state = scores.query("method == 'ceiling'")
+    rates = state.assign(variant="known rates", value=0.8)
+    styles = []
+    for table in (state, rates, pd.concat([state, rates]), pd.concat([rates, state])):
+        _, axes = plt.subplots()
+        plots.draw_ceilings(axes, table)
+        styles += [(line.get_label(), line.get_linestyle()) for line in axes.lines]
+    assert set(styles) == {("ceiling, known state", "--"), ("ceiling, known rates", ":")}
 
 
 def test_bars_of_one_session_have_no_whiskers(scores):
@@ -71,7 +91,7 @@ def test_a_method_without_results_is_named(scores):
 def test_a_method_has_one_colour_and_methods_of_a_figure_differ():
     forecasting = ["CalM", FINE_TUNED, "POCO", "TCN", "PatchTST", "iTransformer", "continuous patches", "ridge VAR"]
     forecasting += ["persistence", "decay", "mean trial"]
-    decoding = ["CalM", "POYO+", "TCN", "GLM", "RRR"]
+    decoding = ["CalM", "POYO+", "TCN", "GLM", "RRR", "raw traces", "continuous patches", "ceiling"]
     for methods in (forecasting, decoding):
         assert len({plots.colour(method) for method in methods}) == len(methods)
     assert plots.colour("CalM, mean of 64") == plots.colour("CalM")
@@ -91,6 +111,33 @@ def test_forecasts_lie_behind_the_context():
     for band, half in zip(axes[1].collections, (5, 9), strict=True):
         edges = band.get_paths()[0].vertices[:, 1]
         assert [edges.min(), edges.max()] == pytest.approx([true[1, 6:].min() - half, true[1, 6:].max() + half])
+
+
+def test_the_score_of_each_series_is_written_beside_it_in_the_colour_of_its_method():
+    _, axes = plt.subplots(2, 1)
+    true = np.random.default_rng(0).normal(size=(2, 10))
+    series = {"CalM": -true[:, 6:], "POCO": true[:, 6:9] + 1}  # of fewer frames
+    plots.example_traces(list(axes), np.arange(10.0), true, series, ["a", "b"], context=6, score="r")
+    for panel in axes:
+        written = [(text.get_text(), text.get_color()) for text in panel.texts]
+        assert written == [("r", "black"), ("-1.00", plots.colour("CalM")), ("1.00", plots.colour("POCO"))]
+
+
+def test_paired_lines_join_what_a_session_had_before_with_what_it_has_after():
+    results = Results("cohort", seed=0)
+    for session, (before, after) in {"a": (0.1, 0.4), "b": (0.3, 0.2)}.items():
+        for variant, value in {"untrained": before, "adapted": after}.items():
+            results.add("corr", value, item="adaptation", session=session, method="CalM", variant=variant)
+        results.add("corr", 0.05, item="adaptation", session=session, method="decay")
+        results.add("corr", 0.9, item="adaptation", session=session, method="ceiling", variant="known state")
+    _, axes = plt.subplots()
+    ends = {"before": ("CalM", "untrained"), "after": ("CalM", "adapted")}
+    paired_lines(axes, results.table("adaptation").sample(frac=1, random_state=0), ends, "r")
+    drawn = [line.get_ydata() for line in axes.lines]
+    expected = [[0.1, 0.4], [0.3, 0.2], [0.2, 0.3], [0.05, 0.05], [0.9, 0.9]]
+    np.testing.assert_allclose(drawn, expected)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["before", "after"]
+    assert "thin lines: n = 2 sessions" in axes.get_xlabel() and "s.e.m." not in axes.get_xlabel()
 
 
 def test_the_loss_of_a_guess_that_knows_nothing_is_a_line_across_the_loss():

@@ -10,10 +10,11 @@ import seaborn as sns
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from scipy.stats import sem
+from sklearn.metrics import r2_score
 
 from calm.config import SIMULATION
 from calm.errors import CalmError
-from calm.metrics import BANDS, central_band
+from calm.metrics import BANDS, central_band, pearson
 from calm.paper.results import FINE_TUNED, summarise
 
 COLUMN, PAGE = 85 / 25.4, 174 / 25.4  # inches: one and two columns of a journal page
@@ -28,12 +29,15 @@ COLOURS = {
     **{"POCO": _RED, "TCN": _CYAN, "PatchTST": _GREEN, "iTransformer": _PURPLE, "ridge VAR": _BROWN},
     "continuous patches": "#1b2a49",  # a dark blue: CalM's layers
     **{"persistence": _ORANGE, "decay": _YELLOW, "mean trial": _PINK},
-    **{"GLM": _BROWN, "RRR": _PURPLE, "POYO+": _RED},
+    **{"GLM": _BROWN, "RRR": _PURPLE, "POYO+": _RED, "raw traces": _GREEN},
     "ceiling": GREY,
 }
-CEILING_DASHES = ("--", ":", "-.")
 UPPER_RIGHT = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right", "fontsize": 6}
-DASHES = {"linear head": "--", "one rollout": ":", "equal look-ahead": "-."}  # by variant; solid without
+SCORES = {"r": pearson, "R²": r2_score}  # of the true series and a predicted one
+DASHES = {  # by variant; solid without
+    **{"linear head": "--", "one rollout": ":", "equal look-ahead": "-."},
+    **{"known state": "--", "known rates": ":", "known rates, linear": "-."},  # ceilings
+}
 
 
 def use_style() -> None:
@@ -89,10 +93,11 @@ def check_methods(table: pd.DataFrame, order: Sequence[str]) -> None:
         raise CalmError(f"There are no results for {', '.join(missing)}: compute them, or leave them out of `order`.")
 
 
-def bars(axes: Axes, table: pd.DataFrame, order: Sequence[str], label: str) -> None:
+def bars(axes: Axes, table: pd.DataFrame, order: Sequence[str], label: str, *, chosen: str = "") -> None:
     """Mean and standard error over sessions, a dot for each session, and ceilings as horizontal lines (Fig. 3B).
 
-    Of one metric, the methods of `order` from left to right; every variant of a method gets a bar of its own.
+    Of one metric, the methods of `order` from left to right; every variant of a method gets a bar of its own. Where one
+    of CalM's variants is `chosen`, the others are pale and narrow.
 
     Raises:
         CalmError: the table lacks one of `order`.
@@ -101,7 +106,8 @@ def bars(axes: Axes, table: pd.DataFrame, order: Sequence[str], label: str) -> N
     summary = summarise(table, ["method", "variant"]).set_index("method").loc[list(order)].reset_index()
     for position, bar in enumerate(summary.itertuples()):
         rows = table[(table["method"] == bar.method) & (table["variant"] == bar.variant)]
-        draw_bar(axes, position, rows, colour(bar.method))
+        aside = bool(chosen) and bar.method == "CalM" and bar.variant != chosen
+        draw_bar(axes, position, rows, colour(bar.method), aside=aside)
     longest = summary[["method", "variant"]].map(len).to_numpy().max()  # line of a name on two lines
     crowded = len(summary) > 4 or len(summary) * longest > WIDEST_NAMES
     joined = summary["method"] + (", " if crowded else "\n") + summary["variant"]
@@ -115,8 +121,12 @@ def bars(axes: Axes, table: pd.DataFrame, order: Sequence[str], label: str) -> N
     draw_ceilings(axes, table[table["method"] == "ceiling"])
 
 
-def draw_bar(axes: Axes, position: int, rows: pd.DataFrame, colour: str) -> Float[np.ndarray, " session"]:
+def draw_bar(
+    axes: Axes, position: int, rows: pd.DataFrame, colour: str, *, aside: bool = False
+) -> Float[np.ndarray, " session"]:
     """One bar with its standard error, which a single session does not have, and a dot for each session.
+
+    A bar that stands `aside` is pale and narrow.
 
     A line through a dot is the range of the trainings, whose mean it is. Returns the values of the dots.
     """
@@ -124,7 +134,8 @@ def draw_bar(axes: Axes, position: int, rows: pd.DataFrame, colour: str) -> Floa
     values, places = sessions.mean().to_numpy(dtype=float), position + spread(sessions.ngroups, 0.2)
     error = sem(values) if len(values) > 1 else None
     whiskers = {"lw": 0.8, "capsize": 2}
-    axes.bar(position, values.mean(), width=0.7, color=colour, alpha=0.75, yerr=error, error_kw=whiskers)
+    look = {"width": 0.4, "alpha": 0.3} if aside else {"width": 0.7, "alpha": 0.75}
+    axes.bar(position, values.mean(), color=colour, yerr=error, error_kw=whiskers, **look)
     axes.vlines(places, sessions.min(), sessions.max(), color="0.2", lw=0.6, zorder=2.5)
     axes.plot(places, values, "o", ms=2.2, mfc="white", mec="0.2", mew=0.5, zorder=3)
     return values
@@ -160,9 +171,10 @@ def draw_ceilings(axes: Axes, ceilings: pd.DataFrame, *, upright: bool = False) 
     """Lines at the mean of each ceiling, horizontal unless they are to be `upright`, named in a legend above."""
     if ceilings.empty:
         return
-    for ceiling, dashes in zip(summarise(ceilings, ["variant"]).itertuples(), CEILING_DASHES, strict=False):
+    for ceiling in summarise(ceilings, ["variant"]).itertuples():
         line = axes.axvline if upright else axes.axhline
-        line(ceiling.mean, color=GREY, linestyle=dashes, lw=0.8, label=f"ceiling, {ceiling.variant}")
+        name = f"ceiling, {ceiling.variant}"
+        line(ceiling.mean, color=GREY, linestyle=dashes(name), lw=0.8, label=name)
     legend_above(axes, columns=2)
 
 
@@ -176,6 +188,7 @@ def example_traces(
     unit: str = "z-score",
     context: int = 0,
     samples: Float[np.ndarray, "sample series horizon"] | None = None,
+    score: str = "",
 ) -> None:
     """Series of one trial, one per Axes: the true one, and what each method makes of it (Fig. 1C, 3E, 3F, 4D, 5C).
 
@@ -188,6 +201,7 @@ def example_traces(
         unit: of the series.
         context: frames that the methods were given, which are shaded.
         samples: CalM's sampled rollouts: bands hold the central 50 and 90 % of them, and the first one is drawn.
+        score: `r` or `R²`, written beside each series for each method, in its colour; empty writes none.
     """
     drawn = dict(predicted) if samples is None else {"CalM, one rollout": samples[0], **predicted}
     bands = {} if samples is None else {percent: central_band(samples, percent) for percent in BANDS}
@@ -202,11 +216,25 @@ def example_traces(
             frames = time[context : context + series.shape[1]]
             panel.plot(frames, series[place], color=colour(name), linestyle=dashes(name), label=name)
         panel.set_ylabel(f"{names[place]}\n({unit})")
+        if score:
+            following = {name: series[place] for name, series in predicted.items()}
+            write_scores(panel, score, true[place, context:], following)
         panel.margins(x=0)
         panel.tick_params(labelbottom=panel is axes[-1])
     axes[-1].set_xlabel("time in trial (s)")
     handles, labels = axes[0].get_legend_handles_labels()
     axes[0].figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 5), handlelength=1.5)
+
+
+def write_scores(
+    axes: Axes, score: str, true: Float[np.ndarray, " frame"], predicted: Mapping[str, Float[np.ndarray, " _frame"]]
+) -> None:
+    """A score of SCORES of each prediction, right of the axes, in its colour."""
+    lines = [(score, "black")]
+    for name, series in predicted.items():
+        lines.append((f"{SCORES[score](true[: len(series)], series):.2f}", colour(name)))
+    for place, (text, shade) in enumerate(lines):
+        axes.text(1.01, 1 - place / len(lines), text, color=shade, transform=axes.transAxes, va="top", fontsize=6)
 
 
 def loss_curves(axes: Axes, history: pd.DataFrame, val_label: str, uniform: float | None = None) -> None:
@@ -237,12 +265,10 @@ def fading(axes: Axes, table: pd.DataFrame) -> None:
 
     A line that ends before the longest trials do, as that of a method with a fixed horizon, ends in a dot.
     """
-    ceilings = iter(CEILING_DASHES)
     for (method, variant), rows in table.dropna(subset="value").groupby(["method", "variant"], sort=False):
-        # Ridge VAR often lies on CalM: dashed, both are seen.
-        dashes = next(ceilings) if method == "ceiling" else {"ridge VAR": (0, (4, 2))}.get(method, "-")
-        style = {"color": colour(method), "linestyle": dashes}
-        mean = draw_mean_over_time(axes, rows, ", ".join(filter(None, (method, variant))), **style)
+        name = ", ".join(filter(None, (method, variant)))
+        line = (0, (4, 2)) if method == "ridge VAR" else dashes(name)  # it often lies on CalM: so both are seen
+        mean = draw_mean_over_time(axes, rows, name, color=colour(method), linestyle=line)
         if mean.index[-1] < table.dropna(subset="value")["seconds"].max():
             axes.plot(mean.index[-1], mean.iloc[-1], "o", ms=4, color=colour(method))
     axes.axhline(0, color="0.8", lw=0.6, zorder=0)

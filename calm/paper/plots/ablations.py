@@ -8,9 +8,12 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from calm.paper.plots import GREY, spread
+from calm.paper.plots import COLOURS, GREY, spread
+from calm.paper.results import read_published
 
 OFFSET = 0.34  # between the metrics of a variant, in rows
+BESIDE = 0.08  # dots above, and mean and interval below the middle, so that none hides the other
+SHADES = (COLOURS["CalM"], "0.25")  # of the first and the second metric
 
 
 def places(count: int) -> Float[np.ndarray, " metric"]:
@@ -37,7 +40,8 @@ def dots(axes: Axes, values: pd.Series, row: float, colour: str) -> None:
 def variant_scores(axes: Axes, rows: pd.DataFrame, metrics: Mapping[str, str], label: str) -> None:
     """Every training (mean over sessions) as a dot, their mean as a line, for each variant and metric.
 
-    `metrics` are those that are shown, with their names in the legend.
+    `metrics` are those that are shown, with their names in the legend; crosses, beside forecasts, are what the
+    paper's table has for its own mice.
     """
     variants = list(dict.fromkeys(rows["variant"]))
     for number, (metric, place) in enumerate(zip(metrics, places(len(metrics)), strict=True)):
@@ -45,11 +49,20 @@ def variant_scores(axes: Axes, rows: pd.DataFrame, metrics: Mapping[str, str], l
         trainings = shown.groupby(["variant", "seed"])["value"].mean()
         means = trainings.groupby("variant").mean()[variants]
         for row, variant in enumerate(variants):
-            dots(axes, trainings[variant], row + place, f"C{number}")
+            dots(axes, trainings[variant], row + place, SHADES[number])
         ends = np.arange(len(variants)) + place + np.array([[-0.15], [0.15]])
-        axes.vlines(means, *ends, color=f"C{number}", lw=1.6, label=metrics[metric])
+        axes.vlines(means, *ends, color=SHADES[number], lw=1.6, label=metrics[metric])
+    if "corr" in metrics:
+        draw_published(axes, rows["item"].iloc[0], variants)
     dot = f"dots: trainings (n = {rows['seed'].nunique()}), means over sessions (n = {rows['session'].nunique()})"
     name_rows(axes, variants, f"{label}\n{dot}\nline: mean")
+
+
+def draw_published(axes: Axes, item: str, variants: Sequence[str]) -> None:
+    """The forecast correlations of the paper's table, a grey cross for each variant that it has."""
+    published = read_published().query("item == @item and metric == 'corr'").set_index("variant")["value"]
+    values = published.reindex(variants)
+    axes.plot(values, range(len(variants)), "x", color="0.5", ms=4, mew=0.8, label="the paper, its mice")
 
 
 def variant_effects(
@@ -62,14 +75,14 @@ def variant_effects(
     baseline, *variants = dict.fromkeys(rows["variant"])
     tested = effects[effects["variant"].isin(variants)].assign(row=lambda each: each["variant"].map(variants.index) + 1)
     for number, (metric, place) in enumerate(zip(metrics, places(len(metrics)), strict=True)):
-        shown, colour = rows[rows["metric"] == metric], f"C{number}"
+        shown, colour = rows[rows["metric"] == metric], SHADES[number]
         paired = shown.pivot_table(index=["session", "seed"], columns="variant", values="value")
         for row, variant in enumerate(variants, start=1):
-            dots(axes, paired[baseline] - paired[variant], row + place, colour)
+            dots(axes, paired[baseline] - paired[variant], row + place - BESIDE, colour)
         tests = tested[tested["metric"] == metric]
         interval = np.stack([tests["effect"] - tests["low"], tests["high"] - tests["effect"]])
         style = {"fmt": "D", "ms": 3.2, "color": colour, "capsize": 2, "lw": 1, "zorder": 2}
-        axes.errorbar(tests["effect"], tests["row"] + place, xerr=interval, **style)
+        axes.errorbar(tests["effect"], tests["row"] + place + BESIDE, xerr=interval, **style)
     axes.axvline(0, color=GREY, lw=0.6, zorder=0)
     pairs = f"dots: n = {rows.groupby(['session', 'seed']).ngroups} pairs, one per session and seed"
     unit = "trainings" if len(rows["seed"].unique()) > 1 else "sessions"
@@ -85,4 +98,4 @@ def variant_panels(
     variant_effects(axes[1], rows, effects, metrics, label)
     axes[1].tick_params(labelleft=False)
     if len(metrics) > 1:
-        axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(metrics), handlelength=1.5)
+        axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, handlelength=1.5)

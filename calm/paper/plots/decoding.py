@@ -4,9 +4,19 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.transforms import ScaledTranslation
 
 from calm.errors import CalmError
-from calm.paper.plots import check_methods, colour, dashes, draw_ceilings, join_legends, legend_above, sessions_text
+from calm.paper.plots import (
+    check_methods,
+    colour,
+    dashes,
+    draw_ceilings,
+    join_legends,
+    legend_above,
+    sessions_text,
+    spread,
+)
 from calm.paper.plots.dots import dots
 from calm.paper.results import summarise
 
@@ -57,14 +67,18 @@ def look_ahead_curve(axes: Axes, table: pd.DataFrame, label: str) -> None:
 
 
 def draw_lines(axes: Axes, table: pd.DataFrame, column: str, column_label: str, label: str) -> None:
-    """Mean over sessions and its standard error by a column, a line for each method and variant."""
+    """Mean over sessions and its standard error by a column, a line for each method and variant, a little aside."""
     groups = summarise(table, ["method", "variant", column]).sort_values(column, kind="stable")
-    for (method, variant), rows in groups.groupby(["method", "variant"], sort=False):
+    lines = groups.groupby(["method", "variant"], sort=False)
+    for ((method, variant), rows), points in zip(lines, spread(lines.ngroups, 4.0), strict=True):
         name = ", ".join(filter(None, (method, variant)))
         line, shade = dashes(name), colour(method)
-        axes.errorbar(rows[column], rows["mean"], rows["sem"].fillna(0), fmt="none", ecolor=shade, capsize=2)
+        look = {"fmt": "none", "ecolor": shade, "capsize": 2}
+        whiskers = axes.errorbar(rows[column], rows["mean"], rows["sem"].fillna(0), **look)
         fill = shade if line == "-" else "white"
-        axes.plot(rows[column], rows["mean"], line, color=shade, marker="o", ms=3, mfc=fill, label=name)
+        means = axes.plot(rows[column], rows["mean"], line, color=shade, marker="o", ms=3, mfc=fill, label=name)
+        for drawn in (*means, *whiskers.get_children()):
+            drawn.set_transform(axes.transData + ScaledTranslation(points / 72, 0, axes.figure.dpi_scale_trans))
     axes.set_xlabel(f"{column_label}\n{sessions_text(table)}")
     axes.set_ylabel(label)
     legend_above(axes, columns=2)

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from calm.paper.claims.statistics import permutation_p
 from calm.paper.embeddings.dynamics import COMPONENT_CORR, NEURON_CORR
-from calm.paper.plots import CEILING_DASHES, colour, shuffle_range
+from calm.paper.plots import colour, shuffle_range
 from calm.paper.results import summarise
 
 
@@ -37,7 +37,7 @@ def by_component(axes: Axes, components: pd.DataFrame, order: Sequence[str]) -> 
         low, high = rows["mean"] - rows["sem"], rows["mean"] + rows["sem"]
         axes.fill_between(rows["component"], low, high, color=colour(method), alpha=0.2, lw=0)
     share = summary[summary["metric"] == "share of variance"]
-    axes.plot(share["component"], share["mean"], color="0.2", linestyle=CEILING_DASHES[1], label="share of variance")
+    axes.plot(share["component"], share["mean"], color="0.2", linestyle=":", label="share of variance")
     axes.axhline(0, color="0.8", lw=0.6, zorder=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(f"principal component\nmean ± s.e.m., n up to {share['n'].max()} sessions")
