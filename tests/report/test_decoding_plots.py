@@ -98,6 +98,7 @@ def test_the_curve_by_look_ahead_has_the_points_of_each_method():
     lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
     np.testing.assert_allclose(lines["GLM"].get_xydata(), [(0, 0), (3, 3 * 0.205), (7, 7 * 0.205)])
     zeros = [line.get_transform().transform((0, 0))[0] for line in lines.values()]
-    assert len(set(zeros)) == 3 and np.ptp(zeros) < 10  # side by side, by a few points
+    points = np.ptp(zeros) * 72 / axes.figure.dpi
+    assert len(set(zeros)) == len(lines) and points == pytest.approx(8)  # side by side
     np.testing.assert_allclose(lines["CalM, GLU head"].get_xydata(), [(0, 0), (7, 7 * 0.605)])
     assert axes.get_xlabel().startswith("frames seen after the present one") and "n = 2 sessions" in axes.get_xlabel()
