@@ -97,7 +97,7 @@ def draw_neuron(model: CalM, session: Session, *, trial: int, neuron: int, rollo
     """The four panels of `explore`."""
     names = session.neurons.get("id", session.neurons.index).to_numpy()
     (scores,), (tokens,) = reconstruct(model.quantizer.model, session, np.array([trial]))
-    true, kept = to_unit(session, [session.traces[trial], scores], "original")
+    true, kept = to_unit(session.neurons, [session.traces[trial], scores], "original")
     (futures,) = model.sample(session, np.array([trial]), samples=rollouts, unit="original")
     time, context = np.arange(true.shape[1]) / session.rate, model.profile.forecast.context
     seen = attention_of(model.transformer.model, session.name, tokens, neuron)
