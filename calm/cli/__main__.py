@@ -3,7 +3,7 @@
 import argparse
 import json
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +77,10 @@ def read(arguments: Namespace, **keys: Any) -> tuple[Session, Profile]:
     """The prepared session of a recording, and the numbers to train with: as many steps as one session is worth.
 
     Raises:
-        CalmError: what is wrong with the recording or `keys`, changes of its description; or it holds several sessions.
+        CalmError: what is wrong with the recording or the `keys` of its description; or it holds several sessions.
     """
-    dataset = describe_recording(Path(arguments.recording), arguments.rate)
-    dataset = dataset.changed(**{key: value for key, value in keys.items() if value is not None})
+    keys = {key: value for key, value in {"rate": arguments.rate, **keys}.items() if value is not None}
+    dataset = describe_recording(Path(arguments.recording), keys)
     profile = load_profile(getattr(arguments, "profile", "quick"))
     profile = profile.shortened(profile.single_share)
     recordings = read_recordings(dataset, profile, arguments.seed, ensure_writable(RUNS))
@@ -90,13 +90,14 @@ def read(arguments: Namespace, **keys: Any) -> tuple[Session, Profile]:
     return sessions[0], recordings.profile
 
 
-def describe_recording(path: Path, rate: float | None) -> Dataset:
-    """The description that was named, or that of a recording, which is cut into windows if it has no trials."""
+def describe_recording(path: Path, keys: Mapping[str, Any]) -> Dataset:
+    """The description that was named, or one of a recording, cut into windows if it has no trials; with these keys."""
     if path.suffix in (".yaml", ".yml"):
-        return load_dataset(path)
+        return load_dataset(path).changed(**keys)
     layout = layout_of(path)
-    keys = nwb_contents(path)[1] if layout == "nwb" else {"layout": layout, "rate": rate, "windows": WINDOWS}
-    return describe({"name": path.stem, "files": address_of(path) or str(path.absolute()), **keys}, path.name)
+    cut = nwb_contents(path)[1] if layout == "nwb" else {"windows": WINDOWS}
+    files = address_of(path) or str(path.absolute())
+    return describe({"name": path.stem, "files": files, "layout": layout, **cut, **keys}, path.name)
 
 
 def pretrained(session: Session, profile: Profile, seed: int) -> "calm.CalM":

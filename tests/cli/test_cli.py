@@ -106,6 +106,7 @@ def test_info_tells_of_weights_and_of_recordings(calm_command, capsys):
         (["forecast", "a.nwb", "--out", "g.csv"], "trial 0 has 10 frames, but the context and one token need 44"),
         (["forecast", "b.nwb", "--out", "g.csv"], "There is nothing at b.nwb"),
         (["tokenize", "c.csv", "--out", "g.csv"], "`rate`"),
+        (["tokenize", "a.nwb", "--out", "g.csv", "--rate", "5"], "`rate` has no meaning with `layout` nwb"),
         (["decode", "a.nwb", "--out", "g.csv", "--behaviour", "paw"], "'paw'"),
         (["tokenize", "two.yaml", "--out", "g.csv"], "two.yaml has 2 sessions: name one file"),
         (["info", "large"], "There are no weights 'large'"),
