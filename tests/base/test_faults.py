@@ -1,4 +1,4 @@
-"""What happens to whoever has bad luck: killed at any moment, a bit flipped anywhere, a disk that fills. Minutes.
+"""What happens to whoever has bad luck: killed at any moment, a bit flipped, a disk that fills, others at work. Minutes.
 
 `pytest -m faults` runs it; CALM_FAULT_SEED repeats the draw that a failure prints.
 """
@@ -33,6 +33,18 @@ import sys
 from pathlib import Path
 from fit_cases import run, toy_case
 run(toy_case(), Path(sys.argv[1]), steps=300, validate_every=10)
+"""
+STORE = """
+import sys
+from pathlib import Path
+import numpy as np
+from calm.storage import is_stored, load_trials, save_trials
+for number in range(40):
+    folder = Path(sys.argv[1]) / str(number)
+    if not is_stored(folder):
+        save_trials(folder, {"tokens": [np.full((50, 40), number, np.uint8)] * 5}, {})
+    trials = list(load_trials(folder)[0]["tokens"])
+    assert len(trials) == 5 and all((trial == number).all() for trial in trials)
 """
 FILL = """
 import resource, signal, sys
@@ -89,6 +101,23 @@ def test_training_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_pat
     assert kills
 
 
+def test_two_runs_in_one_folder_are_told_apart_and_harm_nothing(tmp_path):
+    straight = start(TRAIN, tmp_path / "straight")
+    assert straight.wait() == 0, straight.stderr.read()
+    told = [
+        (process.stderr.read().decode(), process.wait()) for process in [start(TRAIN, tmp_path / "a") for _ in "ab"]
+    ]
+    assert 0 in {code for _, code in told}
+    assert all(code == 0 or "Another run is training in" in text for text, code in told), told
+    assert hashes(tmp_path / "a" / "model") == hashes(tmp_path / "straight" / "model")
+
+
+def test_processes_that_store_the_same_at_once_all_find_it_whole_and_leave_nothing_else(tmp_path):
+    for process in [start(STORE, tmp_path) for _ in range(4)]:
+        assert process.wait() == 0, process.stderr.read()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(map(str, range(40)))
+
+
 def stored_trials(folder, _):
     save_trials(folder, {"codes": [np.arange(50.0).reshape(5, 10)] * 4}, {"session": "a"})
     return lambda: load_trials(folder)
@@ -113,6 +142,29 @@ def stored_results(folder, _):
     plt.close(figure)
     update_provenance(folder / "provenance.json", "fig3b", {"seed": 0})
     return lambda: verify_results(folder)
+
+
+@pytest.fixture(params=["no folder", "read-only"])
+def closed(request, tmp_path):
+    """Where nobody can write."""
+    place = tmp_path / "closed"
+    if request.param == "no folder":
+        place.write_text("a file")
+        return place
+    if os.geteuid() == 0:
+        pytest.skip("root writes everywhere")
+    place.mkdir(mode=0o500)
+    return place
+
+
+def trained(folder, _):
+    run(toy_case(), folder)
+
+
+@pytest.mark.parametrize("store", [stored_trials, stored_checkpoint, stored_session, stored_results, trained])
+def test_where_nobody_can_write_it_is_said_in_a_sentence(closed, make_session, store):
+    with pytest.raises(CalmError, match=r"closed.* cannot be written \(.*\): make"):
+        store(closed / "stored", make_session)
 
 
 @pytest.mark.parametrize("store", [stored_trials, stored_checkpoint, stored_session, stored_results])
