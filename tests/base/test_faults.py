@@ -1,4 +1,4 @@
-"""What happens to whoever has bad luck: killed at any moment, a bit flipped, a disk that fills, others at work. Minutes.
+"""What happens to whoever has bad luck: killed at any moment, a bit flipped, a full disk, others at work. Minutes.
 
 `pytest -m faults` runs it; CALM_FAULT_SEED repeats the draw that a failure prints.
 """
@@ -104,9 +104,8 @@ def test_training_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_pat
 def test_two_runs_in_one_folder_are_told_apart_and_harm_nothing(tmp_path):
     straight = start(TRAIN, tmp_path / "straight")
     assert straight.wait() == 0, straight.stderr.read()
-    told = [
-        (process.stderr.read().decode(), process.wait()) for process in [start(TRAIN, tmp_path / "a") for _ in "ab"]
-    ]
+    both = [start(TRAIN, tmp_path / "a") for _ in range(2)]
+    told = [(process.stderr.read().decode(), process.wait()) for process in both]
     assert 0 in {code for _, code in told}
     assert all(code == 0 or "Another run is training in" in text for text, code in told), told
     assert hashes(tmp_path / "a" / "model") == hashes(tmp_path / "straight" / "model")
