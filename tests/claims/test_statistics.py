@@ -11,7 +11,9 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from calm.paper.claims.statistics import (
+    FEWEST_NEURONS,
     equality_test,
+    fisher_interval,
     holm,
     level_test,
     means_of_mice,
@@ -56,6 +58,20 @@ def test_paired_tests_are_symmetric_in_the_two_methods(seed, count):
     assert forward.low == pytest.approx(-backward.high, abs=1e-4)
     assert forward.low <= forward.effect <= forward.high and 0 < forward.p <= 1
     assert forward.as_claimed != backward.as_claimed
+
+
+def test_a_session_of_two_trials_counts_and_one_of_a_single_trial_does_not():
+    whole = paired_test(trials([0.1, 0.3, 0.5, 0.9], ["a", "a", "b", "b"]), {})
+    assert whole.effect == pytest.approx(0.45)
+    assert paired_test(trials([0.1, 0.3, 0.5, 0.9, 7.0], ["a", "a", "b", "b", "c"]), {}).effect == whole.effect
+
+
+@pytest.mark.parametrize("count", [FEWEST_NEURONS, 30])
+def test_the_interval_of_a_correlation_is_scipys(count):
+    first, second = np.random.default_rng(0).normal(size=(2, count))
+    known = stats.pearsonr(first, second)
+    np.testing.assert_allclose(fisher_interval(float(known.statistic), count), known.confidence_interval(0.95))
+    assert np.isnan(fisher_interval(0.5, FEWEST_NEURONS - 1)).all()
 
 
 def test_trials_of_few_sessions_do_not_make_a_claim_about_sessions():
