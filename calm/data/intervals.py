@@ -12,9 +12,8 @@ import pydantic
 from jaxtyping import Bool, Float, Int
 
 from calm.config import Config, Names
-from calm.data.preparation import MIN_TRIALS
 from calm.data.recording import LONGEST_STEP, Recording, gaps, period
-from calm.data.session import SPLIT_GROUP, Session, cut
+from calm.data.session import MIN_TRIALS, SPLIT_GROUP, Session, cut
 from calm.errors import CalmError
 
 ROUNDING = 1e-4  # s; what times lose that are stored in single precision, or to a tenth of a millisecond

@@ -9,11 +9,10 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from calm.data.recording import extent, single, suits_single
-from calm.data.session import SPLIT_GROUP, SPLITS, Preparation, Session, describe_neurons, validate
+from calm.data.session import MIN_TRIALS, SPLIT_GROUP, SPLITS, Preparation, Session, describe_neurons, validate
 from calm.errors import CalmError
 
 UNITS = ("z-score", "original")  # that prepared traces can be given back in
-MIN_TRIALS = 7  # the fewest that leave at least one trial in each split, 70/15/15
 SMALL_SD = 1e-3  # below which 1e-6 would shrink the z-scores by more than a thousandth
 
 

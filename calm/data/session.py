@@ -16,6 +16,7 @@ from calm.errors import CalmError
 from calm.trial_file import shapes_of
 
 SPLITS = ("train", "val", "test")
+MIN_TRIALS = 7  # the fewest that leave at least one trial in each split, 70/15/15
 FIRST_FRAME = "first_frame_time"  # column of the trial table: when the first frame of each trial was taken, in s
 LARGEST = 1e100  # value that counts as finite: double precision can hold its square
 FARTHEST = 17  # frames of a neuron among which a jump is looked for

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from nwb_writer import write_session
 
 from calm.data import session as sessions
-from calm.data.preparation import MIN_TRIALS, prepare, smooth, split_trials
+from calm.data.preparation import prepare, smooth, split_trials
+from calm.data.session import MIN_TRIALS
 from calm.errors import CalmError
 
 COUNTS = st.integers(MIN_TRIALS, 1000)
