@@ -157,7 +157,7 @@ def token_strip(
 
 def neuron_map(
     axes: Axes, embeddings: Float[np.ndarray, "neuron channel"], seen: Float[np.ndarray, " neuron"], neuron: int
-) -> Int[np.ndarray, " near"]:
+) -> Int[np.ndarray, " neighbour"]:
     """Neurons by their embeddings, coloured by attention. Returns one of them and its nearest, which have rings."""
     distances = np.linalg.norm(embeddings - embeddings[neuron], axis=1)
     near = np.argsort(distances, kind="stable")[: NEIGHBOURS + 1]
@@ -174,7 +174,7 @@ def neuron_map(
 
 
 def neighbour_traces(
-    axes: Axes, time: Float[np.ndarray, " frame"], traces: Float[np.ndarray, "near frame"], names: np.ndarray
+    axes: Axes, time: Float[np.ndarray, " frame"], traces: Float[np.ndarray, "neighbour frame"], names: np.ndarray
 ) -> None:
     """One neuron on top and its nearest ones below it, in z-scores."""
     step = 4  # z-scores from one trace to the next
