@@ -16,7 +16,7 @@ from calm.profile import Profile
 from calm.storage import is_stored, load_checkpoint, save_checkpoint
 from calm.training.stages import Trained
 
-FORMAT = 1  # raised with any change to what is in a folder
+FORMAT = 2  # raised with any change to what is in a folder
 Stages = tuple[Profile, Trained[NeuralQuantizer], Trained[DualAxisTransformer], Mapping[str, Preparation]]
 
 
