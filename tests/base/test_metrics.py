@@ -147,6 +147,11 @@ def test_bands_of_few_samples_cover_as_often_as_they_say():
     assert scores["coverage 90"] == pytest.approx(0.9, abs=0.01)
 
 
+def test_a_band_holds_its_bounds():
+    scores = metrics.distribution_scores(np.ones((2, 3)), np.ones((20, 2, 3)))
+    assert scores == {"crps": 0, "coverage 50": 1, "coverage 90": 1}
+
+
 def test_bands_are_bounds_of_the_samples_in_the_middle():
     samples = np.arange(1.0, 20)[::-1, None, None] * np.ones((2, 3))  # 1 to 19
     for percent, bounds in ((50, (5, 15)), (90, (1, 19))):

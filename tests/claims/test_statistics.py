@@ -66,6 +66,14 @@ def test_a_session_of_two_trials_counts_and_one_of_a_single_trial_does_not():
     assert paired_test(trials([0.1, 0.3, 0.5, 0.9, 7.0], ["a", "a", "b", "b", "c"]), {}).effect == whole.effect
 
 
+def test_a_margin_changes_the_question_but_no_effect_and_no_interval():
+    differences = trials([0.1, 0.3, 0.5, 0.9], ["a", "a", "b", "b"])
+    plain, lenient = (paired_test(differences, {}, margin=margin) for margin in (0.0, 0.5))
+    for name in ("effect", "low", "high"):
+        assert getattr(lenient, name) == pytest.approx(getattr(plain, name))
+    assert lenient.p_sessions < plain.p_sessions
+
+
 @pytest.mark.parametrize("count", [FEWEST_NEURONS, 30])
 def test_the_interval_of_a_correlation_is_scipys(count):
     first, second = np.random.default_rng(0).normal(size=(2, count))
