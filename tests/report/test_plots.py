@@ -137,7 +137,7 @@ def test_paired_lines_join_what_a_session_had_before_with_what_it_has_after():
     expected = [[0.1, 0.4], [0.3, 0.2], [0.2, 0.3], [0.05, 0.05], [0.9, 0.9]]
     np.testing.assert_allclose(drawn, expected)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["before", "after"]
-    assert axes.get_xlabel() == "thin: one of them, thick: mean\nn = 2 sessions, 1 seed each"
+    assert axes.get_xlabel() == "thin: each by itself, thick: mean\nn = 2 sessions, 1 seed each"
 
 
 def test_the_loss_of_a_guess_that_knows_nothing_is_a_line_across_the_loss():

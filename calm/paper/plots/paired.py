@@ -32,4 +32,4 @@ def paired_lines(axes: Axes, table: pd.DataFrame, ends: Mapping[str, tuple[str, 
     axes.set_xticks([0, 1], list(ends))
     axes.set_xlim(-0.4, 1.4)
     axes.set_ylabel(label)
-    axes.set_xlabel(sessions_text(shown).replace("mean ± s.e.m.", "thin: one of them, thick: mean"))
+    axes.set_xlabel(sessions_text(shown).replace("mean ± s.e.m.", "thin: each by itself, thick: mean"))
