@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import gc
 import importlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -98,6 +99,9 @@ def open_stream(address: str) -> h5py.File:
     Raises:
         CalmError: it is not HDF5, or its server gives whole files only.
     """
+    # Files that pynwb left in cycles are closed by the thread that collects them, with the lock of h5py: if that is the
+    # one that loads blocks, which h5py waits for, both wait for ever.
+    gc.collect()
     blocks = {"block_size": BLOCK, "cache_type": "blockcache", "cache_options": {"maxblocks": KEPT_BLOCKS}}
     stream = HTTPFileSystem().open(address, **blocks)
     try:
