@@ -329,7 +329,7 @@ class RidgeDecoderConfig(Config):
 
     lags: PositiveInt = 5  # frames, the present one included
     look_ahead: NonNegativeInt = 0  # frames after the present one that are seen as well; the paper has none
-    penalties: tuple[PositiveFloat, ...] = (1e-3, 1e-2, 1e-1, 1e0, 1e1, 1e2)  # the paper's upper end is garbled
+    penalties: tuple[NonNegativeFloat, ...] = (1e-3, 1e-2, 1e-1, 1e0, 1e1, 1e2)  # the paper's upper end is garbled
 
 
 class TCNDecoderConfig(Config):

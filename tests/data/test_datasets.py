@@ -299,7 +299,6 @@ def test_windows_and_trials_are_keys(three):
         ("{files: a, trials: {tables: odd, events: lick}}", ("table", "`events`", "not from both")),
         ("{files: a, behaviour: {lick: event}}", ("`behaviour.lick`", "'event'", "'events', 'steps' or 'samples'")),
         ("{files: a, layout: dandi_000579, behaviour: {pitch: steps}}", ("kinds of `behaviour`", "dandi_000579")),
-        ("{files: a, layout: dandi_000579, resample: 5}", ("`resample`", "dandi_000579")),
     ],
 )
 def test_choices_that_exclude_each_other(tmp_path, text, words):

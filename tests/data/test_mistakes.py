@@ -103,7 +103,7 @@ def test_forecasts_of_nothing_are_refused(uneven, quantizer, dat, wanted, messag
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("dat_fit.steps=0", "steps cannot be changed so: .*greater than or equal to 1"),
+        ("dat_fit.steps=0", "steps cannot be changed so: .*greater than 0"),
         ("dat_fit.learning_rate=.nan", "learning_rate cannot be changed so: .*finite number"),
         ("*_fit.precision=half", "precision cannot be changed so"),
         ("dat_fit.steps=[", r"The value of 'dat_fit.steps=\[' is not valid YAML"),
