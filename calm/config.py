@@ -84,9 +84,8 @@ class CohortConfig(Config):
     trials: PositiveInt = 300  # of a session
     block: Counts = (100, 150)  # trials from one switch of the rule to the next, at least and at most
     accuracy: float = pydantic.Field(0.85, ge=0.5, le=0.9)  # share of correct trials; it dips after a switch
-    cue: NonNegativeFloat = (
-        0.4  # sd over neurons of the tuning to each variable, where area and layer are at their strongest
-    )
+    # sd over neurons of the tuning to each variable, where area and layer are at their strongest
+    cue: NonNegativeFloat = 0.4
     choice: NonNegativeFloat = 1.2
     position: NonNegativeFloat = 1.2
     speed: NonNegativeFloat = 0.4
@@ -269,9 +268,8 @@ class POCOConfig(Config):
     ffn_dropout: Share = 0.2
     dropout: Share = 0.4
     longest_period: PositiveFloat = 100.0  # frames; of the rotary positions
-    horizon: PositiveInt = (
-        24  # frames of the simulation: all that it can forecast; of other recordings, ForecastConfig's
-    )
+    # Frames of the simulation: all that it can forecast; of other recordings, ForecastConfig's.
+    horizon: PositiveInt = 24
 
 
 class PatchesConfig(DualAxisConfig):

@@ -4,7 +4,7 @@ The authors' successor of CalM (CAPT, arXiv 2607.23258) goes this way: a linear 
 neuron, and the next patch is predicted by squared error. Its code is not public: this is built from CalM's own layers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ class ContinuousPatches(Network):
         for count in neurons.values():
             self.loadings.add_session(count)
 
-    def introduce(self, session: str, traces: Float[np.ndarray, "neuron frame"]) -> None:
+    def introduce(self, session: str, traces: Sequence[Float[np.ndarray, "neuron _frame"]]) -> None:
         """Neurons that are active together have like loadings, if the config asks for any."""
         self.loadings.see(self.index[session], traces)
 

@@ -37,8 +37,8 @@ class Trainable(nn.Module):
         """How many predictions the loss of a batch is the mean of."""
         raise NotImplementedError
 
-    def introduce(self, session: str, traces: Float[np.ndarray, "neuron frame"]) -> None:
-        """See the training traces of a session before any training; most models take nothing from them."""
+    def introduce(self, session: str, traces: Sequence[Float[np.ndarray, "neuron _frame"]]) -> None:
+        """See a session's traces of each training trial before any training; most models take nothing from them."""
 
     def before_step(self, step: int, steps: int) -> None:
         """Change what depends on how far the training is; `step` counts from 0."""

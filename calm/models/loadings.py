@@ -1,6 +1,7 @@
 """What a model may know of a neuron before it learns anything: how it takes part in what its session does together."""
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -53,7 +54,8 @@ class Loadings(nn.Module):
         """Those of a session's neurons, or a row of zeros for all of them."""
         return self.get_buffer(str(place))
 
-    def see(self, place: int, traces: Float[np.ndarray, "neuron frame"]) -> None:
-        """Take the loadings of a session from its training traces."""
+    def see(self, place: int, traces: Sequence[Float[np.ndarray, "neuron _frame"]]) -> None:
+        """Take the loadings of a session from its training trials."""
         if self.size:
-            self.of(place).copy_(self.size * self.width**0.5 * loadings(traces, self.width))
+            together = np.concatenate(traces, axis=1)
+            self.of(place).copy_(self.size * self.width**0.5 * loadings(together, self.width))

@@ -1,7 +1,7 @@
 """The dual-axis transformer, DAT: predicts the next token of every neuron (Sec. 3.2, Eq. 10-14, Table 6)."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -128,15 +128,23 @@ class DualAxisTransformer(Trainable):
 
     def add_sessions_of(self, other: "DualAxisTransformer") -> None:
         """Know the other sessions of a model with the same trunk too, just as it knows them."""
-        known = other.state_dict()
-        for name in [name for name in other.index if name not in self.index]:
+        new = [name for name in other.index if name not in self.index]
+        for name in new:
             self.add_session(name, other.neuron_counts[name])
-            places = {f"{kind}{self.index[name]}": f"{kind}{other.index[name]}" for kind in self.session_parameters}
-            self.load_state_dict({mine: known[theirs] for mine, theirs in places.items()}, strict=False)
-            for embeddings in (self.neuron_embeddings, self.session_embeddings):
-                embeddings[-1].requires_grad_(False)
+            self.neuron_embeddings[-1].requires_grad_(False)
+            self.session_embeddings[-1].requires_grad_(False)
+        self.load_state_dict(other.state_of({name: self.index[name] for name in new}), strict=False)
 
-    def introduce(self, session: str, traces: Float[np.ndarray, "neuron frame"]) -> None:
+    def state_of(self, places: Mapping[str, int]) -> dict[str, Tensor]:
+        """What belongs to some of its sessions, as the state of a model that knows them at these places."""
+        known = self.state_dict()
+        return {
+            f"{kind}{place}": known[f"{kind}{self.index[name]}"]
+            for kind in self.session_parameters
+            for name, place in places.items()
+        }
+
+    def introduce(self, session: str, traces: Sequence[Float[np.ndarray, "neuron _frame"]]) -> None:
         """Neurons that are active together have like loadings, if the config asks for any."""
         self.loadings.see(self.index[session], traces)
 

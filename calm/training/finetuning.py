@@ -22,9 +22,7 @@ def on_traces(
     model = TraceTransformer(trained.config, copy.deepcopy(quantizer).requires_grad_(False), sessions, horizon)
     known = trained.state_dict()
     state = {name: value for name, value in known.items() if not name.startswith(model.session_parameters)}
-    for kind in model.session_parameters:
-        state |= {f"{kind}{place}": known[f"{kind}{trained.index[name]}"] for name, place in model.index.items()}
-    model.load_state_dict(state)
+    model.load_state_dict(state | trained.state_of(model.index))
     return model
 
 

@@ -44,8 +44,7 @@ def neuron_counts(sessions: Sequence[Session]) -> dict[str, int]:
 def introduced(model: Model, sessions: Sequence[Session]) -> Model:
     """The model, which has seen the training traces of its sessions."""
     for session in sessions:
-        traces = [session.traces[trial] for trial in session.trials_of("train")]
-        model.introduce(session.name, np.concatenate(traces, axis=1))
+        model.introduce(session.name, [session.traces[trial] for trial in session.trials_of("train")])
     return model
 
 

@@ -59,7 +59,7 @@ def models(dat_config, quantizer):
 def test_a_model_knows_the_loadings_of_the_sessions_that_it_was_introduced_to(models, traces):
     for model in models:
         embeddings = [each.detach().clone() for each in model.neuron_embeddings]
-        model.introduce("b", traces)
+        model.introduce("b", [traces[:, :150], traces[:, 150:]])
         known = model.loadings.of(model.index["b"])
         torch.testing.assert_close(known, 4 * 8**0.5 * loadings(traces, 8))
         assert known[:6].square().mean().item() == pytest.approx(16)
@@ -69,7 +69,7 @@ def test_a_model_knows_the_loadings_of_the_sessions_that_it_was_introduced_to(mo
 
 def test_nothing_trains_loadings_and_they_are_saved(models, traces):
     for model in models:
-        model.introduce("b", traces)
+        model.introduce("b", [traces[:, :150], traces[:, 150:]])
         assert not any(name.startswith("loadings") for name, _ in model.named_parameters())
         assert torch.equal(model.state_dict()["loadings.1"], model.loadings.of(1))
 
@@ -77,7 +77,7 @@ def test_nothing_trains_loadings_and_they_are_saved(models, traces):
 def test_loadings_act_like_embeddings_of_the_same_values(models, traces):
     batch = TokenBatch("b", torch.arange(7), torch.randint(0, 4, (2, 7, 5)))
     model, _ = models
-    model.introduce("b", traces)
+    model.introduce("b", [traces[:, :150], traces[:, 150:]])
     logits = model.eval()(batch)
     with torch.no_grad():
         model.neuron_embeddings[1] += model.loadings.of(1)
@@ -88,5 +88,5 @@ def test_loadings_act_like_embeddings_of_the_same_values(models, traces):
 
 def test_without_a_size_there_is_nothing_to_know(traces, dat_config, quantizer):
     model = DualAxisTransformer(dat_config, quantizer.codebook.vectors, {"a": 7})
-    model.introduce("a", traces)
+    model.introduce("a", [traces])
     assert dat_config.loadings == 0 and not any(each.any() for each in model.loadings.buffers())
