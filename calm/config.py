@@ -194,6 +194,7 @@ class DualAxisConfig(HeadsConfig):
     embedding_sd: NonNegativeFloat = 0.02
     # Root mean square of the loadings that are added to neuron embeddings (`calm.models.loadings`); the paper has none.
     loadings: NonNegativeFloat = 0.0
+    loadings_dropout: Share = 0.2  # of the training batches have none, so that few trials are enough for a new session
     time_first: bool = False  # the authors' code has time before neurons, the paper neurons before time
     scheduled_sampling: Share = 0.6
     block: PositiveInt = 6  # tokens fed back by scheduled sampling

@@ -76,8 +76,8 @@ quantizer = study.train_quantizer()
 # $$h^0_{n,t} = E_{z_{n,t}} + u_n + s \quad \text{(Eq. 10)}, \qquad
 # L_{CE} = -\frac{1}{N (T_d - 1)} \sum_{n,\,t} \log p(z_{n,t+1} \mid z_{1 \dots N,\,1 \dots t}) \quad \text{(Eq. 11)}.$$
 #
-# All profiles but `paper` add a fixed vector for each neuron, its loadings on the principal components of the session's training traces. In
-# the code:
+# All profiles but `paper` add a fixed vector for each neuron, its loadings on the principal components of the session's training traces, as
+# far as they stand out from noise; in a fifth of the training batches it is left out. In the code:
 
 # %%
 show_code(DualAxisTransformer.embed, DualAxisTransformer.next_token_loss)

@@ -45,13 +45,18 @@ class ContinuousPatches(Network):
             torch.randn(count, config.width) * config.embedding_sd for count in neurons.values()
         )
         self.session_embeddings = nn.ParameterList(torch.zeros(config.width) for _ in neurons)
-        self.loadings = Loadings(config.width, config.loadings)
+        self.loadings = Loadings(config.width, config.loadings, config.loadings_dropout)
         for count in neurons.values():
             self.loadings.add_session(count)
 
     def introduce(self, session: str, traces: Sequence[Float[np.ndarray, "neuron _frame"]]) -> None:
         """Neurons that are active together have like loadings, if the config asks for any."""
         self.loadings.see(self.index[session], traces)
+
+    def freeze(self) -> None:
+        """Train nothing from now on but what belongs to sessions; only the trunk could learn to do without loadings."""
+        super().freeze()
+        self.loadings.dropout = 0.0
 
     def forward(
         self, session: str, patches: Float[Tensor, "batch neuron token channel"], caches: list[Cache] | None = None

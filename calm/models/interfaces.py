@@ -27,7 +27,7 @@ class Trainable(nn.Module):
 
     config: Config
     session_parameters: ClassVar[tuple[str, ...]] = ()
-    begins_trained: ClassVar[bool] = False
+    begins_trained: bool = False
 
     def training_loss(self, batch: Any) -> dict[str, Float[Tensor, ""]]:
         """Terms of the loss, their weighted sum under `loss`."""
@@ -39,6 +39,12 @@ class Trainable(nn.Module):
 
     def introduce(self, session: str, traces: Sequence[Float[np.ndarray, "neuron _frame"]]) -> None:
         """See a session's traces of each training trial before any training; most models take nothing from them."""
+
+    def freeze(self) -> None:
+        """Train nothing from now on but what belongs to sessions and their neurons (Sec. 3.2)."""
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name.startswith(self.session_parameters))
+        self.begins_trained = True  # a few trials may teach less of new neurons than the trunk knows of any
 
     def before_step(self, step: int, steps: int) -> None:
         """Change what depends on how far the training is; `step` counts from 0."""

@@ -112,7 +112,7 @@ class DualAxisTransformer(Trainable):
         self.tokens = nn.Parameter(project_codes(vectors, config.width))
         self.index: dict[str, int] = {}
         self.neuron_embeddings, self.session_embeddings = nn.ParameterList(), nn.ParameterList()
-        self.loadings = Loadings(config.width, config.loadings)
+        self.loadings = Loadings(config.width, config.loadings, config.loadings_dropout)
         self.layers = nn.ModuleList(DualAxisLayer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width, bias=False)
         init_weights(self, 3 * config.layers)
@@ -147,6 +147,11 @@ class DualAxisTransformer(Trainable):
     def introduce(self, session: str, traces: Sequence[Float[np.ndarray, "neuron _frame"]]) -> None:
         """Neurons that are active together have like loadings, if the config asks for any."""
         self.loadings.see(self.index[session], traces)
+
+    def freeze(self) -> None:
+        """Train nothing from now on but what belongs to sessions; only the trunk could learn to do without loadings."""
+        super().freeze()
+        self.loadings.dropout = 0.0
 
     @property
     def neuron_counts(self) -> dict[str, int]:

@@ -129,7 +129,7 @@ def train(
 
 def key_of(task: Task[Model], fit_config: FitConfig, *, seed: int, pretrained: Trained[Model] | None = None) -> str:
     """Under which a training is kept."""
-    inputs = [pretrained.key if pretrained else "", *task.inputs]
+    inputs = [f"adapting {pretrained.key}" if pretrained else "", *task.inputs]
     return stage_key(task.name, [task.config, fit_config], inputs, seed, task.VERSION)
 
 
@@ -220,6 +220,5 @@ def initial_model(task: Task[Model], *, seed: int, pretrained: Trained[Model] | 
             " model that was trained on the same."
         )
     model.load_state_dict(shared, strict=False)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith(model.session_parameters))
+    model.freeze()
     return model

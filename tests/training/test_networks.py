@@ -19,7 +19,7 @@ from calm.errors import CalmError
 from calm.models.interfaces import BlockNetwork
 from calm.training.batches import window_batches
 from calm.training.forecasting import NetworkForecaster
-from calm.training.stages import train
+from calm.training.stages import initial_model, train
 from calm.training.tasks import ForecasterTask
 
 FORECAST = ForecastConfig(context=12, rows=20)
@@ -163,6 +163,17 @@ def test_adapting_changes_what_belongs_to_sessions_only(session, tmp_path, kind,
     assert after[OF_SESSIONS[kind][0]].shape == (3, 8) and adapted.parameters == 3 * 8 + 8
     assert adapted.key != first.key
     assert np.isfinite(validation_correlation(NetworkForecaster(adapted.model, "other", config), other, config))
+
+
+def test_adapting_that_makes_forecasts_worse_is_undone(session, tmp_path):
+    other = dataclasses.replace(noise_free_session(neurons=3, trials=30, frames=20, seed=1), name="other")
+    config = FORECAST.changed(horizon=8)
+    first = train(ForecasterTask(ContinuousPatches, PATCHES, [session], config), FIT, seed=0, runs=tmp_path)
+    task = ForecasterTask(ContinuousPatches, PATCHES, [other], config)
+    start = initial_model(task, seed=0, pretrained=first).state_dict()
+    adapted = train(task, FIT.changed(adapt_rate=1e6), seed=0, runs=tmp_path, pretrained=first)
+    assert adapted.history["step"].iloc[0] == 0 and adapted.history["val"].idxmax() == 0
+    assert all(torch.equal(value.cpu(), start[name]) for name, value in adapted.model.state_dict().items())
 
 
 def test_a_network_that_knows_no_sessions_cannot_be_adapted(session, tmp_path):
