@@ -37,7 +37,7 @@ class Explorer:
         self.figure: Figure | None = None
         self.shown: DisplayHandle | None = None
         self.choices = {
-            "session": widgets.Dropdown(options=list(sessions), description="session"),
+            "session": widgets.Dropdown(options=list(sessions), description="session", layout={"width": "max-content"}),
             "trial": widgets.IntSlider(description="trial", continuous_update=False),
             "neuron": widgets.IntSlider(description="neuron", continuous_update=False),
             "rollouts": widgets.Dropdown(options=ROLLOUTS, value=100, description="rollouts"),
@@ -95,7 +95,6 @@ def explore(model: CalM, sessions: Sequence[Session]) -> Explorer:
 
 def draw_neuron(model: CalM, session: Session, *, trial: int, neuron: int, rollouts: int) -> Figure:
     """The four panels of `explore`."""
-    names = session.neurons.get("id", session.neurons.index).to_numpy()
     (scores,), (tokens,) = reconstruct(model.quantizer.model, session, np.array([trial]))
     true, kept = to_unit(session.neurons, [session.traces[trial], scores], "original")
     (futures,) = model.sample(session, np.array([trial]), samples=rollouts, unit="original")
@@ -107,14 +106,14 @@ def draw_neuron(model: CalM, session: Session, *, trial: int, neuron: int, rollo
         panels = figure.subplot_mosaic("AA;BB;CD", height_ratios=[4, 0.7, 4.5], width_ratios=[2, 3])
         panels["A"].plot(time[: kept.shape[1]], kept[neuron], color="0.6", lw=1.6, label="reconstruction")
         panels["A"].plot(time[context:], futures[:DRAWN, neuron].T, color=COLOURS["CalM"], lw=0.3, alpha=0.5)
-        mean, names_of = {"CalM": futures[:, neuron].mean(axis=0)[None]}, [f"id {names[neuron]}"]
+        mean, names_of = {"CalM": futures[:, neuron].mean(axis=0)[None]}, [f"neuron {neuron}"]
         how = {"unit": session.unit, "context": context, "samples": futures[:, [neuron]]}
         example_traces([panels["A"]], time, true[[neuron]], mean, names_of, **how)
         token_strip(panels["B"], time[:: model.quantizer.model.config.window], tokens[neuron], scores[neuron])
         near = neuron_map(panels["C"], model.embeddings(session), seen, neuron)
-        neighbour_traces(panels["D"], time, session.traces[trial][near], names[near])
+        neighbour_traces(panels["D"], time, session.traces[trial][near], near)
         panels["B"].set_xlim(panels["A"].get_xlim())
-        panels["A"].set_title(f"{session.name}, trial {trial} ({session.trials['split'][trial]}), neuron {neuron}")
+        panels["A"].set_title(f"{session.name}, trial {trial} ({session.trials['split'][trial]})")
         letters(panels.values())
     return figure
 
@@ -174,12 +173,15 @@ def neuron_map(
 
 
 def neighbour_traces(
-    axes: Axes, time: Float[np.ndarray, " frame"], traces: Float[np.ndarray, "neighbour frame"], names: np.ndarray
+    axes: Axes,
+    time: Float[np.ndarray, " frame"],
+    traces: Float[np.ndarray, "neighbour frame"],
+    neurons: Int[np.ndarray, " neighbour"],
 ) -> None:
     """One neuron on top and its nearest ones below it, in z-scores."""
     step = 4  # z-scores from one trace to the next
     for place, trace in enumerate(traces):
         axes.plot(time, trace - step * place, color=f"C{place}" if place else CHOSEN, lw=0.8)
-    axes.set_yticks(-step * np.arange(len(traces)), names)
-    axes.set(xlabel="time in trial (s)", ylabel="id of the neuron\nand of its nearest")
+    axes.set_yticks(-step * np.arange(len(traces)), neurons)
+    axes.set(xlabel="time in trial (s)", ylabel="neuron, and\nits nearest")
     axes.margins(x=0)
