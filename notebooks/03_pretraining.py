@@ -48,7 +48,6 @@ import numpy as np
 from IPython.display import display
 
 from calm.baselines.linear import Decay, MeanTrial
-from calm.devices import best_device
 from calm.models.transformer import DualAxisTransformer
 from calm.paper.experiments import forecasting
 from calm.paper.experiments.ablations import SAMPLING_OFF
@@ -60,7 +59,7 @@ from calm.paper.plots.paired import paired_lines
 from calm.paper.results import FINE_TUNED, summarise
 from calm.paper.study import RUNS, Study, show_code
 from calm.training.forecasting import CalMForecaster
-from calm.training.stages import initial_model, train
+from calm.training.stages import train, untrained
 from calm.training.tasks import TransformerTask
 
 study = Study(profile, dataset, seed=seed)
@@ -168,8 +167,7 @@ summarise(results.table("pretraining_gap"), ["metric", "variant", "split"]).pivo
 if recordings.held_out:
     task = TransformerTask(quantizer, recordings.held_out, settings.dat, settings.forecast)
     adapted = train(task, best, seed=seed, runs=RUNS, pretrained=transformer)
-    untrained = initial_model(task, seed=seed, pretrained=transformer)
-    untrained.to(best_device()).eval()
+    start = untrained(task, seed=seed, pretrained=transformer)
     figure, axes = plt.subplots(figsize=(COLUMN, 2))
     loss_curves(axes, adapted.history, "forecast, validation (r)")
     plt.show()
@@ -178,7 +176,7 @@ else:
 
 # %%
 if recordings.held_out:
-    models = {"adapted": adapted.model, "untrained embeddings": untrained}
+    models = {"adapted": adapted.model, "untrained embeddings": start.model}
     for session in recordings.held_out:
         methods = {("decay", ""): Decay().fit(session), ("mean trial", ""): MeanTrial().fit(session)}
         for variant, model in models.items():

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from calm.config import Config, FitConfig
 from calm.data.session import Session
-from calm.devices import enough_memory, process_counts
+from calm.devices import best_device, enough_memory, process_counts
 from calm.errors import CalmError
 from calm.seeding import seeded
 from calm.storage import stage_key
@@ -198,6 +198,12 @@ def search(
     return Search(
         {each.learning_rate: train(task, each, seed=seed, runs=runs, pretrained=pretrained) for each in configs}
     )
+
+
+def untrained(task: Task[Model], *, seed: int, pretrained: Trained[Model] | None = None) -> Trained[Model]:
+    """What a training begins with, ready to be used as what it ends with; nothing is kept."""
+    model = initial_model(task, seed=seed, pretrained=pretrained).to(best_device()).eval()
+    return Trained(model, pd.DataFrame(), f"untrained {task.name}")
 
 
 def initial_model(task: Task[Model], *, seed: int, pretrained: Trained[Model] | None = None) -> Model:

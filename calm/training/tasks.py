@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 
 from calm.baselines.validation import validation_correlation, validation_error
 from calm.config import Config, DATConfig, FitConfig, ForecastConfig, HeadConfig, QuantizerConfig
 from calm.data.session import Session, odd_rates, shared_behaviours
-from calm.devices import best_device
 from calm.errors import CalmError
 from calm.models.finetuning import TraceTransformer
 from calm.models.heads import BehaviourHead
@@ -27,7 +25,7 @@ from calm.training.features import FeatureSession
 from calm.training.finetuning import on_traces, trial_batches
 from calm.training.forecasting import CalMForecaster, NetworkForecaster
 from calm.training.reconstruction import reconstruction_correlations
-from calm.training.stages import Model, Task, Trained, expected_seconds, initial_model, key_of, train
+from calm.training.stages import Model, Task, Trained, expected_seconds, key_of, train, untrained
 from calm.training.tokens import store_tokens, token_batches
 
 
@@ -288,8 +286,7 @@ def expected_time(
     stages: list[tuple[Task, FitConfig]] = []
     if quantizer is None:
         stages.append((QuantizerTask(sessions, profile.quantizer), profile.quantizer_fit))
-        untrained = initial_model(stages[0][0], seed=seed).to(best_device()).eval()
-        quantizer = Trained(untrained, pd.DataFrame(), key_of(*stages[0], seed=seed))
+        quantizer = dataclasses.replace(untrained(stages[0][0], seed=seed), key=key_of(*stages[0], seed=seed))
     stages.append((TransformerTask(quantizer, sessions, profile.dat, profile.forecast), profile.dat_fit))
     if any((runs / key_of(*stage, seed=seed)).exists() for stage in stages):
         return ""

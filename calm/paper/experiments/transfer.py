@@ -23,7 +23,7 @@ from calm.paper.results import Results
 from calm.profile import Profile
 from calm.training.decoding import with_share
 from calm.training.forecasting import NetworkForecaster
-from calm.training.stages import Search, Trained, initial_model, search, train
+from calm.training.stages import Search, Trained, search, train, untrained
 from calm.training.tasks import TransformerTask
 
 ITEM = "transfer"
@@ -102,6 +102,5 @@ def unadapted(session: Session, profile: Profile, others: Stages, *, seed: int) 
     quantizer, transformer = others
     unknown = profile.dat.changed(loadings=0)  # which would take trials
     task = TransformerTask(quantizer, [session], unknown, profile.forecast)
-    model = initial_model(task, seed=seed, pretrained=transformer).to(quantizer.model.codebook.vectors.device).eval()
-    untrained = Trained(model, transformer.history, transformer.key)
-    return expected_forecaster(untrained, quantizer, session, profile.forecast)
+    start = untrained(task, seed=seed, pretrained=transformer)
+    return expected_forecaster(start, quantizer, session, profile.forecast)
