@@ -14,27 +14,47 @@ from calm.cli.tables import frame_table, write_table
 from calm.data.contents import WINDOWS, inspect, layout_of, nwb_contents
 from calm.data.descriptions import Dataset, describe, load_dataset
 from calm.data.preparation import to_unit
-from calm.data.session import Session
+from calm.data.session import FIRST_FRAME, Session
 from calm.errors import RESUMES, CalmError, command
 from calm.metrics import channel_scores
 from calm.paths import RUNS, address_of, ensure_writable
 from calm.profile import Profile, load_profile
 from calm.recordings import read_recordings
 from calm.storage import is_stored
+from calm.training.checks import check_positive
 
 WEIGHTS = "small"  # of the tokenizer
 
 
 def forecast(arguments: Namespace) -> None:
-    """Train a transformer on a recording's training trials, and forecast its test trials."""
+    """Train a transformer on a recording's training trials, and forecast its test trials, or beyond its end."""
+    check_positive(beyond=arguments.beyond)
     session, profile = read(arguments, context=arguments.context)
     model, trials = pretrained(session, profile, arguments.seed), session.trials_of("test")
+    if arguments.beyond:
+        forecast_beyond(arguments, model, session)
+        return
     if arguments.out.suffix == ".nwb":
         model.write_nwb(arguments.out, session, trials)
     else:
         futures = model.forecast(session, trials, unit="original")
         write_table(arguments.out, frame_table(session, trials, futures, first=profile.forecast.context))
     print(f"{arguments.out}: forecasts of the {len(trials)} test trials of {session.name}.")
+
+
+def forecast_beyond(arguments: Namespace, model: "calm.CalM", session: Session) -> None:
+    """Forecast what comes after the last trial, whichever split it is in: nobody has seen it."""
+    last = session.trials[FIRST_FRAME].to_numpy(float).argmax(keepdims=True)
+    futures = model.forecast_beyond(session, last, horizon=arguments.beyond, unit="original")
+    first = int(session.frames[last[0]])
+    table = frame_table(session, last, futures, first=first)
+    if arguments.out.suffix == ".nwb":
+        from calm.data.readers.nwb_file import Stretches, write_nwb  # pynwb takes seconds to load
+
+        write_nwb(arguments.out, session, {"forecast_beyond": Stretches(futures, last, np.array([first]))})
+    else:
+        write_table(arguments.out, table)
+    print(f"{arguments.out}: forecasts of {session.name} from {table['time'][0]:.3f} s on, the end of its last trial.")
 
 
 def tokenize(arguments: Namespace) -> None:
@@ -108,7 +128,10 @@ def pretrained(session: Session, profile: Profile, seed: int) -> "calm.CalM":
 
 
 COMMANDS = {  # what each writes, and as which files
-    forecast: ("what neurons do after the context of trials that training did not see", (".nwb", ".csv", ".npz")),
+    forecast: (
+        "what neurons do after the context of trials that training did not see, or beyond the recording",
+        (".nwb", ".csv", ".npz"),
+    ),
     tokenize: ("the tokens of all trials; trains nothing", (".csv", ".npz")),
     decode: ("behaviour of trials that training did not see, beside what was recorded", (".csv", ".npz")),
     info: ("what a recording holds, or what weights were made with, on the screen", ()),
@@ -130,6 +153,8 @@ def make_parser() -> argparse.ArgumentParser:
         if action in (forecast, decode):
             one.add_argument("--context", type=int, help="frames of each trial that a forecast starts from")
             one.add_argument("--profile", default="quick", help="size of the models, as 'quick dat.layers=3'")
+        if action is forecast:
+            one.add_argument("--beyond", type=int, metavar="FRAMES", help="after the end of the last trial, instead")
         if action is decode:
             one.add_argument("--behaviour", nargs="+", required=True, help="names of series in the recording")
     return parser

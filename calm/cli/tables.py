@@ -24,7 +24,7 @@ def frame_table(
 
     The values of a trial begin with its frame `first` and are `step` frames apart.
     """
-    names = names or [f"neuron {name}" for name in session.neurons.get("id", session.neurons.index)]
+    names = names or session.neuron_names
     begins, tables = session.trials[FIRST_FRAME].to_numpy(float), []
     for trial, channels in zip(trials, values, strict=True):
         frames = first + step * np.arange(channels.shape[1])

@@ -74,6 +74,12 @@ class Session:
         """Number of frames of each trial."""
         return np.array([columns for _, columns in shapes_of(self.traces)])
 
+    @property
+    def neuron_names(self) -> list[str]:
+        """A name for each neuron, by its `id`; by its place where ids repeat, as those of several planes may."""
+        ids = self.neurons.get("id", self.neurons.index)
+        return [f"neuron {each}" for each in (ids if ids.is_unique else range(len(ids)))]
+
     def trials_of(self, split: str) -> Int[np.ndarray, " trial"]:
         """Indices of the trials in one split of a prepared session."""
         return np.flatnonzero(self.trials["split"] == split)

@@ -1,5 +1,6 @@
 """The commands: what they write is what the library makes of the same recording, and a mistake is one sentence."""
 
+import dataclasses
 import importlib
 import tomllib
 from pathlib import Path
@@ -12,6 +13,7 @@ from pynwb import NWBHDF5IO
 
 import calm
 from calm.cli.__main__ import main
+from calm.cli.tables import frame_table, write_table
 from calm.profile import load_profile
 
 SMALL = ["--context", "4", "--profile", "smoke single_share=0.5"]
@@ -64,6 +66,33 @@ def test_forecasts_are_those_of_the_library_whatever_they_are_written_as(calm_co
         np.testing.assert_allclose(series.timestamps[:], table["time"])
 
 
+def test_beyond_the_recording_is_after_its_last_trial(calm_command, session, folder):
+    for out in ("beyond.csv", "beyond.nwb"):
+        calm_command("forecast", "a.nwb", "--out", out, "--beyond", "7", *SMALL)
+    profile = load_profile("smoke *_fit.steps=20 *_fit.validate_every=10 forecast.context=4")
+    profile = profile.changed(forecast=profile.forecast.changed(horizon=6))
+    quantizer = calm.load_pretrained("small").quantizer
+    model = calm.CalM.pretrain([session], profile, quantizer=quantizer, runs=folder / "runs")
+    (expected,) = model.forecast_beyond(session, np.array([9]), horizon=7, unit="original")
+    table = pd.read_csv("beyond.csv")
+    np.testing.assert_allclose(table[NEURONS], expected.T, rtol=1e-5)
+    end = session.trials["first_frame_time"].max() + 10 / RATE
+    np.testing.assert_allclose(table["time"], end + np.arange(7) / RATE)
+    assert set(table["trial"]) == {9}
+    with NWBHDF5IO("beyond.nwb", "r") as io:
+        series = io.read().processing["calm"].data_interfaces
+        np.testing.assert_allclose(series["forecast_beyond"].timestamps[:], table["time"])
+        assert set(series) == {"neurons", "forecast_beyond"}
+
+
+def test_neurons_of_planes_that_number_them_alike_are_told_apart(session, tmp_path):
+    planes = dataclasses.replace(session, neurons=session.neurons.assign(id=[0, 1, 0]))
+    assert session.neuron_names == NEURONS and planes.neuron_names == ["neuron 0", "neuron 1", "neuron 2"]
+    write_table(tmp_path / "t.npz", frame_table(planes, np.array([0]), [planes.traces[0]]))
+    with np.load(tmp_path / "t.npz") as arrays:
+        np.testing.assert_allclose([arrays[name] for name in planes.neuron_names], planes.traces[0])
+
+
 def test_tokens_need_no_training_and_no_context(calm_command, session, folder):
     before = set((folder / "runs").glob("transformer*"))
     calm_command("tokenize", "a.nwb", "--out", "t.csv")
@@ -107,6 +136,7 @@ def test_info_tells_of_weights_and_of_recordings(calm_command, capsys):
         (["forecast", "b.nwb", "--out", "g.csv"], "There is nothing at b.nwb"),
         (["tokenize", "c.csv", "--out", "g.csv"], "`rate`"),
         (["tokenize", "a.nwb", "--out", "g.csv", "--rate", "5"], "`rate` has no meaning with `layout` nwb"),
+        (["forecast", "a.nwb", "--out", "g.csv", "--beyond", "0"], "`beyond`"),
         (["decode", "a.nwb", "--out", "g.csv", "--behaviour", "paw"], "'paw'"),
         (["tokenize", "two.yaml", "--out", "g.csv"], "two.yaml has 2 sessions: name one file"),
         (["info", "large"], "There are no weights 'large'"),

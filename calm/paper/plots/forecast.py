@@ -32,7 +32,7 @@ def plot_forecast(
     (true,) = to_unit(session.neurons, [scores], "original")
     (forecast,) = model.forecast(session, trials, unit="original")
     (futures,) = model.sample(session, trials, samples=samples, unit="original")
-    names = [f"neuron {name}" for name in session.neurons.get("id", session.neurons.index)[shown]]
+    names = [session.neuron_names[neuron] for neuron in shown]
     time = np.arange(true.shape[1]) / session.rate
     with plt.rc_context():
         use_style()
