@@ -1,5 +1,6 @@
 """Statistics: sizes are found, levels are kept apart, and nothing is claimed without an error to estimate."""
 
+import itertools
 from unittest import mock
 
 import numpy as np
@@ -19,6 +20,7 @@ from calm.paper.claims.statistics import (
     means_of_mice,
     paired_test,
     permutation_p,
+    proportion_interval,
 )
 
 
@@ -126,6 +128,16 @@ def test_too_few_mice_or_unknown_ones_are_not_tested(whose):
     assert np.isnan(test.p_mice) and test.p_sessions < 0.01
 
 
+def test_every_session_weighs_the_same_however_many_trials_it_has():
+    differences = np.array([0.5, 0.3, 0.4, -0.1, 0.02, -0.05, -0.1, 0.03])
+    sizes = np.array([3, 3, 3, 5, 5, 5, 5, 5])
+    signs = np.array(list(itertools.product([1, -1], repeat=8)))
+    flipped = (signs * differences / sizes).sum(axis=1)  # twice the mean of two sessions
+    p = 2 * min(np.mean(flipped >= flipped[0] - 1e-12), np.mean(flipped <= flipped[0] + 1e-12))
+    test = paired_test(trials(differences, ["a"] * 3 + ["b"] * 5), {})
+    assert test.p == pytest.approx(p) and test.effect == pytest.approx(flipped[0] / 2)
+
+
 def test_nothing_is_claimed_without_an_error_to_estimate():
     assert paired_test(trials(np.zeros(10), ["a"] * 10), {}) is None
     assert paired_test(trials([0.1, 0.2], ["a", "b"]), {}) is None
@@ -141,10 +153,24 @@ def test_a_level_and_equality_are_those_of_scipys_tests_over_sessions_and_over_m
         level = level_test(one, whose, 0.9)
         assert getattr(level, field) == pytest.approx(stats.ttest_1samp(first, 0.9, alternative="greater").pvalue)
         equal, welch = equality_test(one, other, whose, margin), stats.ttest_ind(first, second, equal_var=False)
+        assert equal.effect == pytest.approx(first.mean() - second.mean())
         assert (equal.low, equal.high) == pytest.approx(tuple(welch.confidence_interval(0.95)))
         above = stats.ttest_ind(first + margin, second, equal_var=False, alternative="greater").pvalue
         below = stats.ttest_ind(first - margin, second, equal_var=False, alternative="less").pvalue
         assert getattr(equal, field) == pytest.approx(max(above, below))
+        assert getattr(equality_test(other, one, whose, margin), field) == pytest.approx(getattr(equal, field))
+
+
+@pytest.mark.parametrize(("values", "known"), [([0.95, 0.97], True), ([0.95], False), ([0.95, 0.95], False)])
+def test_a_level_and_equality_need_two_sessions_that_differ(values, known):
+    level, equal = level_test(sessions(values), {}, 0.9), equality_test(sessions(values), sessions(values), {}, 0.1)
+    assert [np.isfinite(test.p_sessions) for test in (level, equal)] == [known] * 2
+    assert (level.effect, equal.effect) == pytest.approx((np.mean(values), 0)) and level.as_claimed and equal.as_claimed
+
+
+def test_the_interval_of_a_share_is_wilsons():
+    low, high = stats.binomtest(30, 40).proportion_ci(0.95, method="wilson")
+    assert proportion_interval(0.75, 40) == pytest.approx((low, high))
 
 
 def test_groups_that_differ_by_the_margin_are_seldom_called_equal():

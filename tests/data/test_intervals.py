@@ -18,10 +18,11 @@ from calm.data.intervals import (
     cut_into_trials,
     cut_into_windows,
     frames_between,
+    place_windows,
 )
 from calm.data.preparation import prepare
 from calm.data.recording import Recording
-from calm.data.session import SPLIT_GROUP, SPLITS
+from calm.data.session import MIN_TRIALS, SPLIT_GROUP, SPLITS
 from calm.errors import CalmError
 
 RATE = 10.0
@@ -225,6 +226,10 @@ def test_trials_around_events():
     assert trials[[START, STOP]].to_numpy().tolist() == [[4, 9], [9, 14], [19, 24]]
 
 
+def test_around_an_event_is_a_second_before_and_four_after_unless_it_is_said():
+    assert (Trials(events="lick").before, Trials(events="lick").after) == (1, 4)
+
+
 @pytest.mark.parametrize("content", [{}, {"tables": "epochs", "events": "lick"}])
 def test_trials_come_from_one_source(content):
     with pytest.raises(ValueError, match="not from both"):
@@ -275,6 +280,19 @@ def test_whatever_the_clock_windows_are_whole_and_splits_apart(steps, length, st
         labels = pd.Series({number: split for split in SPLITS for number in frames[split]}).sort_index()
         changes = labels.to_numpy()[1:] != labels.to_numpy()[:-1]
         assert (np.diff(labels.index)[changes] > gap).all()
+
+
+@pytest.mark.parametrize("stretches", [[(0, 8000)], [(0, 3980), (4100, 8120)]])
+def test_gaps_between_blocks_take_a_tenth_of_a_long_recording(stretches):
+    edges, blocks = place_windows(stretches, Windows(length=80))
+    sizes = np.bincount(blocks)
+    assert set(sizes[:-1]) == {sizes[0]} and 0 < sizes[-1] <= sizes[0]
+    assert 8000 - 80 * len(edges) == pytest.approx(0.1 * 8000, rel=0.25)
+
+
+def test_a_short_recording_has_blocks_enough_for_a_split():
+    edges, blocks = place_windows([(0, 1000)], Windows(length=80))
+    assert len(set(blocks)) >= MIN_TRIALS and len(edges) == len(blocks)
 
 
 def test_a_recording_shorter_than_a_window_is_refused():
