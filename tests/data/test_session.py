@@ -254,3 +254,77 @@ def test_a_session_remembers_its_preparation_and_is_prepared_once(raw):
 def test_a_prepared_session_is_not_written_as_recorded(raw, tmp_path):
     with pytest.raises(CalmError, match="z-scores"):
         write_session(prepare(raw, seed=0), tmp_path / "a.nwb")
+
+
+def test_a_trial_is_cut_after_its_context_and_after_the_horizon(raw):
+    trials = np.array([2, 0])
+    contexts, futures = sessions.cut_trials(raw, trials, 5)
+    for trial, context, future in zip(trials, contexts, futures, strict=True):
+        assert context.shape[1] == 5
+        np.testing.assert_array_equal(np.concatenate([context, future], axis=1), raw.traces[trial])
+    _, near = sessions.cut_trials(raw, trials, 5, horizon=3)
+    for trial, future in zip(trials, near, strict=True):
+        np.testing.assert_array_equal(future, raw.traces[trial][:, 5:8])
+
+
+@pytest.mark.parametrize(
+    ("rates", "odd"),
+    [
+        ([], []),
+        ([5.0], []),
+        ([5.0, 5.0, 5.0], []),
+        ([5.0, 8.0, 5.0], [1]),
+        ([8.0, 5.0, 5.0, 6.0], [0, 3]),
+        ([4.0, 2.0], [0]),
+    ],
+)
+def test_sessions_of_another_rate_than_most_are_named(raw, rates, odd):
+    several = [dataclasses.replace(raw, name=f"s{place}", rate=rate) for place, rate in enumerate(rates)]
+    sentence = sessions.odd_rates(several)
+    assert bool(sentence) == bool(odd)
+    assert all((f"s{place} (" in sentence) == (place in odd) for place in range(len(rates)))
+
+
+def test_rates_may_differ_by_rounding(raw):
+    assert not sessions.odd_rates([raw, dataclasses.replace(raw, rate=raw.rate * (1 + sessions.SAME_RATE / 2))])
+    assert sessions.odd_rates([raw, dataclasses.replace(raw, rate=raw.rate * (1 - sessions.SAME_RATE * 2))])
+
+
+def test_sessions_share_their_behaviours_or_are_refused_by_name(raw):
+    known = prepare(raw, seed=0)
+    assert sessions.shared_behaviours([known, known]) == known.behaviour_names
+    other = dataclasses.replace(
+        known, name="other", behaviour_names=tuple(f"{name}2" for name in known.behaviour_names)
+    )
+    with pytest.raises(CalmError, match=r"session other has .*2: train a decoder for each"):
+        sessions.shared_behaviours([known, other])
+    none = [np.empty((frames, 0), np.float32) for frames in known.frames]
+    with pytest.raises(CalmError, match=f"{known.name} has no behaviour to decode"):
+        sessions.shared_behaviours([dataclasses.replace(known, behaviour=none, behaviour_names=())])
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_behaviour_must_have_been_recorded_to_train_on_and_to_validate_with(raw, split):
+    known = prepare(raw, seed=0)
+    behaviour = [each.copy() for each in known.behaviour]
+    for trial in known.trials_of(split):
+        behaviour[trial][:] = np.nan
+    with pytest.raises(CalmError, match=f"no behaviour was recorded in its {split} trials"):
+        sessions.shared_behaviours([dataclasses.replace(known, behaviour=behaviour)])
+    behaviour[known.trials_of(split)[0]][0] = 1.0  # a single frame is enough
+    assert sessions.shared_behaviours([dataclasses.replace(known, behaviour=behaviour)])
+
+
+@pytest.mark.parametrize("artefacts", [1, 5, 16])
+def test_a_few_frames_stand_out_if_they_are_ten_thousand_times_as_far_as_all_others(artefacts):
+    trace = np.tile([-1.0, 0.0, 1.0], 200)
+    for factor, stands_out in ((1.01, True), (0.99, False)):
+        odd = trace.copy()
+        odd[:artefacts] = factor * sessions.JUMP
+        assert sessions.stands_out(odd) == sessions.stands_out(-odd) == stands_out
+
+
+def test_where_most_frames_are_alike_no_other_stands_out():
+    sparse = np.zeros(60)
+    sparse[7] = 1e6  # the median distance is zero: a single transient, not an artefact
+    assert not sessions.stands_out(sparse) and not sessions.stands_out(np.zeros(3))
