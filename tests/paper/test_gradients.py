@@ -180,6 +180,11 @@ def test_too_few_neurons_or_preferences_are_refused():
 # --- Shuffles
 
 
+def test_embeddings_that_nothing_was_learned_about_are_refused():
+    with pytest.raises(CalmError, match="embeddings of all 40 tuned neurons are alike"):
+        NeuronFeatures.prepare(np.zeros((40, 8)), np.zeros(40, int), seed=0)
+
+
 def test_a_shuffle_keeps_every_neuron_in_its_session():
     sessions = np.random.default_rng(0).integers(0, 4, 60)
     first, *orders = orders_within(sessions, draws=3, seed=1)

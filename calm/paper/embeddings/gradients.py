@@ -65,11 +65,13 @@ class NeuronFeatures:
         Not scikit-learn's StratifiedKFold, which warns of sessions with fewer neurons than folds.
 
         Raises:
-            CalmError: too few neurons.
+            CalmError: too few neurons, or embeddings that do not differ.
         """
         neurons = len(embeddings)
         if neurons < FEWEST:
             raise CalmError(f"{neurons} tuned neurons are too few: at least {FEWEST} are needed, from more sessions.")
+        if not np.ptp(embeddings, axis=0).any():  # as of new sessions that adapting taught nothing about
+            raise CalmError(f"The embeddings of all {neurons} tuned neurons are alike: train for more steps.")
         fold = np.empty(neurons, int)
         fold[np.lexsort((np.random.default_rng(seed).random(neurons), sessions))] = np.arange(neurons) % FOLDS
         splits = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(FOLDS)]
