@@ -170,6 +170,9 @@ def test_sessions_that_cannot_be_analysed_are_refused_by_name(raw, change, messa
 
 
 def test_long_lists_of_neurons_are_cut_in_messages():
+    assert sessions.describe_neurons(np.array([3])) == "1 neuron (3)"
+    assert sessions.describe_neurons(np.arange(5)) == "5 neurons (0, 1, 2, 3, 4)"
+    assert sessions.describe_neurons(np.arange(6)) == "6 neurons (0, 1, 2, 3, 4, ...)"
     assert sessions.describe_neurons(np.arange(7)) == "7 neurons (0, 1, 2, 3, 4, ...)"
 
 
@@ -276,6 +279,7 @@ def test_a_trial_is_cut_after_its_context_and_after_the_horizon(raw):
         ([5.0, 8.0, 5.0], [1]),
         ([8.0, 5.0, 5.0, 6.0], [0, 3]),
         ([4.0, 2.0], [0]),
+        ([4.0, 5.0, 5.0], [0]),
     ],
 )
 def test_sessions_of_another_rate_than_most_are_named(raw, rates, odd):
@@ -322,6 +326,12 @@ def test_a_few_frames_stand_out_if_they_are_ten_thousand_times_as_far_as_all_oth
         odd = trace.copy()
         odd[:artefacts] = factor * sessions.JUMP
         assert sessions.stands_out(odd) == sessions.stands_out(-odd) == stands_out
+
+
+def test_frames_that_rise_step_by_step_do_not_stand_out():
+    trace = np.tile([-1.0, 0.0, 1.0], 200)
+    trace[:4] = sessions.JUMP ** np.array([0.5, 1.0, 1.5, 2.0])
+    assert not sessions.stands_out(trace)
 
 
 def test_where_most_frames_are_alike_no_other_stands_out():
