@@ -290,6 +290,14 @@ def test_gaps_between_blocks_take_a_tenth_of_a_long_recording(stretches):
     assert 8000 - 80 * len(edges) == pytest.approx(0.1 * 8000, rel=0.25)
 
 
+def test_a_block_that_ends_with_a_stretch_has_its_gap_in_the_next():
+    stretches = [(start, start + 10) for start in range(0, 250, 13)]  # a window each, with less than a gap between
+    edges, blocks = place_windows(stretches, Windows(length=10, gap=8))
+    apart = edges[1:, 0] - edges[:-1, 1]
+    assert len(set(blocks)) == MIN_TRIALS and (apart[np.diff(blocks) == 1] >= 8).all()
+    assert (apart[np.diff(blocks) == 0] == 3).all()
+
+
 def test_a_short_recording_has_blocks_enough_for_a_split():
     edges, blocks = place_windows([(0, 1000)], Windows(length=80))
     assert len(set(blocks)) >= MIN_TRIALS and len(edges) == len(blocks)

@@ -226,6 +226,14 @@ def test_metrics_of_other_methods_make_a_table_of_their_own():
     assert "learning rate 0.1" in second and "a try" in second
 
 
+def test_values_that_could_not_be_computed_are_said_to_be_so():
+    unknown = results_rows("fig8a", {("CalM", "cue"): float("nan")}, metric="corr with tuning")
+    assert tables_of(unknown)[1:] == ["None of its values could be computed."]
+    known = results_rows("fig8a", {("CalM", "choice"): 0.5}, metric="corr with tuning")
+    (table,) = tables_of(unknown, known)[1:]
+    assert "choice" in table and "0.505" in table and "cue" not in table
+
+
 def test_validation_trials_are_shown_beside_training_trials_only():
     test, val, train = (results_rows("fig1b", {("CalM", ""): 0.5}, split=split) for split in ("test", "val", "train"))
     assert "corr, val" not in "".join(tables_of(test, val))

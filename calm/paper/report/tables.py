@@ -76,7 +76,10 @@ def item_tables(rows: pd.DataFrame) -> list[str]:
         parts.append(f"Ours ({escape(dataset_name(str(dataset)))}{n}); the paper gives no number.")
         several_splits = ours.groupby("metric")["split"].transform("nunique") > 1
         columns = ours["metric"].where(~several_splits, ours["metric"] + ", " + ours["split"])
-        parts += wide_tables(cells(ours, "ours", "sem", columns).assign(metric=columns), head, WIDEST)
+        known = cells(ours, "ours", "sem", columns)
+        parts += wide_tables(known.assign(metric=known["column"]), head, WIDEST)
+        if known.empty:
+            parts.append("None of its values could be computed.")
     return parts
 
 
