@@ -4,9 +4,8 @@ The authors' successor of CalM (CAPT, arXiv 2607.23258) goes this way: a linear 
 neuron, and the next patch is predicted by squared error. Its code is not public: this is built from CalM's own layers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -17,17 +16,15 @@ from calm.errors import CalmError
 from calm.models.interfaces import BOUND, Network, WindowBatch
 from calm.models.layers import Cache, init_weights
 from calm.models.loadings import Loadings
-from calm.models.transformer import DualAxisLayer, before, random_block
+from calm.models.transformer import DualAxisLayer, KnowsLoadings, before, random_block
 
 
-class ContinuousPatches(Network):
+class ContinuousPatches(KnowsLoadings, Network):
     """Predicts the next patch of every neuron from the patches of all of them so far; trained on whole trials.
 
     Raises:
         CalmError: the context is not a whole number of patches.
     """
-
-    session_parameters = ("neuron_embeddings.", "session_embeddings.", "loadings.")
 
     def __init__(self, config: PatchesConfig, context: int, neurons: Mapping[str, int]):
         if context % config.patch:
@@ -48,15 +45,6 @@ class ContinuousPatches(Network):
         self.loadings = Loadings(config.width, config.loadings, config.loadings_dropout)
         for count in neurons.values():
             self.loadings.add_session(count)
-
-    def introduce(self, session: str, traces: Sequence[Float[np.ndarray, "neuron _frame"]]) -> None:
-        """Neurons that are active together have like loadings, if the config asks for any."""
-        self.loadings.see(self.index[session], traces)
-
-    def freeze(self) -> None:
-        """Train nothing from now on but what belongs to sessions; only the trunk could learn to do without loadings."""
-        super().freeze()
-        self.loadings.dropout = 0.0
 
     def forward(
         self, session: str, patches: Float[Tensor, "batch neuron token channel"], caches: list[Cache] | None = None

@@ -93,7 +93,29 @@ def project_codes(vectors: Float[Tensor, "code channel"], width: int) -> Float[T
     return standard @ torch.randn(vectors.shape[1], width) / vectors.shape[1] ** 0.5
 
 
-class DualAxisTransformer(Trainable):
+class KnowsLoadings(Trainable):
+    """A model that adds loadings to neuron embeddings, and has both kinds of embeddings for each session.
+
+    Attributes:
+        index: place of each session, by name.
+        loadings: of their neurons.
+    """
+
+    session_parameters = ("neuron_embeddings.", "session_embeddings.", "loadings.")
+    index: dict[str, int]
+    loadings: Loadings
+
+    def introduce(self, session: str, traces: Sequence[Float[np.ndarray, "neuron _frame"]]) -> None:
+        """Neurons that are active together have like loadings, if the config asks for any."""
+        self.loadings.see(self.index[session], traces)
+
+    def freeze(self) -> None:
+        """Train nothing from now on but what belongs to sessions; only the trunk could learn to do without loadings."""
+        super().freeze()
+        self.loadings.dropout = 0.0
+
+
+class DualAxisTransformer(KnowsLoadings):
     """Input embeddings, dual-axis layers, and logits tied to the token table.
 
     Args:
@@ -102,8 +124,6 @@ class DualAxisTransformer(Trainable):
         sessions: number of neurons of each session; each has its own parameters, so the cost of a step does not grow
             with the corpus.
     """
-
-    session_parameters = ("neuron_embeddings.", "session_embeddings.", "loadings.")
 
     def __init__(self, config: DATConfig, vectors: Float[Tensor, "code channel"], sessions: Mapping[str, int]):
         super().__init__()
@@ -143,15 +163,6 @@ class DualAxisTransformer(Trainable):
             for kind in self.session_parameters
             for name, place in places.items()
         }
-
-    def introduce(self, session: str, traces: Sequence[Float[np.ndarray, "neuron _frame"]]) -> None:
-        """Neurons that are active together have like loadings, if the config asks for any."""
-        self.loadings.see(self.index[session], traces)
-
-    def freeze(self) -> None:
-        """Train nothing from now on but what belongs to sessions; only the trunk could learn to do without loadings."""
-        super().freeze()
-        self.loadings.dropout = 0.0
 
     @property
     def neuron_counts(self) -> dict[str, int]:
