@@ -191,7 +191,8 @@ study.save("fig4b_lookahead", figure)
 #
 # ## Few labels
 #
-# The behaviour of only some of the training trials is known, the traces of all of them. The backbone is the same throughout.
+# The behaviour of only some of the training trials is known, the traces of all of them. The backbone is the same throughout, and
+# was trained without behaviour; rivals have nothing but the trials whose behaviour is known.
 
 # %%
 for session in chosen_sessions:
@@ -204,8 +205,8 @@ for session in chosen_sessions:
 
 # %%
 figure, axes = plt.subplots(figsize=(COLUMN, 2.8))
-lines = results.table("fig4b_labels").query("metric == 'r2 over frames' and method != 'RRR'")
-share_curve(axes, lines[(lines["method"] != "GLM") | (lines["variant"] == decoding.AHEAD)], "R² over all test frames")
+lines = results.table("fig4b_labels").query("metric == 'r2 over frames' and method != 'RRR'").replace({"variant": {decoding.AHEAD: ""}})
+share_curve(axes, lines, "R² over all test frames")
 study.save("fig4b_labels", figure)
 
 # %% [markdown]

@@ -40,7 +40,7 @@ from calm.training.features import (
     RawFeatures,
     on_whole_tokens,
 )
-from calm.training.stages import Search, Task, search, train
+from calm.training.stages import Search, Task, search
 from calm.training.tasks import DecoderTask, HeadTask
 
 Behaviour = Sequence[Float[np.ndarray, "_frame behaviour"]]  # true or decoded, of each trial
@@ -51,9 +51,10 @@ Tasks = dict[Method, tuple[Task, FitConfig]]
 GLU, RIVAL = ("CalM", "GLU head"), ("POYO+", AHEAD)  # whose difference is the gain of Fig. 4C
 
 
-def variants(config: Config, look_ahead: int) -> dict[str, Config]:
-    """A rival's numbers as they are, and with these frames ahead."""
-    return {"": config, AHEAD: config.changed(look_ahead=look_ahead)}
+def variants(config: Config, look_ahead: int, names: Sequence[str] = ("", AHEAD)) -> dict[str, Config]:
+    """A rival's numbers as they are, and with these frames ahead; or one of both."""
+    both = {"": config, AHEAD: config.changed(look_ahead=look_ahead)}
+    return {name: both[name] for name in names}
 
 
 def linear_decoders(session: Session, configs: Mapping[str, RidgeDecoderConfig]) -> MethodSet[Decoder]:
@@ -97,14 +98,20 @@ def as_decoder(model: nn.Module, extractor: Extractor | None, session: Session) 
 
 
 def train_on_one(
-    session: Session, features: Mapping[str, FeatureSession], profile: Profile, *, seed: int, runs: Path
+    session: Session,
+    features: Mapping[str, FeatureSession],
+    profile: Profile,
+    *,
+    rivals: Sequence[str] = ("", AHEAD),
+    seed: int,
+    runs: Path,
 ) -> MethodSet[Decoder]:
-    """Every decoder of one session: heads on its `head_features`, and the baselines (Fig. 4B)."""
+    """Every decoder of one session: heads on its `head_features`, and the baselines in some variants (Fig. 4B)."""
     look_ahead, tasks = profile.head.look_ahead, {}
-    trained = linear_decoders(session, variants(profile.ridge_decoder, look_ahead))
+    trained = linear_decoders(session, variants(profile.ridge_decoder, look_ahead, rivals))
     for method, each in features.items():
         tasks |= head_tasks(method, [each], profile.head, profile.head_fit)
-    for variant, config in variants(profile.tcn_decoder, look_ahead).items():
+    for variant, config in variants(profile.tcn_decoder, look_ahead, rivals).items():
         tasks["TCN", variant] = DecoderTask(TCNDecoder, config, [session]), profile.tcn_decoder_fit
     tasks["POYO+", ""] = DecoderTask(POYO, profile.poyo_single, [session]), profile.poyo_single_fit
     for name, task in tasks.items():
@@ -128,10 +135,10 @@ def decoders_at(
     """Those of a session that see so many frames ahead: GLM and RRR, and the `networks` that have to be trained."""
     profile = profile.changed(head=profile.head.changed(look_ahead=look_ahead))
     if networks:
-        trained = train_on_one(session, features, profile, seed=seed, runs=runs)
+        trained = train_on_one(session, features, profile, rivals=[AHEAD], seed=seed, runs=runs)
     else:
-        trained = linear_decoders(session, variants(profile.ridge_decoder, look_ahead))
-    return MethodSet({name: each for name, each in trained.methods.items() if name[0] in features or name[1] == AHEAD})
+        trained = linear_decoders(session, variants(profile.ridge_decoder, look_ahead, [AHEAD]))
+    return MethodSet({name: each for name, each in trained.methods.items() if name != ("POYO+", "")})
 
 
 def add_limited(trained: MethodSet[Decoder], session: Session, look_ahead: int) -> None:
@@ -144,14 +151,10 @@ def add_limited(trained: MethodSet[Decoder], session: Session, look_ahead: int) 
 def train_with_share(
     session: Session, features: Mapping[str, FeatureSession], share: float, profile: Profile, *, seed: int, runs: Path
 ) -> MethodSet[Decoder]:
-    """Heads, GLM and RRR that know the behaviour of a share of the training trials; without a search."""
+    """Decoders of equal look-ahead that know the behaviour of a share of the training trials."""
     labelled = with_share(session, share, seed=seed)
-    trained = linear_decoders(labelled, variants(profile.ridge_decoder, profile.head.look_ahead))
-    for method, each in features.items():
-        known = dataclasses.replace(each, session=labelled)
-        for name, task in head_tasks(method, [known], profile.head, profile.head_fit).items():
-            trained.methods[name] = as_decoder(train(*task, seed=seed, runs=runs).model, each.extractor, session)
-    return trained
+    known = {method: dataclasses.replace(each, session=labelled) for method, each in features.items()}
+    return decoders_at(profile.head.look_ahead, labelled, known, profile, networks=True, seed=seed, runs=runs)
 
 
 def search_on_many(
