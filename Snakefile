@@ -10,7 +10,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from calm.config import COHORT, SIMULATION
+from calm.config.synthetic import COHORT, SIMULATION
 from calm.data.descriptions import load_dataset, states
 from calm.errors import CalmError
 from calm.paper.report.timing import print_times

@@ -21,13 +21,13 @@ from calm.models.transformer import DualAxisTransformer
 from calm.paths import RUNS
 from calm.profile import Profile, load_profile
 from calm.training.checks import check_known, check_positive, check_prepared, preparations_of
-from calm.training.decoding import HeadDecoder
+from calm.training.decoding import HeadDecoder, HeadTask
 from calm.training.features import BackboneFeatures, FeatureSession
 from calm.training.forecasting import CalMForecaster
 from calm.training.reconstruction import reconstruct
 from calm.training.saved import load_stages, save_stages
 from calm.training.stages import Trained, train
-from calm.training.tasks import FineTuningTask, HeadTask, TransformerTask, expected_time, train_quantizer
+from calm.training.tasks import FineTuningTask, TransformerTask, expected_time, train_quantizer
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -7,28 +7,20 @@ from typing import Any
 import pydantic
 import yaml
 
-from calm.config import (
-    AblationConfig,
-    AnyConfig,
-    CohortConfig,
-    Config,
-    CorpusConfig,
-    DATConfig,
-    FitConfig,
-    ForecastConfig,
-    HeadConfig,
+from calm.config.base import AnyConfig, Config
+from calm.config.fitting import AblationConfig, FitConfig, ForecastConfig
+from calm.config.models import DATConfig, HeadConfig, PatchesConfig, QuantizerConfig
+from calm.config.rivals import (
     ITransformerConfig,
-    PatchesConfig,
     PatchTSTConfig,
     POCOConfig,
     POYOConfig,
-    QuantizerConfig,
     RidgeDecoderConfig,
-    SimulationConfig,
     TCNConfig,
     TCNDecoderConfig,
     VARConfig,
 )
+from calm.config.synthetic import CohortConfig, CorpusConfig, SimulationConfig
 from calm.errors import CalmError
 from calm.user_yaml import parse_yaml
 

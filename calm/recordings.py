@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from calm.config import COHORT, SIMULATION
+from calm.config.synthetic import COHORT, SIMULATION
 from calm.data.descriptions import Dataset, load_dataset, states
 from calm.data.preparation import prepare
 from calm.data.reading import read_checked, read_sessions

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors import SafetensorError
 
-from calm.config import Config
+from calm.config.base import Config
 from calm.errors import CalmError
 from calm.paths import file_name
 from calm.trial_file import TrialFile

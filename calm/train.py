@@ -7,7 +7,7 @@ What is trained here, the notebooks find.
 import sys
 from pathlib import Path
 
-from calm.config import COHORT
+from calm.config.synthetic import COHORT
 from calm.errors import RESUMES, command
 from calm.paper.experiments.ablations import SAMPLING_OFF, run_ablations
 from calm.paper.experiments.forecasting import finetune_calm, search_transformer, train_calm

@@ -38,7 +38,7 @@ seed: int = 0  # as in the other notebooks; nothing is drawn here
 # %% tags=["setup"]
 from IPython.display import HTML, display
 
-from calm.config import COHORT, SIMULATION
+from calm.config.synthetic import COHORT, SIMULATION
 from calm.data.descriptions import load_dataset
 from calm.paper.results import figures_folder
 from calm.paper.report.page import write_report

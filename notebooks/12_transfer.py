@@ -41,10 +41,10 @@ counts: list = [0, 1, 5, 20]  # training trials of the new session; all are take
 import matplotlib.pyplot as plt
 
 import calm
-from calm.config import COHORT, SIMULATION, CorpusConfig
+from calm.config.synthetic import COHORT, SIMULATION, CorpusConfig
 from calm.paper.experiments import coverage, transfer
 from calm.paper.experiments.forecasting import search_transformer
-from calm.paper.experiments.zero_shot import score_zero_shot
+from calm.paper.experiments.reconstruction import score_zero_shot
 from calm.paper.plots import PAGE, join_legends, letters
 from calm.paper.plots.dots import dots
 from calm.paper.plots.transfer import coverage_dots, few_trials

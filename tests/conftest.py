@@ -12,7 +12,9 @@ import torch
 from backbones import tokenize
 from fit_cases import EVERY, STEPS, toy_case
 
-from calm.config import DATConfig, FitConfig, QuantizerConfig, SimulationConfig
+from calm.config.fitting import FitConfig
+from calm.config.models import DATConfig, QuantizerConfig
+from calm.config.synthetic import SimulationConfig
 from calm.data.preparation import prepare
 from calm.data.session import Session
 from calm.models.quantizer import NeuralQuantizer

@@ -6,7 +6,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from calm.config import Config, FitConfig
+from calm.config.base import Config
+from calm.config.fitting import FitConfig
 from calm.models.interfaces import Trainable
 from calm.training.fit import Objective, fit
 

@@ -9,7 +9,8 @@ import os
 
 import torch
 
-from calm.config import DATConfig, FitConfig, QuantizerConfig
+from calm.config.fitting import FitConfig
+from calm.config.models import DATConfig, QuantizerConfig
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import DualAxisTransformer, TokenBatch
 from calm.seeding import seeded

@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from calm.config import POCOConfig
+from calm.config.rivals import POCOConfig
 
 CONTEXT, HORIZON = 8, 5
 SMALL = POCOConfig(

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from calm.config import ITransformerConfig
+from calm.config.rivals import ITransformerConfig
 from calm.models.interfaces import BlockNetwork, instance_scale
 
 

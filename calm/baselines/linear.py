@@ -7,7 +7,8 @@ from jaxtyping import Float
 
 from calm.baselines.ridge import lagged, normal_equations, solve_ridge
 from calm.baselines.validation import validation_correlation
-from calm.config import ForecastConfig, VARConfig
+from calm.config.fitting import ForecastConfig
+from calm.config.rivals import VARConfig
 from calm.data.session import Session
 from calm.errors import CalmError
 from calm.models.interfaces import BOUND, Forecaster

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from calm.baselines.ridge import lagged, normal_equations, solve_ridge
 from calm.baselines.validation import validation_error
-from calm.config import RidgeDecoderConfig
+from calm.config.rivals import RidgeDecoderConfig
 from calm.data.session import Session, shared_behaviours
 from calm.errors import CalmError
 

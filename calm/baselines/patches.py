@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from calm.config import PatchesConfig
+from calm.config.models import PatchesConfig
 from calm.errors import CalmError
 from calm.models.interfaces import BOUND, Network, WindowBatch
 from calm.models.layers import Cache, init_weights

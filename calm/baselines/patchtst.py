@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from calm.config import PatchTSTConfig
+from calm.config.rivals import PatchTSTConfig
 from calm.errors import CalmError
 from calm.models.interfaces import BlockNetwork, instance_scale
 

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch_brain.nn import FeedForward, RotaryCrossAttention, RotarySelfAttention
 
-from calm.config import POCOConfig
+from calm.config.rivals import POCOConfig
 from calm.errors import CalmError
 from calm.models.interfaces import BlockNetwork
 

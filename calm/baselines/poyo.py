@@ -23,7 +23,7 @@ from torch_brain.nn.loss import MSELoss
 from torch_brain.registry import DataType, ModalitySpec
 from torch_brain.utils import create_linspace_latent_tokens
 
-from calm.config import POYOConfig
+from calm.config.rivals import POYOConfig
 from calm.errors import CalmError
 from calm.models.interfaces import DecoderNetwork
 

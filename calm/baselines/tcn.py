@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from calm.config import TCNConfig, TCNDecoderConfig
+from calm.config.rivals import TCNConfig, TCNDecoderConfig
 from calm.errors import CalmError
 from calm.models.interfaces import BOUND, DecoderNetwork, Network, WindowBatch
 

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from calm.config import ForecastConfig
+from calm.config.fitting import ForecastConfig
 from calm.data.session import Session, cut_trials
 from calm.errors import CalmError
 from calm.metrics import trial_correlation

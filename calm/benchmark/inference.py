@@ -10,7 +10,7 @@ from torch import Tensor
 from calm.benchmark.measure import Row, repeat
 from calm.benchmark.settings import CONTEXT, FRAMES, TOKENS, WINDOW, Settings
 from calm.benchmark.steps import CODES, NOISE, forward_only, noise_session, random_tokens
-from calm.config import DATConfig, QuantizerConfig
+from calm.config.models import DATConfig, QuantizerConfig
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.rollout import roll_out
 from calm.models.transformer import DualAxisTransformer, TokenBatch

@@ -13,7 +13,7 @@ from calm.baselines.tcn import TCN
 from calm.benchmark.measure import Row, repeat
 from calm.benchmark.settings import CONTEXT, TOKENS, Settings
 from calm.benchmark.steps import NOISE, noise_session, noise_tokens, time_training
-from calm.config import FitConfig
+from calm.config.fitting import FitConfig
 from calm.data.session import Session
 from calm.models.interfaces import Forecaster, Trainable
 from calm.models.quantizer import NeuralQuantizer

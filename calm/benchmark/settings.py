@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 
-from calm.config import Config
+from calm.config.base import Config
 from calm.errors import CalmError
 
 FRAMES, CONTEXT, WINDOW = 100, 40, 4  # of a trial, of a forecast's context, of a token: as in the paper's simulation

@@ -15,7 +15,8 @@ import torch
 
 from calm.benchmark.measure import Row, repeat
 from calm.benchmark.settings import FRAMES, WINDOW, Settings
-from calm.config import DATConfig, FitConfig, QuantizerConfig
+from calm.config.fitting import FitConfig
+from calm.config.models import DATConfig, QuantizerConfig
 from calm.data.preparation import prepare
 from calm.data.session import Session
 from calm.models.interfaces import Trainable

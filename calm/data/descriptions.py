@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from calm.config import Config, Names
+from calm.config.base import Config, Names
 from calm.data.dff import Baseline
 from calm.data.intervals import Trials, Windows
 from calm.data.readers.pipelines import NEUROPIL

@@ -7,7 +7,7 @@ import numpy as np
 import pydantic
 from jaxtyping import Float
 
-from calm.config import Config
+from calm.config.base import Config
 from calm.data.recording import Recording
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pydantic
 from jaxtyping import Bool, Float, Int
 
-from calm.config import Config, Names
+from calm.config.base import Config, Names
 from calm.data.recording import LONGEST_STEP, Recording, gaps, period
 from calm.data.session import MIN_TRIALS, SPLIT_GROUP, Session, cut
 from calm.errors import CalmError

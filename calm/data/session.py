@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from calm.config import Config
+from calm.config.base import Config
 from calm.data.recording import SAME_RATE, UNKNOWN_UNIT, Recording, extent, is_coarse
 from calm.errors import CalmError
 from calm.trial_file import shapes_of
@@ -253,3 +253,13 @@ def validate(session: Session, *, min_frames: int = 1) -> None:
         if np.isinf(channels).any():
             name = session.behaviour_names[np.isinf(channels).any(axis=0).argmax()]
             raise CalmError(f"{where}: {name} is infinite in trial {trial}: write NaN where it is not known.")
+
+
+def fingerprints(sessions: Sequence[Session]) -> list[str]:
+    """Hash of each session."""
+    return [session.fingerprint() for session in sessions]
+
+
+def neuron_counts(sessions: Sequence[Session]) -> dict[str, int]:
+    """Number of neurons of each session."""
+    return {session.name: len(session.neurons) for session in sessions}

@@ -7,7 +7,7 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from calm.config import QuantizerConfig
+from calm.config.models import QuantizerConfig
 from calm.devices import from_first_rank, rows_of_all_ranks, sum_over_ranks
 from calm.errors import CalmError
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from calm.config import DATConfig
+from calm.config.models import DATConfig
 from calm.models.quantizer import NeuralQuantizer, pearson
 from calm.models.rollout import TraceBatch, forecast_traces
 from calm.models.transformer import DualAxisTransformer

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from calm.config import HeadConfig
+from calm.config.models import HeadConfig
 from calm.errors import CalmError
 from calm.models.interfaces import Trainable, recorded_error
 

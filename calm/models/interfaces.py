@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from calm.config import Config, ITransformerConfig, PatchTSTConfig, POCOConfig
+from calm.config.base import BlockConfig, Config
 
 BOUND = 1e3  # z-scores: no sane rollout comes near, and one that diverges stays finite
 EPSILON = 1e-5  # added to the variance of a context
@@ -153,9 +153,9 @@ class Network(Trainable):
 class BlockNetwork(Network):
     """A network that forecasts a block of frames at once, and what lies beyond it from its own forecast."""
 
-    config: PatchTSTConfig | ITransformerConfig | POCOConfig
+    config: BlockConfig
 
-    def __init__(self, config: PatchTSTConfig | ITransformerConfig | POCOConfig, context: int):
+    def __init__(self, config: BlockConfig, context: int):
         super().__init__(config, context, context + config.horizon)
 
     def block(

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from calm.config import QuantizerConfig
+from calm.config.models import QuantizerConfig
 from calm.models.codebook import Codebook
 from calm.models.interfaces import Trainable
 from calm.models.layers import CausalBlock, init_weights

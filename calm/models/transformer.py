@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from calm.config import DATConfig, DualAxisConfig
+from calm.config.models import DATConfig, DualAxisConfig
 from calm.models.interfaces import Trainable
 from calm.models.layers import Cache, FeedForward, NeuronAttention, TimeAttention, init_weights
 from calm.models.loadings import Loadings

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from calm.config import COHORT, SIMULATION
+from calm.config.synthetic import COHORT, SIMULATION
 from calm.errors import CalmError
 from calm.paths import FIGURES, ensure_writable, file_name
 from calm.storage import sha256, written_whole

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.signal import lfilter
 
-from calm.config import ForecastConfig
+from calm.config.fitting import ForecastConfig
 from calm.data.session import Session
 from calm.synthetic.maze import CYCLE, NOISE, PLANES, colour_noise
 from calm.synthetic.mice import generator

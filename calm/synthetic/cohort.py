@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 from tqdm import tqdm
 
-from calm.config import COHORT, CohortConfig
+from calm.config.synthetic import COHORT, CohortConfig
 from calm.errors import CalmError
 from calm.storage import is_stored, read_manifest, stage_key, write_manifest, written_whole
 from calm.synthetic.maze import LONGEST, SHORTEST

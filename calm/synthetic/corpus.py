@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from calm.config import CorpusConfig, Range, SimulationConfig
+from calm.config.base import Range
+from calm.config.synthetic import CorpusConfig, SimulationConfig
 from calm.data.preparation import prepare
 from calm.data.session import Session
 from calm.synthetic.network import run_network

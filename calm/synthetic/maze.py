@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from scipy.signal import lfilter
 
-from calm.config import CohortConfig
+from calm.config.synthetic import CohortConfig
 
 IMAGE_RATE = 30.0  # images/s of the microscope
 PLANES = 4  # imaged one after the other

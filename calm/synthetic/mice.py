@@ -7,7 +7,7 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 
-from calm.config import CohortConfig
+from calm.config.synthetic import CohortConfig
 
 # The 286 sessions of the paper: the multi-plane ones of DANDI:000579 but 2017-06-09, since the files have one more of
 # mouse 4, and of RSC, than Tables 1 and 2, which do not say which. No table gives the neurons of single sessions:

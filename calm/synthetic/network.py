@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.signal import lfilter
 
-from calm.config import SimulationConfig
+from calm.config.synthetic import SimulationConfig
 
 
 def step(

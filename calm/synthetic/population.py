@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from calm.config import CohortConfig, SimulationConfig
+from calm.config.synthetic import CohortConfig, SimulationConfig
 from calm.synthetic.maze import ARM, CYCLE, IMAGE_RATE, PLANES, STEM, Behaviour
 from calm.synthetic.mice import SessionPlan, generator
 from calm.synthetic.network import run_network

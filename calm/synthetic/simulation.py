@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from calm.config import SimulationConfig
+from calm.config.synthetic import SimulationConfig
 from calm.data.session import Session
 from calm.synthetic.network import convolve, expected_spikes, run_network
 

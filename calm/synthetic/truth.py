@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, UInt8
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from calm.config import CohortConfig, SimulationConfig
+from calm.config.synthetic import CohortConfig, SimulationConfig
 from calm.data.session import Session
 from calm.errors import CalmError, reading
 from calm.storage import is_stored, verify_file

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from calm.config import FitConfig
+from calm.config.fitting import FitConfig
 from calm.data.session import Session
 from calm.errors import CalmError
 from calm.models.interfaces import DecodingBatch, WindowBatch

@@ -1,19 +1,25 @@
-"""Trained models as decoders of a session: heads on features, and the rivals; with all labels or a share of them."""
+"""Decoders of behaviour: what heads on features and the rivals learn from, their tasks, and what was trained in use."""
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from calm.config import FitConfig
-from calm.data.session import Session
+from calm.baselines.validation import validation_error
+from calm.config.base import Config
+from calm.config.fitting import FitConfig
+from calm.config.models import HeadConfig
+from calm.data.session import Session, fingerprints, neuron_counts, odd_rates, shared_behaviours
 from calm.errors import CalmError
 from calm.models.heads import BehaviourHead, FeatureBatch, GLUHead, LinearHead
 from calm.models.interfaces import DecoderNetwork
-from calm.training.batches import Batches, Stretches, TrainingTrials, all_neurons, group_trials
+from calm.training.batches import Batches, Stretches, TrainingTrials, all_neurons, decoding_batches, group_trials
 from calm.training.features import Extractor, FeatureSession, whole_frames
+from calm.training.stages import Task
 
 HEADS: dict[str, type[BehaviourHead]] = {"linear head": LinearHead, "GLU head": GLUHead}
 ROWS = 20_000  # traces decoded at once
@@ -133,3 +139,93 @@ class NetworkDecoder:
             batch = torch.from_numpy(np.stack([traces[trial] for trial in group])).to(device)
             decoded |= dict(zip(group.tolist(), self.network.decode(self.session, batch).cpu().numpy(), strict=True))
         return [decoded[trial] for trial in range(len(traces))]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DecoderTask(Task[DecoderNetwork]):
+    """A rival learns to decode behaviour, from windows of all neurons; chosen by the squared error, negative."""
+
+    VERSION: ClassVar[int] = 1
+    kind: type[DecoderNetwork]
+    config: Config
+    sessions: Sequence[Session]
+
+    @property
+    def name(self) -> str:
+        """That of the network."""
+        return self.kind.__name__.lower()
+
+    @property
+    def inputs(self) -> list[str]:
+        """What the training depends on besides its numbers."""
+        return [f"rate={shared_rate(self.sessions)}", *fingerprints(self.sessions)]
+
+    def new_model(self) -> DecoderNetwork:
+        """An untrained network.
+
+        Raises:
+            CalmError: sessions without behaviour, or that differ in it or in their rate.
+        """
+        behaviours = len(shared_behaviours(self.sessions))
+        return self.kind(self.config, neuron_counts(self.sessions), behaviours, shared_rate(self.sessions))
+
+    def batches(self, model: DecoderNetwork, fit_config: FitConfig, *, seed: int, runs: Path) -> Batches:
+        """Windows of traces and behaviour, as long as the network asks for."""
+        return decoding_batches(self.sessions, model.window, fit_config, seed=seed)
+
+    def validation_score(self, model: DecoderNetwork, fit_config: FitConfig) -> float:
+        """Mean squared error, negative."""
+        return -float(np.mean([validation_error(NetworkDecoder(model, each.name), each) for each in self.sessions]))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HeadTask(Task[BehaviourHead]):
+    """A head learns to decode behaviour from features that stay as they are (Sec. 3.4).
+
+    The weights are chosen by the mean squared error on validation trials, negative. The paper chooses its baselines so,
+    and does not say how it chooses the heads.
+    """
+
+    VERSION: ClassVar[int] = 2
+    kind: type[BehaviourHead]
+    config: HeadConfig
+    features: Sequence[FeatureSession]
+
+    @property
+    def name(self) -> str:
+        """That of the head."""
+        return self.kind.__name__.lower()
+
+    @property
+    def inputs(self) -> list[str]:
+        """What the training depends on besides its numbers."""
+        return [text for each in self.features for text in (each.extractor.key, each.session.fingerprint())]
+
+    def new_model(self) -> BehaviourHead:
+        """An untrained head.
+
+        Raises:
+            CalmError: see `calm.data.session.shared_behaviours`.
+        """
+        sessions, extractor = [each.session for each in self.features], self.features[0].extractor
+        behaviours = len(shared_behaviours(sessions))
+        return self.kind(self.config, extractor.channels, extractor.window, behaviours, neuron_counts(sessions))
+
+    def batches(self, model: BehaviourHead, fit_config: FitConfig, *, seed: int, runs: Path) -> Batches:
+        """Features and behaviour of all neurons of a session."""
+        return feature_batches(self.features, fit_config, seed=seed)
+
+    def validation_score(self, model: BehaviourHead, fit_config: FitConfig) -> float:
+        """Mean squared error, negative."""
+        return -float(np.mean([feature_error(model, each, fit_config.rows) for each in self.features]))
+
+
+def shared_rate(sessions: Sequence[Session]) -> float:
+    """Frames per second, the mean over sessions.
+
+    Raises:
+        CalmError: sessions differ in it.
+    """
+    if odd := odd_rates(sessions):
+        raise CalmError(f"One network decodes sessions of one rate only, and {odd}")
+    return float(np.mean([session.rate for session in sessions]))

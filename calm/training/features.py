@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float16, Int
 from torch import Tensor
 
-from calm.baselines.patches import ContinuousPatches
 from calm.data.session import Session
 from calm.errors import CalmError
 from calm.models.heads import FeatureBatch
@@ -105,41 +104,6 @@ class BackboneFeatures(Extractor):
         codes = self.quantizer.model.encode_codes(torch.from_numpy(trace).to(device))
         batch = TokenBatch(session, torch.arange(len(trace), device=device), codes[None])
         return self.transformer.model.features(batch)[:, 0].half()
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class PatchFeatures(Extractor):
-    """What the layers make of continuous patches, after the last norm, for the heads that CalM has.
-
-    Attributes:
-        network: that knows the sessions.
-    """
-
-    network: Trained[ContinuousPatches]
-
-    @property
-    def key(self) -> str:
-        """That of the network."""
-        return self.network.key
-
-    @property
-    def window(self) -> int:
-        """Frames per patch."""
-        return self.network.model.config.patch
-
-    @property
-    def channels(self) -> int:
-        """Width of the layers."""
-        return self.network.model.config.width
-
-    @torch.no_grad()
-    def extract(
-        self, session: str, trace: Float[np.ndarray, "neuron frame"]
-    ) -> Float16[Tensor, "token neuron channel"]:
-        """Traces -> patches -> activations."""
-        model = self.network.model
-        patches = model.cut(torch.from_numpy(trace[None]).to(model.out.bias.device))
-        return model.features(session, patches)[:, 0].half()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

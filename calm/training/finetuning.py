@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from calm.config import FitConfig
+from calm.config.fitting import FitConfig
 from calm.data.session import Session
 from calm.models.finetuning import TraceTransformer
 from calm.models.quantizer import NeuralQuantizer

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from calm.config import FitConfig
+from calm.config.fitting import FitConfig
 from calm.devices import best_device, enough_memory, prepared_ahead, sum_over_ranks
 from calm.errors import CalmError
 from calm.models.interfaces import Trainable

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from calm.config import ForecastConfig
+from calm.config.fitting import ForecastConfig
 from calm.models.interfaces import Network
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.rollout import Choice, TraceBatch, forecast_traces

@@ -13,7 +13,7 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm, parameters_to_vector, vector_to_parameters
 
-from calm.config import FitConfig
+from calm.config.fitting import FitConfig
 from calm.devices import best_device, process_counts, process_rank, sum_over_ranks
 from calm.errors import CalmError
 

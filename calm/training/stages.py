@@ -12,7 +12,8 @@ import pandas as pd
 from torch import nn
 from tqdm import tqdm
 
-from calm.config import Config, FitConfig
+from calm.config.base import Config
+from calm.config.fitting import FitConfig
 from calm.data.session import Session
 from calm.devices import best_device, enough_memory, process_counts
 from calm.errors import CalmError

@@ -1,4 +1,4 @@
-"""The tasks: what each kind of model learns, from which trials, and the score that chooses its weights."""
+"""The tasks of models that forecast: what each learns, from which trials, and the score that chooses its weights."""
 
 import contextlib
 import dataclasses
@@ -8,35 +8,24 @@ from typing import ClassVar
 
 import numpy as np
 
-from calm.baselines.validation import validation_correlation, validation_error
-from calm.config import Config, DATConfig, FitConfig, ForecastConfig, HeadConfig, QuantizerConfig
-from calm.data.session import Session, odd_rates, shared_behaviours
+from calm.baselines.validation import validation_correlation
+from calm.config.base import Config
+from calm.config.fitting import FitConfig, ForecastConfig
+from calm.config.models import DATConfig, QuantizerConfig
+from calm.data.session import Session, fingerprints, neuron_counts
 from calm.errors import CalmError
 from calm.models.finetuning import TraceTransformer
-from calm.models.heads import BehaviourHead
-from calm.models.interfaces import DecoderNetwork, Network
+from calm.models.interfaces import Network
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import DualAxisTransformer
 from calm.paths import file_name
 from calm.profile import Profile
-from calm.training.batches import Batches, decoding_batches, trace_batches, window_batches
-from calm.training.decoding import NetworkDecoder, feature_batches, feature_error
-from calm.training.features import FeatureSession
+from calm.training.batches import Batches, trace_batches, window_batches
 from calm.training.finetuning import on_traces, trial_batches
 from calm.training.forecasting import CalMForecaster, NetworkForecaster
 from calm.training.reconstruction import reconstruction_correlations
 from calm.training.stages import Model, Task, Trained, expected_seconds, key_of, train, untrained
 from calm.training.tokens import store_tokens, token_batches
-
-
-def fingerprints(sessions: Sequence[Session]) -> list[str]:
-    """Hash of each session."""
-    return [session.fingerprint() for session in sessions]
-
-
-def neuron_counts(sessions: Sequence[Session]) -> dict[str, int]:
-    """Number of neurons of each session."""
-    return {session.name: len(session.neurons) for session in sessions}
 
 
 def introduced(model: Model, sessions: Sequence[Session]) -> Model:
@@ -190,85 +179,6 @@ class ForecasterTask(Task[Network]):
         return float(np.mean([validation_correlation(*pair, self.forecast) for pair in pairs]))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class DecoderTask(Task[DecoderNetwork]):
-    """A rival learns to decode behaviour, from windows of all neurons; chosen by the squared error, negative."""
-
-    VERSION: ClassVar[int] = 1
-    kind: type[DecoderNetwork]
-    config: Config
-    sessions: Sequence[Session]
-
-    @property
-    def name(self) -> str:
-        """That of the network."""
-        return self.kind.__name__.lower()
-
-    @property
-    def inputs(self) -> list[str]:
-        """What the training depends on besides its numbers."""
-        return [f"rate={shared_rate(self.sessions)}", *fingerprints(self.sessions)]
-
-    def new_model(self) -> DecoderNetwork:
-        """An untrained network.
-
-        Raises:
-            CalmError: sessions without behaviour, or that differ in it or in their rate.
-        """
-        behaviours = len(shared_behaviours(self.sessions))
-        return self.kind(self.config, neuron_counts(self.sessions), behaviours, shared_rate(self.sessions))
-
-    def batches(self, model: DecoderNetwork, fit_config: FitConfig, *, seed: int, runs: Path) -> Batches:
-        """Windows of traces and behaviour, as long as the network asks for."""
-        return decoding_batches(self.sessions, model.window, fit_config, seed=seed)
-
-    def validation_score(self, model: DecoderNetwork, fit_config: FitConfig) -> float:
-        """Mean squared error, negative."""
-        return -float(np.mean([validation_error(NetworkDecoder(model, each.name), each) for each in self.sessions]))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class HeadTask(Task[BehaviourHead]):
-    """A head learns to decode behaviour from features that stay as they are (Sec. 3.4).
-
-    The weights are chosen by the mean squared error on validation trials, negative. The paper chooses its baselines so,
-    and does not say how it chooses the heads.
-    """
-
-    VERSION: ClassVar[int] = 2
-    kind: type[BehaviourHead]
-    config: HeadConfig
-    features: Sequence[FeatureSession]
-
-    @property
-    def name(self) -> str:
-        """That of the head."""
-        return self.kind.__name__.lower()
-
-    @property
-    def inputs(self) -> list[str]:
-        """What the training depends on besides its numbers."""
-        return [text for each in self.features for text in (each.extractor.key, each.session.fingerprint())]
-
-    def new_model(self) -> BehaviourHead:
-        """An untrained head.
-
-        Raises:
-            CalmError: see `calm.data.session.shared_behaviours`.
-        """
-        sessions, extractor = [each.session for each in self.features], self.features[0].extractor
-        behaviours = len(shared_behaviours(sessions))
-        return self.kind(self.config, extractor.channels, extractor.window, behaviours, neuron_counts(sessions))
-
-    def batches(self, model: BehaviourHead, fit_config: FitConfig, *, seed: int, runs: Path) -> Batches:
-        """Features and behaviour of all neurons of a session."""
-        return feature_batches(self.features, fit_config, seed=seed)
-
-    def validation_score(self, model: BehaviourHead, fit_config: FitConfig) -> float:
-        """Mean squared error, negative."""
-        return -float(np.mean([feature_error(model, each, fit_config.rows) for each in self.features]))
-
-
 def train_quantizer(
     sessions: Sequence[Session], profile: Profile, *, seed: int, runs: Path
 ) -> Trained[NeuralQuantizer]:
@@ -302,14 +212,3 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def shared_rate(sessions: Sequence[Session]) -> float:
-    """Frames per second, the mean over sessions.
-
-    Raises:
-        CalmError: sessions differ in it.
-    """
-    if odd := odd_rates(sessions):
-        raise CalmError(f"One network decodes sessions of one rate only, and {odd}")
-    return float(np.mean([session.rate for session in sessions]))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Int, Integer
 
-from calm.config import FitConfig
+from calm.config.fitting import FitConfig
 from calm.data.session import Session
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import TokenBatch

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from calm.config import QuantizerConfig
+from calm.config.models import QuantizerConfig
 from calm.data.preparation import to_unit
 from calm.data.session import Session
 from calm.devices import best_device

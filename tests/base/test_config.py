@@ -2,7 +2,8 @@
 
 import pytest
 
-from calm.config import CohortConfig, CorpusConfig, DATConfig
+from calm.config.models import DATConfig
+from calm.config.synthetic import CohortConfig, CorpusConfig
 from calm.errors import CalmError
 from calm.profile import load_profile
 

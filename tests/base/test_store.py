@@ -13,7 +13,7 @@ import torch
 from backbones import tokenize
 from fit_cases import first_pass
 
-from calm.config import FitConfig
+from calm.config.fitting import FitConfig
 from calm.data.store import load_session, store_session
 from calm.errors import CalmError
 from calm.storage import load_trials, save_trials

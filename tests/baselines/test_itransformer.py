@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from linear_systems import noise_free_session, scores_around_training
 
 from calm.baselines.itransformer import ITransformer
-from calm.config import FitConfig, ITransformerConfig
+from calm.config.fitting import FitConfig
+from calm.config.rivals import ITransformerConfig
 from calm.models.interfaces import WindowBatch
 
 CONTEXT, HORIZON, NEURONS = 20, 6, 5

@@ -10,7 +10,8 @@ from statsmodels.tsa.api import VAR
 
 from calm.baselines.linear import Decay, MeanTrial, Persistence, RidgeVAR
 from calm.baselines.ridge import lagged
-from calm.config import ForecastConfig, VARConfig
+from calm.config.fitting import ForecastConfig
+from calm.config.rivals import VARConfig
 from calm.data.preparation import prepare
 from calm.data.session import Session, cut_trials
 from calm.errors import CalmError

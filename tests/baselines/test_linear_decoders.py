@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 
 from calm.baselines.linear_decoders import GLM, RRR, decoding_equations, explained_directions, lagged_design
 from calm.baselines.validation import validation_error
-from calm.config import RidgeDecoderConfig
+from calm.config.rivals import RidgeDecoderConfig
 from calm.errors import CalmError
 from calm.metrics import channel_scores
 from calm.models.interfaces import Decoder

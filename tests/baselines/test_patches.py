@@ -5,7 +5,8 @@ import torch
 from linear_systems import noise_free_session, scores_around_training
 
 from calm.baselines.patches import ContinuousPatches
-from calm.config import FitConfig, PatchesConfig
+from calm.config.fitting import FitConfig
+from calm.config.models import PatchesConfig
 from calm.errors import CalmError
 from calm.models.interfaces import BOUND, WindowBatch
 from calm.models.layers import Cache

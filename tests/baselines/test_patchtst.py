@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from linear_systems import noise_free_session, scores_around_training
 
 from calm.baselines.patchtst import ChannelNorm, PatchTST, cut_patches
-from calm.config import FitConfig, PatchTSTConfig
+from calm.config.fitting import FitConfig
+from calm.config.rivals import PatchTSTConfig
 from calm.errors import CalmError
 from calm.models.interfaces import WindowBatch
 

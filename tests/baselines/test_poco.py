@@ -9,7 +9,8 @@ from linear_systems import correlation, noise_free_session
 from slow_poco import CONTEXT, HORIZON, SMALL, Weights, frequencies, slow_forecast
 
 from calm.baselines.poco import POCO
-from calm.config import FitConfig, POCOConfig
+from calm.config.fitting import FitConfig
+from calm.config.rivals import POCOConfig
 from calm.errors import CalmError
 from calm.models.interfaces import WindowBatch
 from calm.training.batches import window_batches

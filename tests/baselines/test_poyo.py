@@ -14,7 +14,8 @@ from torch_brain.models import CalciumPOYOPlus
 from torch_brain.utils import stitch
 
 from calm.baselines.poyo import POYO, READOUT, readout_spec, unit_name, window_starts
-from calm.config import FitConfig, POYOConfig
+from calm.config.fitting import FitConfig
+from calm.config.rivals import POYOConfig
 from calm.errors import CalmError
 from calm.metrics import channel_scores
 from calm.models.interfaces import DecodingBatch

@@ -6,7 +6,8 @@ from linear_systems import noise_free_session, scores_around_training
 
 from calm.baselines.linear import BOUND
 from calm.baselines.tcn import TCN, Past
-from calm.config import FitConfig, TCNConfig
+from calm.config.fitting import FitConfig
+from calm.config.rivals import TCNConfig
 from calm.errors import CalmError
 from calm.models.interfaces import WindowBatch
 

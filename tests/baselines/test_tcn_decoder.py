@@ -6,13 +6,13 @@ import torch
 from decoding_cases import decodable_session
 
 from calm.baselines.tcn import TCNDecoder
-from calm.config import FitConfig, TCNDecoderConfig
+from calm.config.fitting import FitConfig
+from calm.config.rivals import TCNDecoderConfig
 from calm.errors import CalmError
 from calm.metrics import channel_scores
 from calm.models.interfaces import DecodingBatch
-from calm.training.decoding import NetworkDecoder
+from calm.training.decoding import DecoderTask, NetworkDecoder
 from calm.training.stages import train
-from calm.training.tasks import DecoderTask
 
 NEURONS, FRAMES = 3, 40
 SMALL = TCNDecoderConfig(width=6, layers=3, kernel=3)

@@ -17,7 +17,8 @@ from calm.benchmark.inference import roll_out_uncached
 from calm.benchmark.measure import Case, measure_apart, measure_here, repeat
 from calm.benchmark.settings import PAPER_CORPUS, Settings, choose_settings
 from calm.benchmark.steps import transformer_step
-from calm.config import DATConfig, FitConfig
+from calm.config.fitting import FitConfig
+from calm.config.models import DATConfig
 from calm.models.rollout import roll_out
 
 QUICK = choose_settings("cpu", quick=True)

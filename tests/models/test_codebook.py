@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calm.config import QuantizerConfig
+from calm.config.models import QuantizerConfig
 from calm.errors import CalmError
 from calm.models.codebook import Codebook
 

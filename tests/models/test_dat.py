@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from calm.config import DATConfig, FitConfig
+from calm.config.fitting import FitConfig
+from calm.config.models import DATConfig
 from calm.models.layers import Cache
 from calm.models.rollout import roll_out
 from calm.models.transformer import DualAxisTransformer, TokenBatch, nearest_codes

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from calm.config import FitConfig, HeadConfig
+from calm.config.fitting import FitConfig
+from calm.config.models import HeadConfig
 from calm.errors import CalmError
 from calm.models.heads import NEURONS as SAME
 from calm.models.heads import START, FeatureBatch, GLUHead, LinearHead, TemporalConvolution

@@ -6,7 +6,7 @@ import scipy.signal
 import torch
 
 from calm.baselines.patches import ContinuousPatches
-from calm.config import PatchesConfig
+from calm.config.models import PatchesConfig
 from calm.models.loadings import effective_frames, loadings, without_noise
 from calm.models.transformer import DualAxisTransformer, TokenBatch
 

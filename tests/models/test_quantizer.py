@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from calm.config import QuantizerConfig
+from calm.config.models import QuantizerConfig
 from calm.models.quantizer import NeuralQuantizer, pearson
 
 WINDOWS, WINDOW = 6, 4

@@ -8,7 +8,8 @@ from backbones import frozen
 from decoding_cases import BEHAVIOURS, decodable_session
 
 from calm.baselines.linear_decoders import lagged_design
-from calm.config import CohortConfig, RidgeDecoderConfig
+from calm.config.rivals import RidgeDecoderConfig
+from calm.config.synthetic import CohortConfig
 from calm.data.preparation import prepare
 from calm.data.readers.dandi_000579 import read_dandi_session
 from calm.metrics import channel_scores

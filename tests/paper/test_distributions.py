@@ -5,7 +5,8 @@ import pytest
 
 from calm.baselines.linear import RidgeVAR
 from calm.baselines.validation import compared_trials
-from calm.config import ForecastConfig, VARConfig
+from calm.config.fitting import ForecastConfig
+from calm.config.rivals import VARConfig
 from calm.data.preparation import prepare
 from calm.data.session import cut_trials
 from calm.metrics import distribution_scores

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from calm.baselines.linear import MeanTrial
-from calm.config import ForecastConfig
+from calm.config.fitting import ForecastConfig
 from calm.data.preparation import prepare
 from calm.data.session import cut_trials
 from calm.metrics import correlation_over_time

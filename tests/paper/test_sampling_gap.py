@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from calm.config import ForecastConfig
+from calm.config.fitting import ForecastConfig
 from calm.data.preparation import prepare
 from calm.models.rollout import roll_out
 from calm.paper.experiments.ablations import SAMPLING_OFF

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from calm.config import SimulationConfig
+from calm.config.synthetic import SimulationConfig
 from calm.data.preparation import prepare
 from calm.paper.embeddings.scale import (
     CHANCE,

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calm.config import CohortConfig
+from calm.config.synthetic import CohortConfig
 from calm.data.session import Session
 from calm.paper.experiments.inspection import add_counts, beside_paper, count_table, describe_sessions
 from calm.paper.report.comparison import compare

@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from calm.baselines.patches import ContinuousPatches
-from calm.config import PatchesConfig, SimulationConfig
+from calm.config.models import PatchesConfig
+from calm.config.synthetic import SimulationConfig
 from calm.data.preparation import prepare
 from calm.paper.embeddings.scale import scale_read_outs
+from calm.paper.experiments.patches import PatchFeatures
 from calm.paper.experiments.tokens import add_model
 from calm.paper.results import Results, check
 from calm.profile import load_profile
 from calm.recordings import Recordings
 from calm.synthetic.simulation import simulate
-from calm.training.features import PatchFeatures
 from calm.training.stages import Trained
 
 

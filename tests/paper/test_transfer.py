@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calm.baselines.validation import compared_trials
-from calm.config import SimulationConfig
+from calm.config.synthetic import SimulationConfig
 from calm.data.preparation import prepare
 from calm.metrics import trial_correlation
 from calm.paper.experiments.coverage import LAGS, RATE, SKEWNESS, describe_traces, score_coverage

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from calm.config import CohortConfig
+from calm.config.synthetic import CohortConfig
 from calm.data.readers.dandi_000579 import read_dandi_session
 from calm.data.session import drop_neurons
 from calm.paper.embeddings.tuning import (

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from calm.config import QuantizerConfig
+from calm.config.models import QuantizerConfig
 from calm.data.preparation import prepare
 from calm.models.quantizer import NeuralQuantizer
 from calm.paper.experiments.vocabulary import Vocabulary, describe_vocabulary, read_vocabulary

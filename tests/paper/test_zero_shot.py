@@ -9,7 +9,7 @@ import pytest
 from calm.data.preparation import prepare
 from calm.metrics import trial_correlation
 from calm.models.quantizer import NeuralQuantizer
-from calm.paper.experiments.zero_shot import score_zero_shot
+from calm.paper.experiments.reconstruction import score_zero_shot
 from calm.paper.results import Results
 from calm.training.stages import Trained
 from calm.weights.tokenizer import Tokenizer

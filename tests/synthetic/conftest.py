@@ -2,7 +2,7 @@
 
 import pytest
 
-from calm.config import CohortConfig
+from calm.config.synthetic import CohortConfig
 from calm.data.readers.dandi_000579 import read_dandi_session
 from calm.synthetic.cohort import make_session
 from calm.synthetic.mice import plan_cohort

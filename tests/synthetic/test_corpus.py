@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from calm.config import CorpusConfig, FitConfig
+from calm.config.fitting import FitConfig
+from calm.config.synthetic import CorpusConfig
 from calm.synthetic import corpus, traces
 from calm.synthetic.corpus import Layout, draw_corpus, draw_recording
 from calm.training.stages import train

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from calm.config import CohortConfig
+from calm.config.synthetic import CohortConfig
 from calm.synthetic import population
 from calm.synthetic.maze import (
     ARM,

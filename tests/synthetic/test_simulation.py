@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from calm import metrics
-from calm.config import SimulationConfig
+from calm.config.synthetic import SimulationConfig
 from calm.data.preparation import prepare
 from calm.synthetic import network
 from calm.synthetic import simulation as simulations

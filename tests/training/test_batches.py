@@ -10,7 +10,7 @@ from fit_cases import first_pass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calm.config import FitConfig
+from calm.config.fitting import FitConfig
 from calm.data.preparation import prepare
 from calm.training import batches
 from calm.training.tokens import TokenSession, token_batches

@@ -10,14 +10,14 @@ from fit_cases import first_pass
 
 from calm.baselines.tcn import TCNDecoder
 from calm.baselines.validation import validation_error
-from calm.config import FitConfig, TCNDecoderConfig
+from calm.config.fitting import FitConfig
+from calm.config.rivals import TCNDecoderConfig
 from calm.data.session import shared_behaviours
 from calm.errors import CalmError
 from calm.models.interfaces import Decoder, DecoderNetwork
 from calm.training.batches import decoding_batches
-from calm.training.decoding import NetworkDecoder, with_share
+from calm.training.decoding import DecoderTask, NetworkDecoder, with_share
 from calm.training.stages import search, train
-from calm.training.tasks import DecoderTask
 
 SMALL = TCNDecoderConfig(width=4, layers=1, kernel=2)
 FIT = FitConfig(steps=6, validate_every=3, rows=60, learning_rate=1e-2)

@@ -10,7 +10,8 @@ import torch
 from backbones import frozen
 from fit_cases import first_pass
 
-from calm.config import FitConfig, HeadConfig
+from calm.config.fitting import FitConfig
+from calm.config.models import HeadConfig
 from calm.data.preparation import prepare
 from calm.data.session import Session
 from calm.errors import CalmError
@@ -18,10 +19,9 @@ from calm.metrics import channel_scores
 from calm.models.heads import GLUHead, LinearHead
 from calm.models.interfaces import Decoder
 from calm.profile import load_profile
-from calm.training.decoding import HEADS, HeadDecoder, feature_batches, feature_error, with_share
+from calm.training.decoding import HEADS, HeadDecoder, HeadTask, feature_batches, feature_error, with_share
 from calm.training.features import FeatureSession, RawFeatures, on_whole_tokens
 from calm.training.stages import search, train
-from calm.training.tasks import HeadTask
 
 RAW = RawFeatures(window=4, tokens=2)
 SMALL = HeadConfig(rank=8, taps=3, look_ahead=3, dropout=0.0)  # to the end of a token

@@ -9,7 +9,7 @@ import torch
 from fit_cases import first_pass
 from linear_systems import noise_free_session
 
-from calm.config import FitConfig, ForecastConfig
+from calm.config.fitting import FitConfig, ForecastConfig
 from calm.data.preparation import prepare
 from calm.errors import CalmError
 from calm.metrics import trial_correlation, trial_mse

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from calm.config import ForecastConfig
+from calm.config.fitting import ForecastConfig
 from calm.data.session import cut_trials
 from calm.errors import CalmError
 from calm.models.rollout import Rollouts

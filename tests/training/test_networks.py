@@ -13,7 +13,9 @@ from calm.baselines.patches import ContinuousPatches
 from calm.baselines.poco import POCO
 from calm.baselines.tcn import TCN
 from calm.baselines.validation import compared_trials, validation_correlation
-from calm.config import FitConfig, ForecastConfig, ITransformerConfig, PatchesConfig, POCOConfig, TCNConfig
+from calm.config.fitting import FitConfig, ForecastConfig
+from calm.config.models import PatchesConfig
+from calm.config.rivals import ITransformerConfig, POCOConfig, TCNConfig
 from calm.data.session import cut_trials
 from calm.errors import CalmError
 from calm.models.interfaces import BlockNetwork

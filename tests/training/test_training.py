@@ -10,7 +10,7 @@ from fit_cases import EVERY, ROUNDS, STEPS, Toy, assert_same, run, stopping, toy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calm.config import FitConfig
+from calm.config.fitting import FitConfig
 from calm.devices import prepared_ahead
 from calm.errors import CalmError
 from calm.storage import load_checkpoint

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from calm.baselines.validation import compared_trials, forecast_futures
-from calm.config import ForecastConfig
+from calm.config.fitting import ForecastConfig
 from calm.data.session import Session
 from calm.metrics import trial_correlation
 from calm.models.quantizer import NeuralQuantizer

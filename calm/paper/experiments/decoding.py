@@ -20,28 +20,24 @@ from torch import nn
 from calm.baselines.linear_decoders import GLM, RRR
 from calm.baselines.poyo import POYO
 from calm.baselines.tcn import TCNDecoder
-from calm.config import Config, FitConfig, HeadConfig, RidgeDecoderConfig
+from calm.config.base import Config
+from calm.config.fitting import FitConfig
+from calm.config.models import HeadConfig
+from calm.config.rivals import RidgeDecoderConfig
 from calm.data.session import Session
 from calm.metrics import channel_scores
 from calm.models.heads import BehaviourHead
 from calm.models.interfaces import Decoder
 from calm.paper.experiments.forecasting import PATCHES, train_calm, train_rivals
 from calm.paper.experiments.methods import Method, MethodSet
+from calm.paper.experiments.patches import PatchFeatures
 from calm.paper.results import Results
 from calm.profile import Profile
 from calm.recordings import Recordings
 from calm.synthetic.truth import Truth, under_trials
-from calm.training.decoding import HEADS, HeadDecoder, NetworkDecoder, with_share
-from calm.training.features import (
-    BackboneFeatures,
-    Extractor,
-    FeatureSession,
-    PatchFeatures,
-    RawFeatures,
-    on_whole_tokens,
-)
+from calm.training.decoding import HEADS, DecoderTask, HeadDecoder, HeadTask, NetworkDecoder, with_share
+from calm.training.features import BackboneFeatures, Extractor, FeatureSession, RawFeatures, on_whole_tokens
 from calm.training.stages import Search, Task, search
-from calm.training.tasks import DecoderTask, HeadTask
 
 Behaviour = Sequence[Float[np.ndarray, "_frame behaviour"]]  # true or decoded, of each trial
 CONTROL = "raw traces"  # the same heads on the traces themselves: does the backbone help at all?

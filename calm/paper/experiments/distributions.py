@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from calm.baselines.validation import compared_trials
-from calm.config import ForecastConfig
+from calm.config.fitting import ForecastConfig
 from calm.data.session import Session, cut_trials
 from calm.metrics import distribution_scores
 from calm.models.interfaces import Forecaster, Sampler

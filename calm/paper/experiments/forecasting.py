@@ -13,7 +13,8 @@ from calm.baselines.patchtst import PatchTST
 from calm.baselines.poco import POCO
 from calm.baselines.tcn import TCN
 from calm.baselines.validation import compared_trials
-from calm.config import Config, FitConfig, ForecastConfig
+from calm.config.base import Config
+from calm.config.fitting import FitConfig, ForecastConfig
 from calm.data.session import Session, cut_trials
 from calm.metrics import correlation_over_time, poco_score, trial_correlation, trial_mse
 from calm.models.interfaces import Forecaster, Network

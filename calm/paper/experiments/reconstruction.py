@@ -1,4 +1,7 @@
-"""Figure 1B: how well tokens keep the traces, on each split, held-in and held-out; and what simpler codes keep."""
+"""Figure 1B: how well tokens keep the traces, on each split, held-in and held-out; and what simpler codes keep.
+
+The same of recordings that a tokenizer never saw, which is not in the paper.
+"""
 
 from collections.abc import Sequence
 
@@ -6,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.decomposition import IncrementalPCA
 
+from calm.data.preparation import prepare
 from calm.data.session import SPLITS, Session
 from calm.metrics import trial_correlation
 from calm.models.quantizer import NeuralQuantizer
@@ -13,7 +17,9 @@ from calm.paper.results import Results
 from calm.recordings import Recordings
 from calm.training.features import whole_frames
 from calm.training.reconstruction import reconstruction_correlations
+from calm.weights.tokenizer import Tokenizer
 
+SMOOTHINGS = {"raw": 1.0, "lightly smoothed": 0.5}  # weight of the newest frame
 COMPONENTS = 8  # and tokens of a window that has as many
 
 
@@ -87,3 +93,33 @@ def keep_components(
     windows = windows_of(trace, components.n_features_in_)
     kept = components.inverse_transform(components.transform(windows))
     return kept.reshape(len(trace), -1)[:, : trace.shape[1]]
+
+
+def score_zero_shot(
+    results: Results, tokenizer: Tokenizer, sessions: Sequence[Session], *, item: str, group: str = ""
+) -> None:
+    """Add the mean correlation over all trials of each session, raw and lightly smoothed; nothing is trained.
+
+    Beside it stands what the mean of each token's frames keeps: of noise from frame to frame, which is there before
+    smoothing, a code of few numbers can keep a part only.
+
+    Args:
+        results: of the dataset.
+        tokenizer: what keeps traces.
+        sessions: as they were read; the training trials of `results.seed` set the scale, as for any use.
+        item: of the rows.
+        group: that the sessions are of.
+    """
+    window = tokenizer.quantizer.model.config.window
+    for session in sessions:
+        for variant, smoothing in SMOOTHINGS.items():
+            prepared = prepare(session, seed=results.seed, smoothing=smoothing)
+            traces = [trace[:, : whole_frames(trace.shape[1], window)] for trace in prepared.traces]
+            kept = {
+                "CalM": tokenizer.reconstruct(prepared),
+                f"means of {window} frames": [window_means(trace, window) for trace in traces],
+            }
+            for method, reconstructed in kept.items():
+                scores = [trial_correlation(*pair) for pair in zip(traces, reconstructed, strict=True)]
+                where = {"group": group, "session": session.name, "method": method, "variant": variant}
+                results.add("corr", np.mean(scores), item=item, n=len(scores), **where)

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from calm.baselines.validation import compared_trials, forecast_futures
-from calm.config import ForecastConfig
+from calm.config.fitting import ForecastConfig
 from calm.data.session import SPLITS, Session, cut_trials
 from calm.metrics import correlation_over_time, trial_correlation
 from calm.models.quantizer import NeuralQuantizer

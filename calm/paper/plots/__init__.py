@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from scipy.stats import sem
 from sklearn.metrics import r2_score
 
-from calm.config import SIMULATION
+from calm.config.synthetic import SIMULATION
 from calm.errors import CalmError
 from calm.metrics import BANDS, central_band, pearson
 from calm.paper.results import FINE_TUNED, summarise

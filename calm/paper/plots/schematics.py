@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from scipy.cluster.vq import kmeans2
 
-from calm.config import DATConfig, SimulationConfig
+from calm.config.models import DATConfig
+from calm.config.synthetic import SimulationConfig
 from calm.models.heads import GLUHead, LinearHead
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import DualAxisTransformer

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import pandas as pd
 
-from calm.config import COHORT
+from calm.config.synthetic import COHORT
 
 PAPER_DATASET = "dandi_000579"
 NAMES = {PAPER_DATASET: "DANDI:000579", COHORT: "synthetic cohort"}  # of datasets, for readers
