@@ -100,7 +100,8 @@ class CalM:
     def finetune(self, sessions: Sequence[Session], *, trunk: bool = True, seed: int = 0, runs: Path = RUNS) -> "CalM":
         """The same model, trained further on what its forecasts look like as traces; not in the paper.
 
-        New subjects take three steps: `model.finetune(old).adapt(new).finetune(new, trunk=False)`.
+        New subjects take three steps: `model.finetune(old).adapt(new).finetune(new, trunk=False)`. In the end it prints
+        how well the sessions are forecast now, as `pretrain` does.
 
         Args:
             sessions: some of `sessions`.
@@ -119,9 +120,10 @@ class CalM:
         )
         pretrained = None if trunk else self.transformer
         tuned = train(task, self.profile.finetune_fit, seed=seed, runs=runs, pretrained=pretrained)
-        if trunk:
-            return CalM(self.profile, self.quantizer, tuned, preparations_of(sessions))
-        return self.knowing_also(tuned, sessions)
+        alone = CalM(self.profile, self.quantizer, tuned, preparations_of(sessions))
+        model = alone if trunk else self.knowing_also(tuned, sessions)
+        print(f"Fine-tuned. {verdict(model.compare(sessions).mean())}")
+        return model
 
     def knowing_also(self, trained: Trained[DualAxisTransformer], sessions: Sequence[Session]) -> "CalM":
         """A model of the sessions that were trained on this one's frozen trunk, and of all others that it knows."""

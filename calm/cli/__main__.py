@@ -30,7 +30,8 @@ def forecast(arguments: Namespace) -> None:
     """Train a transformer on a recording's training trials, and forecast its test trials, or beyond its end."""
     check_positive(beyond=arguments.beyond)
     session, profile = read(arguments, context=arguments.context)
-    model, trials = pretrained(session, profile, arguments.seed), session.trials_of("test")
+    model = pretrained(session, profile, arguments.seed)
+    model, trials = model.finetune([session], seed=arguments.seed, runs=RUNS), session.trials_of("test")
     if arguments.beyond:
         forecast_beyond(arguments, model, session)
         return

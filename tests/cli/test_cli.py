@@ -17,6 +17,8 @@ from calm.cli.tables import frame_table, write_table
 from calm.profile import load_profile
 
 SMALL = ["--context", "4", "--profile", "smoke single_share=0.5"]
+SHORT = load_profile("smoke forecast.context=4 forecast.horizon=6")
+PROFILE = SHORT.shortened(0.5)  # which the commands make of it for trials of ten frames
 NEURONS = ["neuron 100", "neuron 101", "neuron 102"]  # their ids in the file
 
 
@@ -45,10 +47,9 @@ def session(calm_command):
 def test_forecasts_are_those_of_the_library_whatever_they_are_written_as(calm_command, session, folder):
     for out in ("f.csv", "f.npz", "f.nwb"):
         calm_command("forecast", "a.nwb", "--out", out, *SMALL)
-    profile = load_profile("smoke *_fit.steps=20 *_fit.validate_every=10 forecast.context=4")
-    profile = profile.changed(forecast=profile.forecast.changed(horizon=6))
     quantizer, before = calm.load_pretrained("small").quantizer, set((folder / "runs").iterdir())
-    model = calm.CalM.pretrain([session], profile, quantizer=quantizer, runs=folder / "runs")
+    model = calm.CalM.pretrain([session], PROFILE, quantizer=quantizer, runs=folder / "runs")
+    model = model.finetune([session], runs=folder / "runs")
     assert set((folder / "runs").iterdir()) == before  # the very training of the command
     trials = session.trials_of("test")
     expected = np.concatenate(model.forecast(session, trials, unit="original"), axis=1).T
@@ -69,10 +70,9 @@ def test_forecasts_are_those_of_the_library_whatever_they_are_written_as(calm_co
 def test_beyond_the_recording_is_after_its_last_trial(calm_command, session, folder):
     for out in ("beyond.csv", "beyond.nwb"):
         calm_command("forecast", "a.nwb", "--out", out, "--beyond", "7", *SMALL)
-    profile = load_profile("smoke *_fit.steps=20 *_fit.validate_every=10 forecast.context=4")
-    profile = profile.changed(forecast=profile.forecast.changed(horizon=6))
     quantizer = calm.load_pretrained("small").quantizer
-    model = calm.CalM.pretrain([session], profile, quantizer=quantizer, runs=folder / "runs")
+    model = calm.CalM.pretrain([session], PROFILE, quantizer=quantizer, runs=folder / "runs")
+    model = model.finetune([session], runs=folder / "runs")
     (expected,) = model.forecast_beyond(session, np.array([9]), horizon=7, unit="original")
     table = pd.read_csv("beyond.csv")
     np.testing.assert_allclose(table[NEURONS], expected.T, rtol=1e-5)
