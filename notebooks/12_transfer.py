@@ -108,8 +108,8 @@ results.table("zero_shot").groupby(["group", "method", "variant"], sort=False)["
 #
 # The transformer of notebook 03, which was pretrained on the held-in subjects, and one session of a held-out one. **Adapted** is that
 # transformer, of which the embeddings of the new neurons are trained; with 0 trials, all neurons are average ones to it. **From scratch** are
-# a transformer on the tokens of the tokenizer above, which is what `calm forecast` trains, and POCO, both on the session alone and
-# for as many steps as a single session is worth in this profile; and without training, ridge VAR, the mean trial, and a decay to the mean.
+# a transformer on the tokens of the tokenizer above, which is what `calm forecast` trains before it fine-tunes, and POCO, both on the session
+# alone and for as many steps as a single session is worth in this profile; and without training, ridge VAR, the mean trial, and a decay to the mean.
 #
 # All have the same validation trials, which choose weights and penalties, and the scale of all training trials, whatever the number of
 # trials that they learn from: with few, that is generous to all of them.
