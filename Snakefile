@@ -96,8 +96,8 @@ CORES = workflow.resource_settings.cores or 8  # a cluster is told how many jobs
 HALF = max(1, CORES // 2)
 THREADS = "OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS={threads}"
 
-# Which notebook trains or prepares what the next one uses. Any order gives the same results, and two at once do no harm; but
-# both would do the same work.
+# Which notebook trains or prepares what the next one uses. Any order gives the same results, and of two that need the same
+# training one waits for the other; which costs time.
 BEFORE = {"02_tokenizer": "00_data", "03_pretraining": "02_tokenizer", "04_forecasting": "03_pretraining"}
 BEFORE |= {"05_decoding": "03_pretraining", "06_embeddings": "03_pretraining", "07_dynamics": "04_forecasting"}
 BEFORE |= {"08_ablations": "00_data", "11_scale": "03_pretraining", "12_transfer": "03_pretraining"}

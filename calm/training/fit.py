@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -259,17 +260,22 @@ def unpack(run: Run, tensors: dict[str, Tensor]) -> None:
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder.
+    """Keep other runs out of a folder, and wait until the one that is there has ended: notebooks share trainings.
 
     Raises:
-        CalmError: there is one already, or the folder cannot be written.
+        CalmError: the folder cannot be written.
     """
     ensure_writable(folder.parent)
+    lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
-        with filelock.FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
-            yield
+        lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise CalmError(f"Another run is training in {folder}: wait until it ends, or stop it.") from None
+        tqdm.write(f"Another run is training in {folder}: waiting until it ends.", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def fit(
@@ -282,15 +288,15 @@ def fit(
         objective: its batches and its validation score; of sessions in groups, one for each group of this process.
         config: the loop's numbers.
         seed: of everything random.
-        folder: where the run lives: an interrupted run found there goes on, a finished one is loaded.
+        folder: where the run lives: an interrupted run found there goes on, a finished one is loaded, and one that
+            another process is at is waited for.
 
     Returns:
         The history, a row a validation: its `step`, the mean since the last one of every loss term and of the
         `gradient_norm` before it is clipped, the score `val`, and its `seconds`.
 
     Raises:
-        CalmError: another run is training in the folder, or it cannot be written; a gradient is not finite, or there
-            is too little memory.
+        CalmError: the folder cannot be written; a gradient is not finite, or there is too little memory.
     """
     if not is_stored(folder / "model"):
         with seeded(seed):
@@ -300,8 +306,10 @@ def fit(
                 alone_in(folder) if run.fabric.is_global_zero else contextlib.nullcontext(),
                 enough_memory(f"{folder.name}, trained with batches of {config.rows} `rows`"),
             ):
-                run.resume()
-                run.train()
+                run.fabric.barrier()
+                if not is_stored(folder / "model"):  # or another run left it while this one waited
+                    run.resume()
+                    run.train()
     tensors, manifest = load_checkpoint(folder / "model")
     model.load_state_dict(tensors)
     model.to(best_device()).eval()

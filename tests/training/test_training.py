@@ -1,6 +1,9 @@
 """The fit loop: what it trains and what it keeps."""
 
+import contextlib
 import dataclasses
+import shutil
+import threading
 
 import numpy as np
 import pandas as pd
@@ -15,7 +18,7 @@ from calm.devices import prepared_ahead
 from calm.errors import CalmError
 from calm.storage import load_checkpoint
 from calm.training import fit as training
-from calm.training.fit import Objective, Run, fit, make_optimizer, schedule
+from calm.training.fit import Objective, Run, alone_in, fit, make_optimizer, schedule
 
 
 def test_equal_seeds_give_equal_runs_whatever_the_callers_random_state(case, tmp_path):
@@ -260,15 +263,32 @@ def test_training_in_double_precision_runs(nq, tmp_path):
     assert history["loss"].notna().all()
 
 
-def test_two_runs_at_once_in_a_folder_are_refused(toy, tmp_path):
-    inner = []
+def test_a_run_waits_until_another_in_its_folder_has_ended(tmp_path, capfd):
+    entered = threading.Event()
+
+    def enter():
+        with alone_in(tmp_path / "run"):
+            entered.set()
+
+    waiting = threading.Thread(target=enter)
+    with alone_in(tmp_path / "run"):
+        waiting.start()
+        assert not entered.wait(0.3)
+    waiting.join(timeout=10)
+    assert entered.is_set() and "Another run is training in" in capfd.readouterr().err
+
+
+def test_what_another_run_left_meanwhile_is_not_trained_again(toy, tmp_path, monkeypatch):
+    other, _ = run(toy, tmp_path / "other")
+
+    @contextlib.contextmanager
+    def ended_meanwhile(folder):
+        shutil.copytree(tmp_path / "other", folder)
+        yield
 
     def batch(step):
-        with pytest.raises(CalmError, match="Another run is training in"):
-            run(toy, tmp_path / "run")
-        inner.append(step)
-        return toy_batch(step)
+        raise AssertionError("trained again")
 
-    run(toy, tmp_path / "run", task=Objective(batch, toy[1].validate))
-    assert inner
-    run(toy, tmp_path / "run")
+    monkeypatch.setattr("calm.training.fit.alone_in", ended_meanwhile)
+    model, _ = run(toy, tmp_path / "run", task=Objective(batch, toy[1].validate))
+    assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in model.state_dict().items())
