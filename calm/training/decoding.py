@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 
 from calm.baselines.validation import validation_error
-from calm.config.base import Config
 from calm.config.fitting import FitConfig
 from calm.config.models import HeadConfig
 from calm.data.session import Session, fingerprints, neuron_counts, odd_rates, shared_behaviours
@@ -19,7 +18,7 @@ from calm.models.heads import BehaviourHead, FeatureBatch, GLUHead, LinearHead
 from calm.models.interfaces import DecoderNetwork
 from calm.training.batches import Batches, Stretches, TrainingTrials, all_neurons, decoding_batches, group_trials
 from calm.training.features import Extractor, FeatureSession, whole_frames
-from calm.training.stages import Task
+from calm.training.stages import KindTask
 
 HEADS: dict[str, type[BehaviourHead]] = {"linear head": LinearHead, "GLU head": GLUHead}
 ROWS = 20_000  # traces decoded at once
@@ -142,18 +141,11 @@ class NetworkDecoder:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class DecoderTask(Task[DecoderNetwork]):
+class DecoderTask(KindTask[DecoderNetwork]):
     """A rival learns to decode behaviour, from windows of all neurons; chosen by the squared error, negative."""
 
     VERSION: ClassVar[int] = 1
-    kind: type[DecoderNetwork]
-    config: Config
     sessions: Sequence[Session]
-
-    @property
-    def name(self) -> str:
-        """That of the network."""
-        return self.kind.__name__.lower()
 
     @property
     def inputs(self) -> list[str]:
@@ -179,7 +171,7 @@ class DecoderTask(Task[DecoderNetwork]):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class HeadTask(Task[BehaviourHead]):
+class HeadTask(KindTask[BehaviourHead]):
     """A head learns to decode behaviour from features that stay as they are (Sec. 3.4).
 
     The weights are chosen by the mean squared error on validation trials, negative. The paper chooses its baselines so,
@@ -187,14 +179,8 @@ class HeadTask(Task[BehaviourHead]):
     """
 
     VERSION: ClassVar[int] = 2
-    kind: type[BehaviourHead]
     config: HeadConfig
     features: Sequence[FeatureSession]
-
-    @property
-    def name(self) -> str:
-        """That of the head."""
-        return self.kind.__name__.lower()
 
     @property
     def inputs(self) -> list[str]:

@@ -56,6 +56,19 @@ class Task(Generic[Model]):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class KindTask(Task[Model]):
+    """A task that any model of an interface can learn; it has the name of its `kind`."""
+
+    kind: type[Model]
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """That of the class."""
+        return self.kind.__name__.lower()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Trained(Generic[Model]):
     """A trained model, its history (a row a validation) and the key it is kept under."""
 

@@ -9,7 +9,6 @@ from typing import ClassVar
 import numpy as np
 
 from calm.baselines.validation import validation_correlation
-from calm.config.base import Config
 from calm.config.fitting import FitConfig, ForecastConfig
 from calm.config.models import DATConfig, QuantizerConfig
 from calm.data.session import Session, fingerprints, neuron_counts
@@ -24,7 +23,7 @@ from calm.training.batches import Batches, trace_batches, window_batches
 from calm.training.finetuning import on_traces, trial_batches
 from calm.training.forecasting import CalMForecaster, NetworkForecaster
 from calm.training.reconstruction import reconstruction_correlations
-from calm.training.stages import Model, Task, Trained, expected_seconds, key_of, train, untrained
+from calm.training.stages import KindTask, Model, Task, Trained, expected_seconds, key_of, train, untrained
 from calm.training.tokens import store_tokens, token_batches
 
 
@@ -146,19 +145,12 @@ class FineTuningTask(TransformerTask):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ForecasterTask(Task[Network]):
+class ForecasterTask(KindTask[Network]):
     """A rival learns to forecast, from windows of all neurons; its weights are chosen as the transformer's are."""
 
     VERSION: ClassVar[int] = 1
-    kind: type[Network]
-    config: Config
     sessions: Sequence[Session]
     forecast: ForecastConfig
-
-    @property
-    def name(self) -> str:
-        """That of the network."""
-        return self.kind.__name__.lower()
 
     @property
     def inputs(self) -> list[str]:
