@@ -87,6 +87,12 @@ def test_rows_of_an_example_are_those_of_its_figure_under_another_item():
     assert set(results.table("fig3b")["item"]) == {"fig3b"}
 
 
+def test_numbers_are_written_with_six_digits_and_whole_ones_exactly(tmp_path):
+    save_item(tmp_path, "fig3b", rows_of("fig3b", [1 / 3, -1234567.8, 0, 87654321, 1.23456789e-30, np.inf]), None, {})
+    written = read_item(tmp_path / "fig3b.csv")["value"].tolist()
+    assert written == [0.333333, -1234570, 0, 87654321, 1.23457e-30, np.inf]
+
+
 def test_what_is_saved_is_read_back(tmp_path):
     first, second = rows_of("fig3b", [1 / 3, np.nan]), rows_of("fig1b", [0.1], variant="NA")
     for item, rows in (("fig3b", first), ("fig1b", second)):
