@@ -39,10 +39,11 @@ schematic("heads")
 # %% tags=["parameters"]
 import os
 
+# Words after its name change numbers of a profile (see calm/profiles/), as "smoke dat.layers=3 dat_fit.steps=80".
 profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, gpu or paper: how large
 dataset: str = "cohort"  # or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials, the initial weights and the batches
-singles: int = 3  # sessions that every decoder is also trained on one by one
+singles: int = 3  # sessions that every decoder is also trained on one by one; the fewer, the sooner a figure
 look_aheads: list = [0, 1, 2, 3, 4, 5, 6, 7, 8]  # frames after the present one that GLM and RRR are tried with
 trained_look_aheads: list = [0, 3, 7]  # of these, those that networks are trained for
 shares: list = [0.1, 0.25, 1.0]  # of the training trials whose behaviour is known

@@ -32,6 +32,7 @@
 # %% tags=["parameters"]
 import os
 
+# Words after its name change numbers of a profile (see calm/profiles/), as "smoke dat.layers=3 dat_fit.steps=80".
 profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, gpu or paper: how large
 dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials, the initial weights and the batches

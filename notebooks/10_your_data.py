@@ -24,6 +24,7 @@
 # %% tags=["parameters"]
 import os
 
+# Words after its name change numbers of a profile (see calm/profiles/), as "smoke dat.layers=3 dat_fit.steps=80".
 profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, gpu or paper: how large the models are
 files: str = ""  # pattern of your files, as "~/recordings/*.nwb"; empty takes synthetic ones
 dataset: str = ""  # path of a description, in place of `files`, `layout`, `behaviour`, `context` and `smoothing`
