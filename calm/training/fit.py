@@ -109,6 +109,7 @@ class Run:
                 self.advance(0, bar)
             while progress.step < config.steps and not self.stopped():
                 self.advance(min(config.validate_every, config.steps - progress.step), bar)
+            bar.total = progress.step  # a bar that stopped at 88 % would look like one that is stuck
         self.finish()
 
     def advance(self, steps: int, bar: tqdm) -> None:
