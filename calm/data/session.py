@@ -33,7 +33,7 @@ class Preparation(Config):
     """
 
     seed: int
-    smoothing: float = 1.0
+    smoothing: float
 
     def __str__(self) -> str:
         return f"prepared with seed {self.seed} and smoothing {self.smoothing:g}"
@@ -115,7 +115,7 @@ def cut(recording: Recording, trials: pd.DataFrame, edges: Int[np.ndarray, "tria
 def odd_rates(sessions: Sequence[Session]) -> str:
     """A sentence about the sessions whose frame rate is not that of most; empty if all have one."""
     rates = np.array([session.rate for session in sessions])
-    usual = np.sort(rates)[(len(rates) - 1) // 2] if len(rates) else 0.0
+    usual = np.sort(rates)[(len(rates) - 1) // 2]
     odd = [session for session in sessions if abs(session.rate - usual) > SAME_RATE * usual]
     if not odd:
         return ""

@@ -1,5 +1,6 @@
 """A checkpoint is whole or it is refused."""
 
+import errno
 import json
 import os
 import platform
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 from damage import flip
+from safetensors import SafetensorError
 
 from calm import storage
+from calm.config.base import Config
 from calm.devices import enough_memory
 from calm.errors import CalmError
 
@@ -30,8 +33,8 @@ MANIFEST = {"epoch": 3, "best": float("-inf"), "history": [{"loss": 0.1}]}
 @pytest.fixture
 def folder(tmp_path):
     """A checkpoint on disk."""
-    storage.save_checkpoint(tmp_path / "run" / "last", TENSORS, MANIFEST)
-    return tmp_path / "run" / "last"
+    storage.save_checkpoint(tmp_path / "runs" / "run" / "last", TENSORS, MANIFEST)
+    return tmp_path / "runs" / "run" / "last"
 
 
 def assert_holds(folder, tensors, manifest):
@@ -90,12 +93,22 @@ def test_truncated_weights_are_noticed(folder):
         storage.load_checkpoint(folder)
 
 
-@pytest.mark.parametrize("missing", ["run", "run/last", "elsewhere"])
+@pytest.mark.parametrize("missing", ["run", "run/last", "elsewhere", "file/last"])
 def test_a_missing_checkpoint_is_named(tmp_path, missing):
     (tmp_path / "run" / "last").mkdir(parents=True)
+    (tmp_path / "file").write_text("")
     assert not storage.is_stored(tmp_path / missing)
     with pytest.raises(CalmError, match=f"no checkpoint in .*{missing}"):
         storage.load_checkpoint(tmp_path / missing)
+
+
+def test_one_file_is_checked_for_itself(folder):
+    storage.verify_file(folder / "weights.safetensors")
+    (folder / "stranger").write_text("")
+    flip(folder / "weights.safetensors", 0)
+    for name in ("weights.safetensors", "stranger", "gone"):
+        with pytest.raises(CalmError, match=f"{name} is damaged"):
+            storage.verify_file(folder / name)
 
 
 def test_another_schema_is_refused(folder):
@@ -104,6 +117,32 @@ def test_another_schema_is_refused(folder):
     (folder / "manifest.sha256").write_text(storage.sha256(folder / "manifest.json"))
     with pytest.raises(CalmError, match=f"schema {storage.SCHEMA + 1}"):
         storage.load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device"), r"\(No space left on device\)"),
+        (OSError("too much"), r"\(too much\)"),
+        (SafetensorError("I/O error"), r"\(I/O error\)"),
+    ],
+)
+def test_why_a_folder_cannot_be_written_is_told(tmp_path, error, reason):
+    with pytest.raises(CalmError, match=rf"last cannot be written {reason}: .* free space"):  # noqa: SIM117
+        with storage.written_whole(tmp_path / "last"):
+            raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_is_on_the_disk_before_it_takes_its_place_and_no_file_stays_open(tmp_path, monkeypatch):
+    events, fsync, replace, opened = [], os.fsync, os.replace, len(os.listdir("/dev/fd"))
+    monkeypatch.setattr(os, "fsync", lambda handle: events.append(os.fstat(handle).st_ino) or fsync(handle))
+    monkeypatch.setattr(os, "replace", lambda *paths: events.append("moved") or replace(*paths))
+    storage.save_checkpoint(tmp_path / "last", TENSORS, MANIFEST)
+    written = [tmp_path / "last", *(tmp_path / "last").iterdir()]
+    assert set(events[:-2]) == {path.stat().st_ino for path in written} and len(written) == 4
+    assert events[-2:] == ["moved", tmp_path.stat().st_ino]
+    assert len(os.listdir("/dev/fd")) == opened
 
 
 @pytest.mark.parametrize("below", ["last", "deeper/last"])
@@ -153,6 +192,28 @@ def test_a_swap_that_stops_half_way_leaves_the_old_checkpoint(folder, monkeypatc
     assert len(calls) == renames
     assert storage.is_stored(folder)
     assert_holds(folder, TENSORS, MANIFEST)
+
+
+@pytest.mark.parametrize("number", [errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT])
+def test_a_checkpoint_that_another_process_put_back_first_is_found(folder, monkeypatch, number):
+    replace = os.replace
+    folder.rename(folder.with_name(".last.old"))  # a crash between the two renames
+
+    def too_late(path, target):
+        replace(path, target)
+        raise OSError(number, "the other process was faster")
+
+    monkeypatch.setattr(os, "replace", too_late)
+    assert storage.is_stored(folder)
+    assert_holds(folder, TENSORS, MANIFEST)
+
+
+def test_what_an_earlier_swap_left_is_in_nobodys_way(folder):
+    for name in ("first", "second"):
+        (folder.parent / f".{folder.name}.old").mkdir()
+        (folder.parent / f".{folder.name}.old" / "half").write_text("of an older checkpoint")
+        storage.save_checkpoint(folder, {name: torch.ones(2)}, {})
+        assert_holds(folder, {name: torch.ones(2)}, {})
 
 
 def test_a_first_checkpoint_that_fails_leaves_nothing(tmp_path, monkeypatch):
@@ -268,15 +329,53 @@ def test_a_stage_of_any_session_lies_in_one_folder_that_can_be_made(tmp_path, na
 def test_what_a_killed_process_left_is_removed_when_the_same_is_written_again(tmp_path):
     killed = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     machine = storage.file_name(platform.node())
-    dead, running, other = (
-        tmp_path / f".stage-{node}-{process}-abc"
-        for node, process in ((machine, int(killed.stdout)), (machine, os.getppid()), ("elsewhere", int(killed.stdout)))
-    )
-    for leftover in (dead, running, other):
-        leftover.mkdir()
-        (leftover / "half").write_text("")
+    with subprocess.Popen(["sleep", "60"]) as running:
+        processes = ((machine, int(killed.stdout)), (machine, running.pid), ("elsewhere", int(killed.stdout)))
+        dead, *others = (tmp_path / f".stage-{node}-{process}-abc" for node, process in (*processes, (machine, "mine")))
+        for leftover in (dead, *others):
+            leftover.mkdir()
+            (leftover / "half").write_text("")
+        write_trials(tmp_path / "stage", 1)
+        assert set(tmp_path.iterdir()) == {tmp_path / "stage", *others}
+        assert running.poll() is None
+        running.kill()
+
+
+def test_what_processes_of_others_write_stays(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    theirs = tmp_path / f".stage-{storage.file_name(platform.node())}-1-abc"
+    theirs.mkdir()
     write_trials(tmp_path / "stage", 1)
-    assert set(tmp_path.iterdir()) == {tmp_path / "stage", running, other}
+    assert set(tmp_path.iterdir()) == {tmp_path / "stage", theirs}
+
+
+def test_two_may_remove_the_same_leftover_at_once(tmp_path, monkeypatch):
+    dead = tmp_path / f".stage-{storage.file_name(platform.node())}-1-abc"
+    dead.mkdir()
+
+    def faster(*_):
+        dead.rmdir()
+        raise ProcessLookupError
+
+    monkeypatch.setattr(os, "kill", faster)
+    write_trials(tmp_path / "stage", 1)
+    assert list(tmp_path.iterdir()) == [tmp_path / "stage"]
+
+
+class Source(Config):
+    """A configuration with what JSON does not know, and a mapping, whose order means nothing."""
+
+    folder: Path = Path("here")
+    keep: dict[str, int] | None = None
+
+
+def test_the_folder_of_a_stage_depends_on_what_a_config_says_and_not_on_its_order():
+    configs = [{"keep": {"a": 1, "b": 2}}, {"keep": {"b": 2, "a": 1}}, {"keep": {"a": 2, "b": 1}}, {"folder": "there"}]
+    keys = [storage.stage_key("stage", [Source(**each)], [], 0, 1) for each in configs]
+    assert keys[0] == keys[1] and len(set(keys)) == 3
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 4 TB")])

@@ -109,7 +109,7 @@ def test_a_series_is_read_in_its_unit_without_a_copy_in_double_precision(data, s
     assert most < 1.2 * values.nbytes + 100_000
 
 
-@pytest.mark.parametrize("value", [3e38, -1e6, 1e99])
+@pytest.mark.parametrize("value", [3e38, -1e6, 1e100])
 @pytest.mark.parametrize("trials", [(0,), range(15)])
 def test_frames_that_dwarf_all_others_are_refused_by_neuron(raw, value, trials):
     with pytest.raises(CalmError, match=r"10,000 times as far from the median as all others in 1 neuron \(2\)"):

@@ -11,6 +11,7 @@ from nwb_writer import write_session
 
 from calm.data import session as sessions
 from calm.data.preparation import prepare, smooth, split_trials
+from calm.data.recording import Recording
 from calm.data.session import MIN_TRIALS
 from calm.errors import CalmError
 
@@ -247,6 +248,47 @@ def test_fields_that_do_not_belong_together_are_refused(raw, change, message):
         prepare(dataclasses.replace(raw, **change), seed=0)
 
 
+def test_a_recording_is_cut_at_the_edges_and_each_trial_knows_when_it_began():
+    frames = np.arange(30.0)
+    neurons = pd.DataFrame({"id": [7, 9]})
+    recording = Recording("rec", "mouse", 10.0, np.stack([frames, -frames]), 5 + frames / 10, neurons, frames[:, None])
+    session = sessions.cut(recording, pd.DataFrame({"cue": ["a", "b"]}), np.array([[2, 6], [10, 13]]))
+    assert [trace.tolist() for trace in session.traces] == [
+        [[2, 3, 4, 5], [-2, -3, -4, -5]],
+        [[10, 11, 12], [-10, -11, -12]],
+    ]
+    assert [channels.tolist() for channels in session.behaviour] == [[[2], [3], [4], [5]], [[10], [11], [12]]]
+    assert session.trials.to_dict("list") == {"cue": ["a", "b"], "first_frame_time": [5.2, 6.0]}
+    assert (session.name, session.subject, session.rate, session.neurons is neurons) == ("rec", "mouse", 10.0, True)
+
+
+@pytest.mark.parametrize(
+    ("neurons", "names"),
+    [
+        (pd.DataFrame({"id": [4, 8]}), ["neuron 4", "neuron 8"]),
+        (pd.DataFrame({"id": [4, 4]}), ["neuron 0", "neuron 1"]),
+        (pd.DataFrame(index=[3, 5]), ["neuron 3", "neuron 5"]),
+    ],
+)
+def test_neurons_are_named_by_their_id_if_it_is_theirs_alone(raw, neurons, names):
+    assert dataclasses.replace(raw, neurons=neurons).neuron_names == names
+
+
+def test_a_session_cannot_be_changed_and_is_itself_alone(raw):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        raw.name = "another"
+    assert dataclasses.replace(raw) not in {raw} and raw in {raw}
+
+
+def test_trials_of_one_group_stay_in_one_split(raw):
+    groups = np.repeat([5, 3, 9, 1, 2, 8, 7, 0], 2)[:15]
+    for seed in range(10):
+        trials = prepare(dataclasses.replace(raw, trials=raw.trials.assign(split_group=groups)), seed=seed).trials
+        assert len(trials[["split_group", "split"]].drop_duplicates()) == 8 and set(trials["split"]) == {
+            *sessions.SPLITS
+        }
+
+
 def test_a_session_remembers_its_preparation_and_is_prepared_once(raw):
     prepared = prepare(raw, seed=3, smoothing=0.5)
     assert raw.preparation is None and prepared.preparation == sessions.Preparation(seed=3, smoothing=0.5)
@@ -273,13 +315,13 @@ def test_a_trial_is_cut_after_its_context_and_after_the_horizon(raw):
 @pytest.mark.parametrize(
     ("rates", "odd"),
     [
-        ([], []),
         ([5.0], []),
         ([5.0, 5.0, 5.0], []),
         ([5.0, 8.0, 5.0], [1]),
         ([8.0, 5.0, 5.0, 6.0], [0, 3]),
         ([4.0, 2.0], [0]),
         ([4.0, 5.0, 5.0], [0]),
+        ([100.0, 100.0, 101.0], []),  # a hundredth is no difference
     ],
 )
 def test_sessions_of_another_rate_than_most_are_named(raw, rates, odd):
@@ -287,6 +329,7 @@ def test_sessions_of_another_rate_than_most_are_named(raw, rates, odd):
     sentence = sessions.odd_rates(several)
     assert bool(sentence) == bool(odd)
     assert all((f"s{place} (" in sentence) == (place in odd) for place in range(len(rates)))
+    assert (", ".join(f"s{place} ({rates[place]:g})" for place in odd) + ": a decoder" in sentence) == bool(odd)
 
 
 def test_rates_may_differ_by_rounding(raw):
@@ -320,12 +363,19 @@ def test_behaviour_must_have_been_recorded_to_train_on_and_to_validate_with(raw,
 
 
 @pytest.mark.parametrize("artefacts", [1, 5, 16])
-def test_a_few_frames_stand_out_if_they_are_ten_thousand_times_as_far_as_all_others(artefacts):
+@pytest.mark.parametrize("offset", [0.0, 500.0])
+def test_a_few_frames_stand_out_if_they_are_ten_thousand_times_as_far_as_all_others(artefacts, offset):
     trace = np.tile([-1.0, 0.0, 1.0], 200)
-    for factor, stands_out in ((1.01, True), (0.99, False)):
+    for factor, stands_out in ((1.01, True), (1.0, False), (0.99, False)):
         odd = trace.copy()
         odd[:artefacts] = factor * sessions.JUMP
-        assert sessions.stands_out(odd) == sessions.stands_out(-odd) == stands_out
+        assert sessions.stands_out(offset + odd) == sessions.stands_out(offset - odd) == stands_out
+
+
+def test_seventeen_frames_that_are_far_from_all_others_are_activity():
+    trace = np.tile([-1.0, 0.0, 1.0], 200)
+    trace[100:117] = 2 * sessions.JUMP
+    assert not sessions.stands_out(trace)
 
 
 def test_frames_that_rise_step_by_step_do_not_stand_out():
@@ -338,3 +388,5 @@ def test_where_most_frames_are_alike_no_other_stands_out():
     sparse = np.zeros(60)
     sparse[7] = 1e6  # the median distance is zero: a single transient, not an artefact
     assert not sessions.stands_out(sparse) and not sessions.stands_out(np.zeros(3))
+    sparse[20:23] = 1.0  # next to other transients it is one
+    assert sessions.stands_out(sparse)

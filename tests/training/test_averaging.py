@@ -1,5 +1,6 @@
 """The average of the weights follows what is trained, and nothing else."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -35,3 +36,12 @@ def test_the_average_of_a_restored_state_goes_on_alike():
     for average in (first, second):
         average.update(model)
     assert all(torch.equal(*pair) for pair in zip(first.module.parameters(), second.module.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("extra", [nn.Linear(3, 3), nn.BatchNorm1d(3, affine=False)])  # more weights, more buffers
+def test_a_model_of_other_parts_is_not_followed(extra):
+    first = nn.BatchNorm1d(3)
+    first(torch.randn(8, 3)).sum().backward()
+    average = WeightAverage(first, 0.5)
+    with pytest.raises(ValueError, match="longer"):
+        average.update(nn.Sequential(first, extra))
