@@ -40,11 +40,12 @@ def joined(session):
     return np.concatenate(session.traces, axis=1)
 
 
-def test_ordinary_traces_are_scaled_in_single_precision_with_the_authors_constant(raw):
-    traces = changed(raw, lambda trace: trace.astype(np.float32))
+@pytest.mark.parametrize(("scale", "constant"), [(1.0, 1e-6), (1e-3, 1e-6), (2e-4, 0.0)])
+def test_traces_are_scaled_in_single_precision_with_the_authors_constant_unless_it_is_large(raw, scale, constant):
+    traces = changed(raw, lambda trace: (scale * trace).astype(np.float32))
     prepared = prepare(traces, seed=0)
     train = np.concatenate([traces.traces[trial] for trial in prepared.trials_of("train")], axis=1)
-    mean, sd = train.mean(axis=1, keepdims=True), train.std(axis=1, keepdims=True) + 1e-6
+    mean, sd = train.mean(axis=1, keepdims=True), train.std(axis=1, keepdims=True) + np.float32(constant)
     np.testing.assert_array_equal(joined(prepared), (joined(traces) - mean) / sd)
     assert prepared.neurons["sd"].dtype == np.float32
 
@@ -151,11 +152,33 @@ def test_behaviour_that_nothing_can_be_learned_of_is_refused_by_name(raw, value,
         prepare(dataclasses.replace(raw, behaviour=tuple(channels)), seed=0)
 
 
+def test_a_single_infinite_value_of_behaviour_is_enough(raw):
+    channels = [each.copy() for each in raw.behaviour]
+    channels[7][3, 1] = -np.inf
+    with pytest.raises(CalmError, match="Session uneven: yaw is infinite in trial 7"):
+        validate(dataclasses.replace(raw, behaviour=tuple(channels)))
+
+
 @pytest.mark.parametrize("scale", [1e-9, 1e30])
 def test_behaviour_of_any_scale_is_prepared_alike(raw, scale):
     scaled = dataclasses.replace(raw, behaviour=tuple(channels * scale for channels in raw.behaviour))
     for one, other in zip(prepare(scaled, seed=0).behaviour, prepare(raw, seed=0).behaviour, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_all_behaviour_without_a_scale_is_named(raw):
+    still = tuple(np.ones_like(channels) for channels in raw.behaviour)
+    with pytest.raises(CalmError, match="pitch, yaw never changes"):
+        prepare(dataclasses.replace(raw, behaviour=still), seed=0)
+
+
+def test_scores_come_in_two_units(raw):
+    prepared = prepare(raw, seed=0)
+    for unit, expected in (("z-score", prepared.traces), ("original", raw.traces)):
+        found = to_unit(prepared.neurons, prepared.traces, unit)
+        assert all(np.allclose(*pair, atol=1e-5) for pair in zip(found, expected, strict=True))
+    with pytest.raises(CalmError, match="no unit 'dF/F': choose 'z-score' or 'original'"):
+        to_unit(prepared.neurons, prepared.traces, "dF/F")
 
 
 @pytest.mark.parametrize("smoothing", [np.nan, -1.0, 0.0, 1.5, np.inf])

@@ -187,6 +187,12 @@ def test_shortest_allowed_trial_is_accepted(raw):
     assert prepare(raw, seed=0, min_frames=18).frames.tolist() == raw.frames.tolist()
 
 
+def test_a_trial_may_be_a_single_frame(make_session):
+    raw = make_session([1, 20] * 8)
+    sessions.validate(raw)
+    assert prepare(raw, seed=0).frames.tolist() == [1, 20] * 8
+
+
 def test_neurons_that_are_silent_in_training_only_are_refused(raw):
     train = prepare(raw, seed=0).trials_of("train")
     mute = np.arange(5)[:, None] == 2
