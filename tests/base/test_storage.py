@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -208,6 +209,22 @@ def test_a_checkpoint_that_another_process_put_back_first_is_found(folder, monke
     assert_holds(folder, TENSORS, MANIFEST)
 
 
+@pytest.mark.parametrize("theirs", [lambda path, old: path.rename(old), lambda path, old: shutil.copytree(path, old)])
+def test_a_swap_that_another_process_begins_at_the_same_moment_is_tried_again(folder, monkeypatch, theirs):
+    old, replace, tries = folder.with_name(".last.old"), os.replace, []
+
+    def contested(path, target):
+        if target == old and not tries:
+            theirs(folder, old)
+        tries.append(target)
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "replace", contested)
+    storage.save_checkpoint(folder, {"other": torch.ones(2)}, {"epoch": 4})
+    assert tries.count(folder) > 1
+    assert_holds(folder, {"other": torch.ones(2)}, {"epoch": 4})
+
+
 def test_what_an_earlier_swap_left_is_in_nobodys_way(folder):
     for name in ("first", "second"):
         (folder.parent / f".{folder.name}.old").mkdir()
@@ -329,7 +346,7 @@ def test_a_stage_of_any_session_lies_in_one_folder_that_can_be_made(tmp_path, na
 def test_what_a_killed_process_left_is_removed_when_the_same_is_written_again(tmp_path):
     killed = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     machine = storage.file_name(platform.node())
-    with subprocess.Popen(["sleep", "60"]) as running:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as running:
         processes = ((machine, int(killed.stdout)), (machine, running.pid), ("elsewhere", int(killed.stdout)))
         dead, *others = (tmp_path / f".stage-{node}-{process}-abc" for node, process in (*processes, (machine, "mine")))
         for leftover in (dead, *others):
@@ -338,7 +355,6 @@ def test_what_a_killed_process_left_is_removed_when_the_same_is_written_again(tm
         write_trials(tmp_path / "stage", 1)
         assert set(tmp_path.iterdir()) == {tmp_path / "stage", *others}
         assert running.poll() is None
-        running.kill()
 
 
 def test_what_processes_of_others_write_stays(tmp_path, monkeypatch):

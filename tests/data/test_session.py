@@ -215,7 +215,7 @@ def test_dropping_bad_neurons_leaves_the_others_untouched(raw):
     ((fault, bad),) = sessions.bad_neurons(broken).items()
     mended = sessions.drop_neurons(broken, bad)
     assert bad.tolist() == [1, 3] and fault.startswith("NaN")
-    assert mended.neurons["neuron"].tolist() == [0, 2, 4]
+    assert mended.neurons.to_dict() == {"neuron": {0: 0, 1: 2, 2: 4}}
     np.testing.assert_array_equal(mended.traces[0], raw.traces[0][[0, 2, 4]])
     sessions.validate(mended)
 
