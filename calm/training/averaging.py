@@ -27,7 +27,7 @@ class WeightAverage:
         """Follow the weights that have a gradient, and take the buffers over as they are."""
         pairs = zip(self.module.parameters(), model.parameters(), strict=True)
         trained = [(average.detach(), weight.detach()) for average, weight in pairs if weight.grad is not None]
-        self.move(*map(list, zip(*trained, strict=True)), 0)
+        self.move([average for average, _ in trained], [weight for _, weight in trained], 0)
         for average, buffer in zip(self.module.buffers(), model.buffers(), strict=True):
             average.copy_(buffer)
 

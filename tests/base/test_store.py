@@ -88,6 +88,16 @@ def test_trials_come_back_by_number(tmp_path, trial):
         file[3]
 
 
+@pytest.mark.parametrize("lost", [1, 4, 12, 24])  # bytes of the 24 that a trial has
+def test_a_trial_that_lacks_its_end_is_refused_and_those_before_are_read(tmp_path, lost):
+    save_trials(tmp_path / "stored", {"codes": [np.ones((3, 2), np.int32)] * 2}, {})
+    file = load_trials(tmp_path / "stored")[0]["codes"]
+    os.truncate(tmp_path / "stored" / "codes.bin", 48 - lost)
+    assert (file[0] == 1).all()
+    with pytest.raises(CalmError, match=r"codes\.bin was cut short"):
+        file[1]
+
+
 @pytest.mark.parametrize(("harm", "told"), [(os.unlink, "gone"), (lambda path: os.truncate(path, 100), "cut short")])
 def test_a_file_that_goes_or_is_cut_while_in_use_is_an_error_with_its_name(stored, tmp_path, harm, told):
     batches = trace_batches([stored], CONFIG, 4, seed=0)
