@@ -12,7 +12,7 @@ USED = {  # where each name is, which is loaded when it is used: torch and pynwb
     "explore": "calm.paper.plots.explore",
     "from_arrays": "calm.data.readers.arrays",
     "inspect": "calm.data.contents",
-    "load_pretrained": "calm.weights.tokenizer",
+    "load_pretrained": "calm.weights.pretrained",
     "load_sessions": "calm.data.reading",
     "plot_forecast": "calm.paper.plots.forecast",
     "prepare": "calm.data.preparation",

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from calm.baselines.linear import linear_forecasters
+from calm.baselines.linear import linear_scores
 from calm.baselines.validation import validation_correlation
 from calm.data.preparation import to_unit
 from calm.data.session import Preparation, Session, cut_trials
@@ -269,12 +269,10 @@ class CalM:
         Raises:
             CalmError: a session that the model does not know.
         """
-        var, forecast, rows = self.profile.var, self.profile.forecast, {}
+        forecast, rows = self.profile.forecast, {}
         for session in sessions:
-            methods = {"CalM": self.forecaster(session), **linear_forecasters(session, var, forecast)}
-            rows[session.name] = {
-                name: validation_correlation(each, session, forecast) for name, each in methods.items()
-            }
+            score = validation_correlation(self.forecaster(session), session, forecast)
+            rows[session.name] = {"CalM": score, **linear_scores(session, self.profile.var, forecast)}
         return pd.DataFrame.from_dict(rows, orient="index")
 
     def embeddings(self, session: Session) -> Float[np.ndarray, "neuron channel"]:

@@ -78,10 +78,14 @@ class Profile(Config):
 class Recipe(Config):
     """All the numbers that weights for any recording are made with."""
 
-    corpus: CorpusConfig
-    held_out: int = pydantic.Field(100, ge=1)  # other recordings of the corpus, that the weights are tested on
+    corpus: CorpusConfig  # that the quantizer is trained on
     quantizer: QuantizerConfig
     quantizer_fit: FitConfig
+    populations: CorpusConfig  # that the transformer is trained on
+    dat: DATConfig
+    dat_fit: FitConfig
+    forecast: ForecastConfig  # how its weights are chosen
+    held_out: int = pydantic.Field(100, ge=1)  # other recordings of either corpus, that the weights are tested on
 
 
 def names_in(package: str) -> list[str]:

@@ -19,7 +19,8 @@
 # - **the tokenizer.** One comes with calm (`calm.load_pretrained("small")`). It was trained on nothing but random synthetic traces of any
 #   indicator, frame rate, activity and noise. What does it keep of recordings that it never saw, *zero-shot*?
 # - **the transformer.** It is pretrained on some subjects, and adapted to others by training the embeddings of their neurons (Sec. 3.2).
-#   How many trials does that take, and is it better than to train on the new subject alone, *few-shot*?
+#   How many trials does that take, and is it better than to train on the new subject alone, *few-shot*? One comes with calm, too, and knows
+#   populations of the same synthetic recordings only. Is it of use where no other subject of the same experiment was recorded?
 #
 # The paper shows neither. By default the recordings are synthetic mice and simulated networks; `dataset` takes the description of yours.
 #
@@ -34,7 +35,7 @@ import os
 profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, gpu or paper: how large
 dataset: str = "cohort"  # simulation, cohort, or the path of a dataset description (data/README.md)
 seed: int = 0  # of the split into trials, the initial weights and the batches
-weights: str = "small"  # a tokenizer that comes with calm, or the folder of another
+weights: str = "small"  # that come with calm, or the folder of others
 drawn: int = 100  # recordings of the corpus, to see what it covers
 counts: list = [0, 1, 5, 20]  # training trials of the new session; all are taken besides
 
@@ -57,7 +58,7 @@ from calm.synthetic.simulation import simulate
 
 study = Study(profile, dataset, seed=seed)
 recordings, settings, results = study.recordings, study.settings, study.results
-tokenizer = calm.load_pretrained(weights)
+pretrained = calm.load_pretrained(weights)
 networks = [simulate(settings.simulation, network).session for network in settings.simulation.held_out_seeds]
 description = make_cohort(settings.cohort, DATA) / DESCRIPTION if dataset == COHORT else dataset
 recorded = networks if dataset == SIMULATION else calm.load_sessions(description)
@@ -72,7 +73,7 @@ known[recordings.name] = recorded
 # them, the tokenizer has not seen the like of.
 
 # %%
-corpus = draw_corpus(CorpusConfig(**{**tokenizer.recipe["corpus"], "recordings": drawn}), seed=seed + 1)
+corpus = draw_corpus(CorpusConfig(**{**pretrained.recipe["corpus"], "recordings": drawn}), seed=seed + 1)
 coverage.score_coverage(results, {"corpus": corpus, **known})
 table, (near, far) = results.table(coverage.ITEM), coverage.LAGS
 figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.4))
@@ -96,7 +97,7 @@ study.save(coverage.ITEM, figure)
 # %%
 figure, axes = plt.subplots(1, len(known), figsize=(PAGE, 1.6), sharex=True, sharey=True, squeeze=False)
 for axis, (group, sessions) in zip(axes[0], known.items(), strict=True):
-    score_zero_shot(results, tokenizer, sessions, item="zero_shot", group=group)
+    score_zero_shot(results, pretrained, sessions, item="zero_shot", group=group)
     rows = results.table("zero_shot").query("group == @group")
     order = list(dict.fromkeys(zip(rows["method"], rows["variant"], strict=True)))
     dots(axis, rows, order, "correlation of trace and reconstruction")
@@ -108,8 +109,9 @@ results.table("zero_shot").groupby(["group", "method", "variant"], sort=False)["
 # ## How many trials a new session takes
 #
 # The transformer of notebook 03, which was pretrained on the held-in subjects, and one session of a held-out one. **Adapted** is that
-# transformer, of which the embeddings of the new neurons are trained; with 0 trials, all neurons are average ones to it. **From scratch** are
-# a transformer on the tokens of the tokenizer above, which is what `calm forecast` trains before it fine-tunes, and POCO, both on the session
+# transformer, of which the embeddings of the new neurons are trained; with 0 trials, all neurons are average ones to it. **Adapted from what
+# ships** is the transformer that comes with calm, treated alike: what `calm forecast` does before it fine-tunes. **From scratch** are
+# a transformer on the tokens of the tokenizer above, and POCO, both on the session
 # alone and for as many steps as a single session is worth in this profile; and without training, ridge VAR, the mean trial, and a decay to the mean.
 #
 # All have the same validation trials, which choose weights and penalties, and the scale of all training trials, whatever the number of
@@ -119,7 +121,7 @@ results.table("zero_shot").groupby(["group", "method", "variant"], sort=False)["
 if recordings.held_out:
     quantizer = study.train_quantizer()
     others = quantizer, search_transformer(quantizer, recordings.held_in, settings, seed=seed, runs=RUNS).chosen
-    few = {"others": others, "tokenizer": tokenizer.quantizer, "runs": RUNS}
+    few = {"others": others, "weights": pretrained, "runs": RUNS}
     transfer.score_few_trials(results, recordings.held_out[0], settings, counts, **few)
     table = results.table(transfer.ITEM)
     shown = table[table["method"] != "persistence"]
@@ -135,6 +137,6 @@ else:
 
 # %% [markdown]
 # Left: correlation of the forecasts of test trials with what came. Where a dashed line is below the solid one of its colour, what was learned
-# on other subjects helps; where they meet, the session has enough trials of its own. Right: what the trainings took, those of
+# elsewhere helps; where they meet, the session has enough trials of its own. Right: what the trainings took, those of
 # networks; that of the transformer on the held-in subjects is not counted, and is done once. Every dot is one training (n = 1): differences of a
 # few hundredths mean little.

@@ -218,3 +218,9 @@ def linear_forecasters(session: Session, var: VARConfig, forecast: ForecastConfi
     if len(session.neurons) <= LARGEST_VAR:
         methods["ridge VAR"] = RidgeVAR(var, forecast).fit(session)
     return methods
+
+
+def linear_scores(session: Session, var: VARConfig, forecast: ForecastConfig) -> dict[str, float]:
+    """Mean forecast correlation of each of them on validation trials."""
+    methods = linear_forecasters(session, var, forecast)
+    return {name: validation_correlation(each, session, forecast) for name, each in methods.items()}

@@ -23,18 +23,18 @@ from calm.recordings import read_recordings
 from calm.storage import is_stored
 from calm.training.checks import check_positive
 
-WEIGHTS = "small"  # of the tokenizer
+WEIGHTS = "small"  # that come with calm
 
 
 def forecast(arguments: Namespace) -> None:
-    """Train a transformer on a recording's training trials, and forecast its test trials, or beyond its end."""
+    """Adapt the transformer that ships to a recording, and forecast its test trials, or beyond its end."""
     check_positive(beyond=arguments.beyond)
     session, profile = read(arguments, context=arguments.context)
-    model = pretrained(session, profile, arguments.seed)
-    model, trials = model.finetune([session], seed=arguments.seed, runs=RUNS), session.trials_of("test")
+    model = adapted(session, profile, arguments.seed).finetune([session], seed=arguments.seed, runs=RUNS)
     if arguments.beyond:
         forecast_beyond(arguments, model, session)
         return
+    trials = session.trials_of("test")
     if arguments.out.suffix == ".nwb":
         model.write_nwb(arguments.out, session, trials)
     else:
@@ -60,18 +60,18 @@ def forecast_beyond(arguments: Namespace, model: "calm.CalM", session: Session) 
 
 def tokenize(arguments: Namespace) -> None:
     """Tokens of all trials; the `time` of a token is that of its first frame."""
-    tokenizer = calm.load_pretrained(WEIGHTS)
-    window = tokenizer.quantizer.model.config.window
+    weights = calm.load_pretrained(WEIGHTS)
+    window = weights.quantizer.model.config.window
     session, _ = read(arguments, context=window)
     trials = np.arange(len(session.traces))
-    write_table(arguments.out, frame_table(session, trials, tokenizer.tokenize(session), step=window))
+    write_table(arguments.out, frame_table(session, trials, weights.tokenize(session), step=window))
     print(f"{arguments.out}: tokens, of {window} frames each, of the {len(trials)} trials of {session.name}.")
 
 
 def decode(arguments: Namespace) -> None:
-    """Train a transformer and a head on a recording's training trials, and decode its test trials."""
+    """Train a head on the features of the transformer that ships, adapted, and decode a recording's test trials."""
     session, profile = read(arguments, context=arguments.context, behaviour=arguments.behaviour)
-    model, trials = pretrained(session, profile, arguments.seed), session.trials_of("test")
+    model, trials = adapted(session, profile, arguments.seed), session.trials_of("test")
     decoded = [each.T for each in model.decode(session, trials, unit="original", seed=arguments.seed, runs=RUNS)]
     recorded = to_unit(session.behaviour_scale, [session.behaviour[trial].T for trial in trials], "original")
     both = [np.concatenate(pair) for pair in zip(recorded, decoded, strict=True)]
@@ -88,10 +88,10 @@ def info(arguments: Namespace) -> None:
     if address_of(path) or (path.exists() and not is_stored(path)):
         inspect(path, rate=arguments.rate)
         return
-    tokenizer = calm.load_pretrained(arguments.recording)
-    kept = ", ".join(f"{name} {score:.3f}" for name, score in tokenizer.scores.items())
-    print(f"{tokenizer.quantizer.key}: keeps, of held-out synthetic recordings, r = {kept}")
-    print(json.dumps(tokenizer.recipe, indent=1))
+    weights = calm.load_pretrained(arguments.recording)
+    scores = ", ".join(f"{name} {score:.3f}" for name, score in weights.scores.items())
+    print(f"{weights.quantizer.key}: on held-out synthetic recordings r = {scores}")
+    print(json.dumps(weights.recipe, indent=1))
 
 
 def read(arguments: Namespace, **keys: Any) -> tuple[Session, Profile]:
@@ -121,11 +121,9 @@ def describe_recording(path: Path, keys: Mapping[str, Any]) -> Dataset:
     return describe({"name": path.stem, "files": files, "layout": layout, **cut, **keys}, path.name)
 
 
-def pretrained(session: Session, profile: Profile, seed: int) -> "calm.CalM":
-    """A transformer of one session, on tokens that were learned elsewhere; found again."""
-    return calm.CalM.pretrain(
-        [session], profile, quantizer=calm.load_pretrained(WEIGHTS).quantizer, seed=seed, runs=RUNS
-    )
+def adapted(session: Session, profile: Profile, seed: int) -> "calm.CalM":
+    """The transformer that ships, knowing one session; found again."""
+    return calm.load_pretrained(WEIGHTS).adapt([session], profile, seed=seed, runs=RUNS)
 
 
 COMMANDS = {  # what each writes, and as which files

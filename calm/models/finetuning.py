@@ -3,6 +3,7 @@
 Not in the paper, whose Discussion names it as a next step. The loss is that of reconstructions (Eq. 4), of forecasts.
 """
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 
@@ -12,8 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from calm.config.models import DATConfig
+from calm.models.interfaces import TraceBatch
 from calm.models.quantizer import NeuralQuantizer, pearson
-from calm.models.rollout import TraceBatch, forecast_traces
+from calm.models.rollout import forecast_traces
 from calm.models.transformer import DualAxisTransformer
 
 
@@ -33,6 +35,17 @@ class TraceTransformer(DualAxisTransformer):
         super().__init__(config, quantizer.codebook.vectors.detach().cpu(), sessions)
         self.horizon = horizon
         self.frozen = (quantizer,)  # in a tuple torch does not take it for a part of this model
+
+    @classmethod
+    def of(
+        cls, trained: DualAxisTransformer, quantizer: NeuralQuantizer, sessions: Mapping[str, int], horizon: int
+    ) -> "TraceTransformer":
+        """A copy of a transformer that learns from traces and knows, of its sessions, the ones named here only."""
+        model = cls(trained.config, copy.deepcopy(quantizer).requires_grad_(False), sessions, horizon)
+        known = trained.state_dict()
+        state = {name: value for name, value in known.items() if not name.startswith(model.session_parameters)}
+        model.load_state_dict(state | trained.state_of(model.index))
+        return model
 
     def training_loss(self, batch: TraceBatch) -> dict[str, Float[Tensor, ""]]:
         """MSE + (1 - r) of a forecast, r of each neuron over its frames; all codes are fed back, weighted."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from calm.config.base import BlockConfig, Config
@@ -102,6 +102,21 @@ class WindowBatch:
     """
 
     session: str
+    traces: Float[Tensor, "batch neuron frame"]
+
+
+@dataclasses.dataclass  # not frozen: Fabric moves it to the device field by field
+class TraceBatch:
+    """Traces of equal length of some neurons of a session.
+
+    Attributes:
+        session: its name.
+        neurons: which neurons of the session the rows are.
+        traces: in z-scores.
+    """
+
+    session: str
+    neurons: Int[Tensor, " neuron"]
     traces: Float[Tensor, "batch neuron frame"]
 
 

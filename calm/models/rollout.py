@@ -5,30 +5,16 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from calm.errors import CalmError
+from calm.models.interfaces import TraceBatch
 from calm.models.layers import Cache
 from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import DualAxisTransformer, TokenBatch
 
 Choice = Literal["greedy", "sample", "expected"]
-
-
-@dataclasses.dataclass  # not frozen: Fabric moves it to the device field by field
-class TraceBatch:
-    """Traces of equal length of some neurons of a session.
-
-    Attributes:
-        session: its name.
-        neurons: which neurons of the session the rows are.
-        traces: in z-scores.
-    """
-
-    session: str
-    neurons: Int[Tensor, " neuron"]
-    traces: Float[Tensor, "batch neuron frame"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from calm.config.fitting import FitConfig
 from calm.data.session import Session
 from calm.errors import CalmError
-from calm.models.interfaces import DecodingBatch, WindowBatch
+from calm.models.interfaces import DecodingBatch, TraceBatch, WindowBatch
 
 
 def group_trials(
@@ -166,6 +166,17 @@ def window_batches(sessions: Sequence[Session], window: int | None, config: FitC
 
     trials = [training_trials(session, window) for session in sessions]
     return Batches(trials, all_neurons(trials, config), load, seed=seed)
+
+
+def trial_batches(sessions: Sequence[Session], config: FitConfig, *, seed: int) -> Batches:
+    """Training batches, each a TraceBatch of trials, cut to the shortest of them."""
+
+    def load(stretches: Stretches) -> TraceBatch:
+        traces = sessions[stretches.session].traces
+        chosen = np.stack([traces[trial][stretches.neurons, part] for trial, part in stretches])
+        return TraceBatch(sessions[stretches.session].name, *map(torch.from_numpy, (stretches.neurons, chosen)))
+
+    return Batches([training_trials(session, None) for session in sessions], config, load, seed=seed)
 
 
 def decoding_batches(sessions: Sequence[Session], window: int | None, config: FitConfig, *, seed: int) -> Batches:

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 
 from calm.config.fitting import ForecastConfig
-from calm.models.interfaces import Network
+from calm.models.interfaces import Network, TraceBatch
 from calm.models.quantizer import NeuralQuantizer
-from calm.models.rollout import Choice, TraceBatch, forecast_traces
+from calm.models.rollout import Choice, forecast_traces
 from calm.models.transformer import DualAxisTransformer
 from calm.seeding import seeded
 from calm.training.batches import group_trials

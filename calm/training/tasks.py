@@ -19,8 +19,7 @@ from calm.models.quantizer import NeuralQuantizer
 from calm.models.transformer import DualAxisTransformer
 from calm.paths import file_name
 from calm.profile import Profile
-from calm.training.batches import Batches, trace_batches, window_batches
-from calm.training.finetuning import on_traces, trial_batches
+from calm.training.batches import Batches, trace_batches, trial_batches, window_batches
 from calm.training.forecasting import CalMForecaster, NetworkForecaster
 from calm.training.reconstruction import reconstruction_correlations
 from calm.training.stages import KindTask, Model, Task, Trained, expected_seconds, key_of, train, untrained
@@ -137,7 +136,8 @@ class FineTuningTask(TransformerTask):
 
     def new_model(self) -> TraceTransformer:
         """The transformer, with the embeddings of the task's sessions only."""
-        return on_traces(self.transformer.model, self.quantizer.model, neuron_counts(self.sessions), self.horizon)
+        models = self.transformer.model, self.quantizer.model
+        return TraceTransformer.of(*models, neuron_counts(self.sessions), self.horizon)
 
     def batches(self, model: TraceTransformer, fit_config: FitConfig, *, seed: int, runs: Path) -> Batches:
         """Training trials from their start."""

@@ -4,11 +4,15 @@ Any of the recipe's numbers can be changed after its name: `recipe="small quanti
 goes on where it was.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from calm.baselines.linear import linear_scores
+from calm.config.rivals import VARConfig
 from calm.data.session import Session
 from calm.errors import RESUMES, command
 from calm.models.quantizer import NeuralQuantizer
@@ -17,23 +21,36 @@ from calm.profile import Recipe, load_recipe
 from calm.run import parse_settings
 from calm.synthetic.corpus import draw_corpus
 from calm.training.reconstruction import reconstruction_correlations
-from calm.training.stages import train
-from calm.training.tasks import QuantizerTask
-from calm.weights.tokenizer import Tokenizer
+from calm.training.stages import train, untrained
+from calm.training.tasks import QuantizerTask, TransformerTask
+from calm.weights.pretrained import Pretrained
 
 DEFAULTS = {"recipe": "small", "seed": 0, "folder": "pretrained"}
 HELD_OUT_SEED = 1_000_000  # added to the seed for the recordings that the weights are tested on
 
 
-def pretrain(recipe: Recipe, *, seed: int, runs: Path) -> Tokenizer:
-    """Train a tokenizer on the corpus, and test it on recordings of the corpus that it was not trained on."""
+def pretrain(recipe: Recipe, *, seed: int, runs: Path) -> Pretrained:
+    """Train both stages on recordings of their corpus, and test them on others."""
     sessions = draw_corpus(recipe.corpus, seed=seed)
     quantizer = train(QuantizerTask(sessions, recipe.quantizer), recipe.quantizer_fit, seed=seed, runs=runs)
-    others = draw_corpus(recipe.corpus.changed(recordings=recipe.held_out), seed=seed + HELD_OUT_SEED)
-    return Tokenizer(recipe.model_dump(mode="json"), quantizer, held_out_scores(quantizer.model, others))
+    task = TransformerTask(quantizer, draw_corpus(recipe.populations, seed=seed), recipe.dat, recipe.forecast)
+    transformer = train(task, recipe.dat_fit, seed=seed, runs=runs)
+    others, populations = (
+        draw_corpus(corpus.changed(recordings=recipe.held_out), seed=seed + HELD_OUT_SEED)
+        for corpus in (recipe.corpus, recipe.populations)
+    )
+    unseen = dataclasses.replace(task, sessions=populations)
+    unadapted = untrained(unseen, seed=seed, pretrained=transformer)
+    linear = pd.DataFrame([linear_scores(session, VARConfig(), recipe.forecast) for session in populations])
+    scores = {
+        **kept(quantizer.model, others),
+        "forecast": unseen.validation_score(unadapted.model, recipe.dat_fit),
+        **linear.mean().to_dict(),
+    }
+    return Pretrained(recipe.model_dump(mode="json"), quantizer, transformer, scores)
 
 
-def held_out_scores(model: NeuralQuantizer, sessions: list[Session]) -> dict[str, float]:
+def kept(model: NeuralQuantizer, sessions: list[Session]) -> dict[str, float]:
     """Mean correlation of trace and reconstruction over sessions: raw ones, and those that were smoothed."""
     scores: dict[str, list[float]] = {}
     for session in sessions:
@@ -49,9 +66,9 @@ def main(words: list[str]) -> None:
         settings = parse_settings(words, DEFAULTS)
         recipe, folder = load_recipe(settings["recipe"]), Path(settings["folder"])
         ensure_writable(folder.parent)
-        tokenizer = pretrain(recipe, seed=settings["seed"], runs=RUNS)
-        tokenizer.save(folder)
-        print(f"{folder}: held-out correlation {', '.join(f'{name} {r:.3f}' for name, r in tokenizer.scores.items())}")
+        weights = pretrain(recipe, seed=settings["seed"], runs=RUNS)
+        weights.save(folder)
+        print(f"{folder}: held-out correlation {', '.join(f'{name} {r:.3f}' for name, r in weights.scores.items())}")
 
 
 if __name__ == "__main__":

@@ -47,8 +47,8 @@ def session(calm_command):
 def test_forecasts_are_those_of_the_library_whatever_they_are_written_as(calm_command, session, folder):
     for out in ("f.csv", "f.npz", "f.nwb"):
         calm_command("forecast", "a.nwb", "--out", out, *SMALL)
-    quantizer, before = calm.load_pretrained("small").quantizer, set((folder / "runs").iterdir())
-    model = calm.CalM.pretrain([session], PROFILE, quantizer=quantizer, runs=folder / "runs")
+    before = set((folder / "runs").iterdir())
+    model = calm.load_pretrained("small").adapt([session], PROFILE, runs=folder / "runs")
     model = model.finetune([session], runs=folder / "runs")
     assert set((folder / "runs").iterdir()) == before  # the very training of the command
     trials = session.trials_of("test")
@@ -70,8 +70,7 @@ def test_forecasts_are_those_of_the_library_whatever_they_are_written_as(calm_co
 def test_beyond_the_recording_is_after_its_last_trial(calm_command, session, folder):
     for out in ("beyond.csv", "beyond.nwb"):
         calm_command("forecast", "a.nwb", "--out", out, "--beyond", "7", *SMALL)
-    quantizer = calm.load_pretrained("small").quantizer
-    model = calm.CalM.pretrain([session], PROFILE, quantizer=quantizer, runs=folder / "runs")
+    model = calm.load_pretrained("small").adapt([session], PROFILE, runs=folder / "runs")
     model = model.finetune([session], runs=folder / "runs")
     (expected,) = model.forecast_beyond(session, np.array([9]), horizon=7, unit="original")
     table = pd.read_csv("beyond.csv")
@@ -122,7 +121,7 @@ def test_a_continuous_recording_is_cut_into_windows(calm_command, tmp_path):
 def test_info_tells_of_weights_and_of_recordings(calm_command, capsys):
     calm_command("info", "small")
     scores = calm.load_pretrained("small").scores
-    assert f"r = raw {scores['raw']:.3f}, smoothed {scores['smoothed']:.3f}" in capsys.readouterr().out
+    assert f"raw {scores['raw']:.3f}, smoothed {scores['smoothed']:.3f}" in capsys.readouterr().out
     calm_command("info", "a.nwb")
     assert "3 neurons, 10 trials of 10 to 10 frames" in capsys.readouterr().out
 

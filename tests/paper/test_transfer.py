@@ -9,7 +9,7 @@ from calm.data.preparation import prepare
 from calm.metrics import trial_correlation
 from calm.paper.experiments.coverage import LAGS, RATE, SKEWNESS, describe_traces, score_coverage
 from calm.paper.experiments.forecasting import expected_forecaster
-from calm.paper.experiments.transfer import score_few_trials, unadapted
+from calm.paper.experiments.transfer import ADAPTED, SHIPPED, score_few_trials, unadapted
 from calm.paper.plots.transfer import coverage_dots, few_trials
 from calm.paper.results import Results, check
 from calm.profile import load_profile
@@ -17,6 +17,7 @@ from calm.synthetic.simulation import simulate
 from calm.training.decoding import with_share
 from calm.training.stages import train
 from calm.training.tasks import QuantizerTask, TransformerTask
+from calm.weights.pretrained import Pretrained
 
 
 def autoregressive(kept, *, neurons=3, trials=10, frames=2000):
@@ -52,8 +53,10 @@ def case(profile, tmp_path_factory):
     old, new = (prepare(simulate(config, seed).session, seed=0) for seed in (0, 1))
     quantizer = train(QuantizerTask([old], profile.quantizer), profile.quantizer_fit, seed=0, runs=runs)
     task = TransformerTask(quantizer, [old], profile.dat, profile.forecast)
-    others, results = (quantizer, train(task, profile.dat_fit, seed=0, runs=runs)), Results("made", 0)
-    score_few_trials(results, new, profile, [0, 2, 99], others=others, tokenizer=quantizer, runs=runs)
+    transformer, another = (train(task, profile.dat_fit, seed=seed, runs=runs) for seed in (0, 1))
+    others, results = (quantizer, transformer), Results("made", 0)
+    weights = Pretrained({}, quantizer, another, {})
+    score_few_trials(results, new, profile, [0, 2, 99], others=others, weights=weights, runs=runs)
     return new, others, results.table("transfer"), runs
 
 
@@ -64,8 +67,8 @@ def test_there_are_rows_for_each_number_of_trials_and_for_all(case):
     scores = table[table["metric"] == "corr"]
     assert set(scores["trials"]) == {0, 2, every}
     untrained = scores[scores["trials"] == 0]
-    assert list(zip(untrained["method"], untrained["variant"], strict=True)) == [("CalM", "adapted")]
-    methods = {("CalM", "adapted"), ("CalM", "from scratch"), ("POCO", "from scratch"), ("ridge VAR", "")}
+    assert list(zip(untrained["method"], untrained["variant"], strict=True)) == [ADAPTED, SHIPPED]
+    methods = {ADAPTED, SHIPPED, ("CalM", "from scratch"), ("POCO", "from scratch"), ("ridge VAR", "")}
     for count in (2, every):
         rows = scores[scores["trials"] == count]
         assert methods < set(zip(rows["method"], rows["variant"], strict=True))
@@ -85,6 +88,8 @@ def test_adapted_to_all_trials_it_is_the_adapted_transformer_and_to_none_another
     expected = np.mean(list(map(trial_correlation, futures, forecaster.forecast(contexts, [24] * len(trials)))))
     rows = table[(table["metric"] == "corr") & (table["variant"] == "adapted")].set_index("trials")["value"]
     assert rows.iloc[-1] == pytest.approx(expected) and rows[0] != pytest.approx(expected)
+    shipped = table[(table["metric"] == "corr") & (table["variant"] == SHIPPED[1])].set_index("trials")["value"]
+    assert not np.isclose(shipped, rows).any()  # the weights of another seed
 
 
 def test_with_no_trials_nothing_of_the_session_is_known(case, profile):

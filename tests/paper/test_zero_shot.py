@@ -12,11 +12,11 @@ from calm.models.quantizer import NeuralQuantizer
 from calm.paper.experiments.reconstruction import score_zero_shot
 from calm.paper.results import Results
 from calm.training.stages import Trained
-from calm.weights.tokenizer import Tokenizer
+from calm.weights.pretrained import Pretrained
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Halving(Tokenizer):
+class Halving(Pretrained):
     """Keeps every trace, with noise as large as it."""
 
     def reconstruct(self, session, trials=None, *, unit="z-score"):
@@ -31,7 +31,7 @@ def scores(make_session, quantizer_config):
         Results("made", seed=0),
     )
     session = make_session([98] * 40, neurons=6)
-    score_zero_shot(results, Halving({}, quantizer, {}), [session], item="zero_shot")
+    score_zero_shot(results, Halving({}, quantizer, None, {}), [session], item="zero_shot")
     return session, results.table("zero_shot").set_index(["method", "variant"])["value"]
 
 

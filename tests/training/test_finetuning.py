@@ -15,7 +15,7 @@ from calm.errors import CalmError
 from calm.metrics import trial_correlation, trial_mse
 from calm.model import CalM
 from calm.models.finetuning import TraceTransformer
-from calm.models.rollout import TraceBatch
+from calm.models.interfaces import TraceBatch
 from calm.profile import load_profile
 from calm.training.forecasting import CalMForecaster
 from calm.training.stages import Trained

@@ -17,7 +17,7 @@ from calm.paper.results import Results
 from calm.recordings import Recordings
 from calm.training.features import whole_frames
 from calm.training.reconstruction import reconstruction_correlations
-from calm.weights.tokenizer import Tokenizer
+from calm.weights.pretrained import Pretrained
 
 SMOOTHINGS = {"raw": 1.0, "lightly smoothed": 0.5}  # weight of the newest frame
 COMPONENTS = 8  # and tokens of a window that has as many
@@ -96,7 +96,7 @@ def keep_components(
 
 
 def score_zero_shot(
-    results: Results, tokenizer: Tokenizer, sessions: Sequence[Session], *, item: str, group: str = ""
+    results: Results, weights: Pretrained, sessions: Sequence[Session], *, item: str, group: str = ""
 ) -> None:
     """Add the mean correlation over all trials of each session, raw and lightly smoothed; nothing is trained.
 
@@ -105,18 +105,18 @@ def score_zero_shot(
 
     Args:
         results: of the dataset.
-        tokenizer: what keeps traces.
+        weights: whose tokens keep traces.
         sessions: as they were read; the training trials of `results.seed` set the scale, as for any use.
         item: of the rows.
         group: that the sessions are of.
     """
-    window = tokenizer.quantizer.model.config.window
+    window = weights.quantizer.model.config.window
     for session in sessions:
         for variant, smoothing in SMOOTHINGS.items():
             prepared = prepare(session, seed=results.seed, smoothing=smoothing)
             traces = [trace[:, : whole_frames(trace.shape[1], window)] for trace in prepared.traces]
             kept = {
-                "CalM": tokenizer.reconstruct(prepared),
+                "CalM": weights.reconstruct(prepared),
                 f"means of {window} frames": [window_means(trace, window) for trace in traces],
             }
             for method, reconstructed in kept.items():

@@ -25,9 +25,10 @@ from calm.training.decoding import with_share
 from calm.training.forecasting import NetworkForecaster
 from calm.training.stages import Search, Trained, search, train, untrained
 from calm.training.tasks import TransformerTask
+from calm.weights.pretrained import Pretrained
 
 ITEM = "transfer"
-ADAPTED, SCRATCH = ("CalM", "adapted"), ("CalM", "from scratch")
+ADAPTED, SHIPPED, SCRATCH = ("CalM", "adapted"), ("CalM", "adapted from what ships"), ("CalM", "from scratch")
 Stages = tuple[Trained[NeuralQuantizer], Trained[DualAxisTransformer]]
 
 
@@ -38,7 +39,7 @@ def score_few_trials(
     counts: Sequence[int],
     *,
     others: Stages,
-    tokenizer: Trained[NeuralQuantizer],
+    weights: Pretrained,
     runs: Path,
 ) -> None:
     """Add the forecast correlation of test trials, and the seconds of training, for each number of training trials.
@@ -52,7 +53,7 @@ def score_few_trials(
         profile: one session is trained on for the share of steps that it says.
         counts: of training trials; without any, CalM forecasts neurons that it knows nothing of. All are taken besides.
         others: CalM's stages, trained on other subjects, of which the transformer is adapted.
-        tokenizer: of the transformers that are trained from scratch.
+        weights: those that ship, which are adapted likewise, and have the tokenizer of what is trained from scratch.
         runs: where trainings are kept.
     """
     trials, every = compared_trials(session, "test", profile.forecast), len(session.trials_of("train"))
@@ -61,10 +62,12 @@ def score_few_trials(
         few = with_share(session, max(count, 1) / every, seed=results.seed)
         trained = MethodSet[Forecaster]()
         if count:
-            trained = train_from_scratch(few, profile, tokenizer, seed=results.seed, runs=runs)
-            add_adapted(trained, few, profile, others, seed=results.seed, runs=runs)
-        else:
-            trained.methods[ADAPTED] = unadapted(few, profile, others, seed=results.seed)
+            trained = train_from_scratch(few, profile, weights.quantizer, seed=results.seed, runs=runs)
+        for variant, stages in {ADAPTED: others, SHIPPED: (weights.quantizer, weights.transformer)}.items():
+            if count:
+                add_adapted(trained, variant, few, profile, stages, seed=results.seed, runs=runs)
+            else:
+                trained.methods[variant] = unadapted(few, profile, stages, seed=results.seed)
         where = {"item": ITEM, "session": session.name, "trials": count}
         for (method, variant), predicted in forecast_trials(trained, session, trials, profile.forecast).items():
             values, names = list(map(trial_correlation, futures, predicted)), {"method": method, "variant": variant}
@@ -87,20 +90,27 @@ def train_from_scratch(
 
 
 def add_adapted(
-    trained: MethodSet[Forecaster], few: Session, profile: Profile, others: Stages, *, seed: int, runs: Path
+    trained: MethodSet[Forecaster],
+    variant: tuple[str, str],
+    few: Session,
+    profile: Profile,
+    others: Stages,
+    *,
+    seed: int,
+    runs: Path,
 ) -> None:
-    """The transformer of other subjects, of which only the embeddings are trained (Sec. 3.2)."""
+    """The transformer of other recordings, of which only the embeddings are trained (Sec. 3.2)."""
     quantizer, transformer = others
-    task = TransformerTask(quantizer, [few], profile.dat, profile.forecast)
+    task = TransformerTask(quantizer, [few], transformer.model.config, profile.forecast)
     adapted = train(task, profile.dat_fit, seed=seed, runs=runs, pretrained=transformer)
     forecaster = expected_forecaster(adapted, quantizer, few, profile.forecast)
-    trained.add(ADAPTED, forecaster, Search({profile.dat_fit.learning_rate: adapted}))
+    trained.add(variant, forecaster, Search({profile.dat_fit.learning_rate: adapted}))
 
 
 def unadapted(session: Session, profile: Profile, others: Stages, *, seed: int) -> Forecaster:
-    """The transformer of other subjects, to which all neurons of the session are average ones."""
+    """The transformer of other recordings, to which all neurons of the session are average ones."""
     quantizer, transformer = others
-    unknown = profile.dat.changed(loadings=0)  # which would take trials
+    unknown = transformer.model.config.changed(loadings=0)  # which would take trials
     task = TransformerTask(quantizer, [session], unknown, profile.forecast)
     start = untrained(task, seed=seed, pretrained=transformer)
     return expected_forecaster(start, quantizer, session, profile.forecast)

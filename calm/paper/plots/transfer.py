@@ -5,7 +5,8 @@ from matplotlib.axes import Axes
 
 from calm.paper.plots import GREY, colour, legend_above
 
-LOOKS = {"adapted": "-", "from scratch": "--", "": ":"}  # by variant: where what was learned comes from
+# By variant: where what was learned comes from.
+LOOKS = {"adapted": "-", "adapted from what ships": "-.", "from scratch": "--", "": ":"}
 
 
 def few_trials(axes: Axes, table: pd.DataFrame, label: str) -> None:

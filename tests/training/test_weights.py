@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from damage import flip
 from safetensors.numpy import load_file
@@ -14,21 +15,24 @@ from safetensors.numpy import load_file
 import calm
 from calm.errors import CalmError
 from calm.metrics import trial_correlation
-from calm.profile import load_recipe
+from calm.profile import load_profile, load_recipe
 from calm.weights import __main__ as pretrain
-from calm.weights.tokenizer import load_pretrained
+from calm.weights.pretrained import load_pretrained
 
 SHIPPED = Path(calm.__file__).parent / "weights" / "small"
 TINY = (
     "small corpus.recordings=3 corpus.neurons=[4,8] corpus.frames=[16,24] held_out=4 quantizer.width=8"
     " quantizer.codes=6 quantizer.encoder_layers=1 quantizer.decoder_layers=1 quantizer.heads=2 quantizer_fit.steps=20"
-    " quantizer_fit.validate_every=10 quantizer_fit.rows=40"
+    " quantizer_fit.validate_every=10 quantizer_fit.rows=40 populations.recordings=3 populations.neurons=[4,8]"
+    " populations.frames=[24,32] dat.width=8 dat.layers=1 dat.heads=2 dat.ffn=16 dat_fit.steps=6"
+    " dat_fit.validate_every=3 forecast.context=8 forecast.horizon=8"
 )
+SHORT = load_profile("smoke forecast.context=4 *_fit.steps=4 *_fit.validate_every=2")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """What the command leaves, and the folder of its trainings."""
+    """The folder that the command leaves, beside that of its trainings."""
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(pretrain, "RUNS", folder / "runs")
@@ -37,12 +41,12 @@ def made(tmp_path_factory):
 
 
 def test_a_session_goes_through_tokens_and_back(made, uneven):
-    tokenizer = load_pretrained(made)
-    tokens, traces = tokenizer.tokenize(uneven), tokenizer.reconstruct(uneven)
+    weights = load_pretrained(made)
+    tokens, traces = weights.tokenize(uneven), weights.reconstruct(uneven)
     assert [each.shape for each in tokens] == [(5, frames // 4) for frames in uneven.frames]
     assert [each.shape for each in traces] == [(5, frames // 4 * 4) for frames in uneven.frames]
     assert {code for each in tokens for code in each.ravel().tolist()} <= set(range(6))
-    some = tokenizer.reconstruct(uneven, np.array([3, 1]), unit="original")
+    some = weights.reconstruct(uneven, np.array([3, 1]), unit="original")
     scale = uneven.neurons[["mean", "sd"]].to_numpy()[..., None]
     np.testing.assert_allclose(some[0], traces[3] * scale[:, 1] + scale[:, 0], rtol=1e-4)
 
@@ -59,11 +63,11 @@ def test_what_is_loaded_reconstructs_as_what_was_trained(made, tmp_path):
 
 
 def test_the_scores_are_of_recordings_that_training_did_not_see(made):
-    recipe, tokenizer = load_recipe(TINY), load_pretrained(made)
+    recipe, weights = load_recipe(TINY), load_pretrained(made)
     held_out = pretrain.draw_corpus(recipe.corpus.changed(recordings=4), seed=pretrain.HELD_OUT_SEED)
     raw = [session for session in held_out if session.preparation.smoothing == 1]
-    by_session = [np.mean([*map(trial_correlation, cut(each), tokenizer.reconstruct(each))]) for each in raw]
-    assert tokenizer.scores["raw"] == pytest.approx(np.mean(by_session), abs=1e-6)
+    by_session = [np.mean([*map(trial_correlation, cut(each), weights.reconstruct(each))]) for each in raw]
+    assert weights.scores["raw"] == pytest.approx(np.mean(by_session), abs=1e-6)
     trained_on = {each.fingerprint() for each in pretrain.draw_corpus(recipe.corpus, seed=0)}
     assert trained_on.isdisjoint(each.fingerprint() for each in held_out)
 
@@ -75,6 +79,33 @@ def cut(session):
 
 def test_the_file_holds_nothing_that_only_training_needs(made):
     assert not any("queue" in name for name in load_file(made / "weights.safetensors"))
+
+
+def test_what_is_adapted_forecasts_with_the_trunk_that_was_loaded(made, uneven, tmp_path):
+    weights = load_pretrained(made)
+    model = weights.adapt([uneven], SHORT, runs=tmp_path / "runs")
+    assert model.sessions == {uneven.name: 5} and not list((tmp_path / "runs").glob("quantizer*"))
+    assert model.profile.dat == weights.transformer.model.config and model.quantizer is weights.quantizer
+    trunk = weights.transformer.model.state_dict()
+    assert all(torch.equal(model.transformer.model.state_dict()[name], weight) for name, weight in trunk.items())
+    trials = uneven.trials_of("test")
+    assert [each.shape for each in model.forecast(uneven, trials)] == [
+        (5, count - 4) for count in uneven.frames[trials]
+    ]
+
+
+def test_a_model_of_the_weights_is_kept_as_any_other(made, uneven, tmp_path):
+    model = load_pretrained(made).adapt([uneven], SHORT, runs=tmp_path / "runs")
+    model.save(tmp_path / "model")
+    trials, again = uneven.trials_of("test"), calm.CalM.load(tmp_path / "model")
+    for first, second in zip(model.forecast(uneven, trials), again.forecast(uneven, trials), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_forecasts_of_what_was_held_out_are_scored_beside_linear_ones(made):
+    scores = load_pretrained(made).scores
+    assert {"raw", "forecast", "decay", "ridge VAR"} <= set(scores)
+    assert all(-1 <= score <= 1 for score in scores.values())
 
 
 def test_an_unprepared_session_is_refused(made, make_session):
@@ -90,23 +121,23 @@ def test_unknown_weights_are_refused_with_the_known_ones(tmp_path):
 
 
 def test_changed_weights_are_refused(made, tmp_path):
-    tokenizer = load_pretrained(made)
-    tokenizer.save(tmp_path / "copy")
+    weights = load_pretrained(made)
+    weights.save(tmp_path / "copy")
     flip(tmp_path / "copy" / "weights.safetensors", -1)
     with pytest.raises(CalmError, match="checksum differs"):
         load_pretrained(tmp_path / "copy")
 
 
 def test_weights_outlive_the_settings_that_they_were_trained_with(made, tmp_path):
-    tokenizer = load_pretrained(made)
-    fit = {**tokenizer.recipe["quantizer_fit"], "no_longer_known": 1}
-    dataclasses.replace(tokenizer, recipe={**tokenizer.recipe, "quantizer_fit": fit}).save(tmp_path / "old")
+    weights = load_pretrained(made)
+    fit = {**weights.recipe["quantizer_fit"], "no_longer_known": 1}
+    dataclasses.replace(weights, recipe={**weights.recipe, "quantizer_fit": fit}).save(tmp_path / "old")
     assert load_pretrained(tmp_path / "old").recipe["quantizer_fit"] == fit
 
 
 def test_a_model_of_another_kind_is_refused(made, tmp_path, monkeypatch):
-    monkeypatch.setattr("calm.weights.tokenizer.FORMAT", 99)
-    with pytest.raises(CalmError, match="no tokenizer that this version"):
+    monkeypatch.setattr("calm.weights.pretrained.FORMAT", 99)
+    with pytest.raises(CalmError, match="no weights that this version"):
         load_pretrained(made)
 
 
@@ -128,15 +159,15 @@ def test_the_recipe_of_a_folder_is_readable_without_calm(made):
 
 
 def test_the_shipped_weights_are_those_of_their_card():
-    card, tokenizer = (SHIPPED / "README.md").read_text(), calm.load_pretrained("small")
+    card, weights = (SHIPPED / "README.md").read_text(), calm.load_pretrained("small")
     assert hashlib.sha256((SHIPPED / "weights.safetensors").read_bytes()).hexdigest() in card
-    assert f"| {tokenizer.scores['raw']:.3f} | {tokenizer.scores['smoothed']:.3f} |" in card
+    assert f"| {weights.scores['raw']:.3f} | {weights.scores['smoothed']:.3f} |" in card
     for section, numbers in yaml.safe_load(SHIPPED.with_suffix(".yaml").read_text()).items():
-        assert numbers.items() <= tokenizer.recipe[section].items()
+        assert numbers.items() <= weights.recipe[section].items()
 
 
 def test_the_shipped_weights_keep_recordings_that_they_never_saw():
     recipe = load_recipe("small")
     held_out = pretrain.draw_corpus(recipe.corpus.changed(recordings=8), seed=pretrain.HELD_OUT_SEED)
-    scores = pretrain.held_out_scores(calm.load_pretrained("small").quantizer.model, held_out)
+    scores = pretrain.kept(calm.load_pretrained("small").quantizer.model, held_out)
     assert min(scores.values()) > 0.85
