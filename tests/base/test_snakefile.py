@@ -137,7 +137,8 @@ def test_on_a_cluster_a_notebook_is_a_job_that_asks_for_what_the_profile_says(wo
     pytest.importorskip("snakemake_executor_plugin_slurm")
     commands = workplace / "bin"
     commands.mkdir()
-    for name, text in {"sbatch": f'echo "$@" >{workplace}/asked; exit 1', "sinfo": "echo main*", "squeue": ""}.items():
+    answers = {"sinfo": "echo main*", "squeue": "", "sacct": ""}
+    for name, text in {"sbatch": f'echo "$@" >{workplace}/asked; exit 1', **answers}.items():
         (commands / name).write_text(f"#!/bin/sh\n{text}\n")
         (commands / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(commands), prepend=os.pathsep)
