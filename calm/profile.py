@@ -84,6 +84,7 @@ class Recipe(Config):
     populations: CorpusConfig  # that the transformer is trained on
     dat: DATConfig
     dat_fit: FitConfig
+    finetune_fit: FitConfig
     forecast: ForecastConfig  # how its weights are chosen
     held_out: int = pydantic.Field(100, ge=1)  # other recordings of either corpus, that the weights are tested on
 

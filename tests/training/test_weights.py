@@ -16,6 +16,7 @@ import calm
 from calm.errors import CalmError
 from calm.metrics import trial_correlation
 from calm.profile import load_profile, load_recipe
+from calm.storage import load_checkpoint
 from calm.weights import __main__ as pretrain
 from calm.weights.pretrained import load_pretrained
 
@@ -25,7 +26,7 @@ TINY = (
     " quantizer.codes=6 quantizer.encoder_layers=1 quantizer.decoder_layers=1 quantizer.heads=2 quantizer_fit.steps=20"
     " quantizer_fit.validate_every=10 quantizer_fit.rows=40 populations.recordings=3 populations.neurons=[4,8]"
     " populations.frames=[24,32] dat.width=8 dat.layers=1 dat.heads=2 dat.ffn=16 dat_fit.steps=6"
-    " dat_fit.validate_every=3 forecast.context=8 forecast.horizon=8"
+    " dat_fit.validate_every=3 finetune_fit.steps=4 finetune_fit.validate_every=2 forecast.context=8 forecast.horizon=8"
 )
 SHORT = load_profile("smoke forecast.context=4 *_fit.steps=4 *_fit.validate_every=2")
 
@@ -100,6 +101,15 @@ def test_a_model_of_the_weights_is_kept_as_any_other(made, uneven, tmp_path):
     trials, again = uneven.trials_of("test"), calm.CalM.load(tmp_path / "model")
     for first, second in zip(model.forecast(uneven, trials), again.forecast(uneven, trials), strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+def test_the_transformer_learns_of_no_neuron_what_tells_it_from_others(made):
+    (last,) = (made.parent / "runs").glob("strangers-finetuned-*/model")
+    tensors, _ = load_checkpoint(last)
+    embeddings = [tensor for name, tensor in tensors.items() if name.startswith("neuron_embeddings")]
+    assert len(embeddings) == 3 and not any(tensor.any() for tensor in embeddings)
+    trunk = load_pretrained(made).transformer.model.state_dict()
+    assert all(torch.equal(tensors[name], weight) for name, weight in trunk.items())
 
 
 def test_forecasts_of_what_was_held_out_are_scored_beside_linear_ones(made):
