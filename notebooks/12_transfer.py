@@ -66,11 +66,11 @@ known = {"simulated networks": networks} if dataset == COHORT else {}
 known[recordings.name] = recorded
 
 # %% [markdown]
-# ## What the tokenizer was trained on
+# ## What both were trained on
 #
 # A recording is a point: the medians over its neurons of the correlation of successive frames, which noise lowers; of frames four apart,
 # as long as a token; and of skewness, which is large where spikes are few and high. Grey are recordings of the corpus. What lies outside of
-# them, the tokenizer has not seen the like of.
+# them, neither tokenizer nor transformer has seen the like of.
 
 # %%
 corpus = draw_corpus(CorpusConfig(**{**pretrained.recipe["corpus"], "recordings": drawn}), seed=seed + 1)
@@ -91,7 +91,7 @@ study.save(coverage.ITEM, figure)
 #
 # The correlation of each trace with what comes back from its tokens, mean over neurons and trials, for traces as they were recorded and
 # lightly smoothed (each frame counts half, the past half). Beside it, what the means of as many frames as a token has would keep. Noise
-# from frame to frame has no structure that 128 codes could hold, so that less than 1 of a raw trace *should* be kept; and where the means
+# from frame to frame has no structure that a few hundred codes could hold, so that less than 1 of a raw trace *should* be kept; and where the means
 # keep as much, tokens have no merit but to be tokens. (The axis of the figure does not begin at 0.)
 
 # %%

@@ -97,13 +97,15 @@ def info(arguments: Namespace) -> None:
 def read(arguments: Namespace, **keys: Any) -> tuple[Session, Profile]:
     """The prepared session of a recording, and the numbers to train with: as many steps as one session is worth.
 
+    Only fine-tuning is not cut short: no transformer is trained from nothing before it.
+
     Raises:
         CalmError: what is wrong with the recording or the `keys` of its description; or it holds several sessions.
     """
     keys = {key: value for key, value in {"rate": arguments.rate, **keys}.items() if value is not None}
     dataset = describe_recording(Path(arguments.recording), keys)
     profile = load_profile(getattr(arguments, "profile", "quick"))
-    profile = profile.shortened(profile.single_share)
+    profile = profile.shortened(profile.single_share).changed(finetune_fit=profile.finetune_fit)
     recordings = read_recordings(dataset, profile, arguments.seed, ensure_writable(RUNS))
     sessions = [session for _, session in recordings.each()]
     if len(sessions) > 1:

@@ -18,7 +18,7 @@ from calm.profile import load_profile
 
 SMALL = ["--context", "4", "--profile", "smoke single_share=0.5"]
 SHORT = load_profile("smoke forecast.context=4 forecast.horizon=6")
-PROFILE = SHORT.shortened(0.5)  # which the commands make of it for trials of ten frames
+PROFILE = SHORT.shortened(0.5).changed(finetune_fit=SHORT.finetune_fit)  # what commands make of it for ten frames
 NEURONS = ["neuron 100", "neuron 101", "neuron 102"]  # their ids in the file
 
 
