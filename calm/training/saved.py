@@ -56,9 +56,8 @@ def load_stages(folder: Path) -> Stages:
         raise CalmError(f"{folder} holds no model that this version of calm can read: train it again.")
 
     def filled(stage: str, model: nn.Module) -> Trained[Any]:
-        prefix, about = f"{stage}.", manifest[stage]
-        weights = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        model.load_state_dict(weights)
+        about = manifest[stage]
+        model.load_state_dict(of_stage(tensors, stage))
         return Trained(model.to(best_device()).eval(), pd.DataFrame(about["history"]), about["key"])
 
     profile = Profile.model_validate(manifest["profile"])
@@ -66,3 +65,9 @@ def load_stages(folder: Path) -> Stages:
     transformer = DualAxisTransformer(profile.dat, quantizer.codebook.vectors.detach(), manifest["sessions"])
     preparations = {name: Preparation(**numbers) for name, numbers in manifest["preparations"].items()}
     return profile, filled("quantizer", quantizer), filled("transformer", transformer), preparations
+
+
+def of_stage(tensors: Mapping[str, Tensor], stage: str) -> dict[str, Tensor]:
+    """Of the tensors of a file, those of one stage, under the names that its model gives them."""
+    prefix = f"{stage}."
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -24,6 +24,7 @@ from calm.profile import Profile, load_profile, names_in
 from calm.storage import WEIGHTS, is_stored, load_checkpoint, save_checkpoint
 from calm.training.checks import check_preparation
 from calm.training.reconstruction import reconstruct
+from calm.training.saved import of_stage
 from calm.training.stages import Trained
 
 FORMAT = 2  # of saved weights; raised with any change to what is in them
@@ -135,9 +136,8 @@ def load_pretrained(name: str | Path) -> Pretrained:
     key = f"pretrained-{manifest['files'][WEIGHTS][:12]}"  # of the weights themselves: they differ between machines
 
     def filled(stage: str, model: nn.Module) -> Trained[Any]:
-        known = {name.removeprefix(f"{stage}."): each for name, each in tensors.items() if name.startswith(f"{stage}.")}
-        initial = model.state_dict()
-        model.load_state_dict(known | {unused: initial[unused] for unused in UNUSED if unused in initial})
+        unused = {name: initial for name, initial in model.state_dict().items() if name in UNUSED}
+        model.load_state_dict(of_stage(tensors, stage) | unused)
         return Trained(model.to(best_device()).eval(), pd.DataFrame(manifest[stage]["history"]), key)
 
     quantizer = NeuralQuantizer(QuantizerConfig.model_validate(manifest["recipe"]["quantizer"]))
