@@ -16,11 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from calm.benchmark.settings import Settings
 
 Row = dict[str, Any]  # of the table, by column
+FUSED_ON_CPU = {  # attention that PyTorch does not count by itself, as it does that of a GPU; from the shapes
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v)
+    ),
+}
 SHARE_OF_MEMORY = 0.9  # of what is free, which a case may take
 
 
@@ -46,7 +52,7 @@ def repeat(call: Callable[[], Any], settings: Settings, *, count_flops: bool = T
 
     They are counted in the first call, whose time is left out, unless it alone takes `settings.seconds`.
     """
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=FUSED_ON_CPU)
     with counter if count_flops else contextlib.nullcontext():
         seconds = [time_once(call, settings.device)]
     if seconds[0] < settings.seconds:

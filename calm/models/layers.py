@@ -66,26 +66,14 @@ def rotate(x: Float[Tensor, "token *batch head width"], start: int) -> Float[Ten
 
 
 def attend(
-    q: Float[Tensor, "*batch query width"],
-    k: Float[Tensor, "*batch key width"],
-    v: Float[Tensor, "*batch key width"],
+    q: Float[Tensor, "*batch head query width"],
+    k: Float[Tensor, "*batch head key width"],
+    v: Float[Tensor, "*batch head key width"],
     mask: Bool[Tensor, "query key"] | None = None,
-) -> Float[Tensor, "*batch query width"]:
-    """Softmax attention: fused on a GPU, where the scores of 957 neurons would take gigabytes; else written out."""
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask) if q.is_cuda else attend_written_out(q, k, v, mask)
-
-
-def attend_written_out(
-    q: Float[Tensor, "*batch query width"],
-    k: Float[Tensor, "*batch key width"],
-    v: Float[Tensor, "*batch key width"],
-    mask: Bool[Tensor, "query key"] | None = None,
-) -> Float[Tensor, "*batch query width"]:
-    """The same by matrix products: on a CPU it beats the fused kernels for the short axes here."""
-    scores = (q / q.shape[-1] ** 0.5) @ k.transpose(-2, -1)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
-    return scores.softmax(dim=-1) @ v
+) -> Float[Tensor, "*batch head query width"]:
+    """Softmax attention. The fused kernels, which never hold all scores, take one axis for the batch and no more."""
+    joined = (each.flatten(0, -4) for each in (q, k, v))
+    return F.scaled_dot_product_attention(*joined, attn_mask=mask).unflatten(0, q.shape[:-3])
 
 
 class Projections(nn.Module):
@@ -155,9 +143,11 @@ class CausalBlock(nn.Module):
         self.norm_ffn = nn.LayerNorm(width, bias=False)
         self.ffn = FeedForward(width, 4 * width)
 
-    def forward(self, x: Float[Tensor, "token *batch channel"]) -> Float[Tensor, "token *batch channel"]:
-        """Attention over time, then the feed-forward map, each added to its input."""
-        x = x + self.time(self.norm_time(x))
+    def forward(
+        self, x: Float[Tensor, "token *batch channel"], cache: Cache | None = None
+    ) -> Float[Tensor, "token *batch channel"]:
+        """Attention over time, with a cache or without, then the feed-forward map, each added to its input."""
+        x = x + self.time(self.norm_time(x), cache)
         return x + self.ffn(self.norm_ffn(x))
 
 

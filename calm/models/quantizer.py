@@ -1,6 +1,7 @@
 """The neural quantizer, NQ: every neuron's trace becomes tokens of a shared vocabulary (Sec. 3.1, Eq. 2-9, Table 5)."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from calm.config.models import QuantizerConfig
 from calm.models.codebook import Codebook
 from calm.models.interfaces import Trainable
-from calm.models.layers import CausalBlock, init_weights
+from calm.models.layers import Cache, CausalBlock, init_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +80,14 @@ class NeuralQuantizer(Trainable):
         whole = traces.shape[-1] // self.config.window * self.config.window
         return self.codebook.nearest(self.encode(traces[:, :whole])).T
 
-    def decode(self, vectors: Float[Tensor, "token row channel"]) -> Float[Tensor, "row frame"]:
-        """Traces from code vectors."""
-        return self.to_frames(self.decoder(vectors)).transpose(0, 1).flatten(1)
+    def decode(
+        self, vectors: Float[Tensor, "token row channel"], caches: Sequence[Cache] | None = None
+    ) -> Float[Tensor, "row frame"]:
+        """Traces from code vectors; with caches (one a layer), of the newest tokens, given all before them."""
+        x = vectors
+        for block, cache in zip(self.decoder, caches or [None] * len(self.decoder), strict=True):
+            x = block(x, cache)
+        return self.to_frames(x).transpose(0, 1).flatten(1)
 
     def decode_codes(self, codes: Int[Tensor, "row token"]) -> Float[Tensor, "row frame"]:
         """Traces from code indices."""

@@ -88,6 +88,9 @@ def forecast_traces(
     tokens = TokenBatch(context.session, context.neurons, codes)
     rolled = roll_out(model, tokens, steps=-(-horizon // window), choice=choice, samples=samples)
     future = (rolled.predicted if expect else rolled.chosen) @ vectors
-    whole = torch.cat([vectors[codes].expand(samples, -1, -1, -1, -1), future], dim=3)
-    traces = quantizer.decode(whole.flatten(0, 2).transpose(0, 1))[:, frames : frames + horizon]
-    return traces.unflatten(0, (samples, batch, neurons))
+    # All samples follow the same context, which the decoder, being causal, reads once.
+    caches = [Cache() for _ in quantizer.decoder]
+    quantizer.decode(vectors[codes].flatten(0, 1).transpose(0, 1), caches)
+    caches = [cache.repeat(samples) for cache in caches]
+    traces = quantizer.decode(future.permute(3, 1, 2, 0, 4).flatten(1, 3), caches)[:, :horizon]
+    return traces.unflatten(0, (batch, neurons, samples)).movedim(2, 0)

@@ -31,13 +31,13 @@ def test_flops_are_those_of_the_product():
     assert row["n"] == QUICK.repeats and 0 < row["fastest ms"] <= row["ms"]
 
 
-def test_flops_of_a_step_are_three_times_those_of_a_forward_pass():
+def test_flops_of_a_step_are_three_times_those_of_a_forward_pass_and_scores_are_computed_once_more():
     width, layers, hidden, neurons, trials, tokens, codes = 16, 2, 32, 6, 2, 5, 128
     config = DATConfig(width=width, layers=layers, heads=2, ffn=hidden, scheduled_sampling=0, replacement=0)
     row = transformer_step(config, FitConfig(steps=1), (neurons,), trials, tokens, QUICK)
     projections, attention, mlp = 16 * width**2, 4 * width * (neurons + tokens), 4 * width * hidden
-    a_token = layers * (projections + attention + mlp) + 2 * width * codes
-    assert row["TFLOP"] * 1e12 == pytest.approx(3 * trials * neurons * tokens * a_token)
+    a_token = 3 * (layers * (projections + attention + mlp) + 2 * width * codes) + layers * attention / 2
+    assert row["TFLOP"] * 1e12 == pytest.approx(trials * neurons * tokens * a_token)
 
 
 def test_a_slow_call_is_made_once():

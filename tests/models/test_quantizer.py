@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from calm.config.models import QuantizerConfig
+from calm.models.layers import Cache
 from calm.models.quantizer import NeuralQuantizer, pearson
 
 WINDOWS, WINDOW = 6, 4
@@ -49,6 +50,14 @@ def test_reconstruction_is_that_of_the_codes(quantizer, traces):
     output = quantizer(traces)
     assert len(output.codes.unique()) > 1
     torch.testing.assert_close(output.reconstruction, quantizer.decode_codes(output.codes))
+
+
+@pytest.mark.parametrize("first", [1, 4])
+def test_decoding_in_pieces_with_caches_is_decoding_at_once(quantizer, traces, first):
+    vectors = quantizer.double().codebook.vectors[quantizer.encode_codes(traces.double())].transpose(0, 1)
+    caches = [Cache() for _ in quantizer.decoder]
+    pieces = [quantizer.decode(piece, caches) for piece in (vectors[:first], vectors[first:])]
+    torch.testing.assert_close(torch.cat(pieces, dim=1), quantizer.decode(vectors), rtol=0, atol=1e-10)
 
 
 def test_encoder_gets_the_gradient_of_the_decoder_and_codes_get_none(quantizer, traces):

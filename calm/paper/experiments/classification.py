@@ -8,7 +8,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -225,12 +225,12 @@ def predict_test(
     Both kinds of trials weigh the same, however many they are, in the regression and in the log loss.
     """
     (train, val, test), models, losses = (trials[split] for split in SPLITS), [], []
-    weights = compute_sample_weight("balanced", classes[val])
+    weights, sign = compute_sample_weight("balanced", classes[val]), np.where(classes[val], -1, 1)
     for inverse in INVERSE_PENALTIES:
-        model = LogisticRegression(C=inverse, class_weight="balanced", max_iter=1000)
+        # Newton's steps: there are as few components as training trials, and they take half the time of the default.
+        model = LogisticRegression(C=inverse, class_weight="balanced", solver="newton-cholesky")
         models.append(model.fit(inputs[train], classes[train]))
-        likely = model.predict_proba(inputs[val])
-        losses.append(log_loss(classes[val], likely, sample_weight=weights, labels=[False, True]))
+        losses.append(np.average(np.logaddexp(0, sign * model.decision_function(inputs[val])), weights=weights))
     best = models[np.argmin(losses)]
     columns = {"predicted": best.predict(inputs[test]), "score": best.decision_function(inputs[test])}
     return pd.DataFrame({"true": classes[test], **columns})
