@@ -76,8 +76,8 @@ def load_recordings(dataset: str, profile: Profile, *, seed: int, runs: Path = R
 
     Context and horizon are the description's if it states them, else the profile's. Without a horizon, forecasts of the
     simulation go to the end of each trial, of the cohort over COHORT_HORIZON frames, and of other recordings to the end
-    of the shortest trial. The cohort's files are made in `data/`, unless they are there; prepared sessions are kept in
-    `runs`.
+    of the shortest trial; nor are windows of POYO+ longer than that trial. The cohort's files are made in `data/`,
+    unless they are there; prepared sessions are kept in `runs`.
 
     Raises:
         CalmError: what is wrong with the description or the files; see `calm.data.descriptions`, `calm.data.session`.
@@ -125,7 +125,10 @@ def read_recordings(dataset: Dataset, profile: Profile, seed: int, runs: Path) -
         name=dataset.name,
         held_in=held_in,
         held_out=[session for session in sessions if session.subject in dataset.held_out],
-        profile=with_forecast(profile, context, dataset.horizon or profile.forecast.horizon or to_the_end),
+        profile=with_windows(
+            with_forecast(profile, context, dataset.horizon or profile.forecast.horizon or to_the_end),
+            min(float(session.frames.min() / session.rate) for session in sessions),
+        ),
         smoothing=dataset.smoothing,
         files={session.name: path for path, session in by_file.items()},
     )
@@ -148,3 +151,9 @@ def with_forecast(profile: Profile, context: int, horizon: int) -> Profile:
     forecast = profile.forecast.changed(context=context, horizon=horizon)
     blocks = {name: getattr(profile, name).changed(horizon=horizon) for name in ("patchtst", "itransformer", "poco")}
     return profile.changed(forecast=forecast, **blocks)
+
+
+def with_windows(profile: Profile, longest: float) -> Profile:
+    """The profile with windows of POYO+ no longer than the shortest trial, in s: it is trained on whole windows."""
+    configs = {name: getattr(profile, name) for name in ("poyo_single", "poyo")}
+    return profile.changed(**{name: each.changed(window=min(each.window, longest)) for name, each in configs.items()})
