@@ -1,5 +1,7 @@
 """What every method is chosen by on validation trials: correlation of forecasts, squared error of behaviour."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -29,9 +31,20 @@ def forecast_futures(
 
 
 def validation_correlation(forecaster: Forecaster, session: Session, config: ForecastConfig) -> float:
-    """Mean forecast correlation on validation trials of a session: what every trained method is chosen by."""
-    trials = compared_trials(session, "val", config)[: config.validation_trials]
+    """Mean forecast correlation on validation trials of a session: what every method of one session is chosen by."""
+    trials = compared_trials(session, "val", config)
+    # Evenly from first to last: within a session, recordings drift.
+    count = min(len(trials), config.validation_trials)
+    trials = trials[np.arange(count) * len(trials) // count]
     return float(np.mean(list(map(trial_correlation, *forecast_futures(forecaster, session, trials, config)))))
+
+
+def validation_correlations(
+    forecaster_of: Callable[[Session], Forecaster], sessions: Sequence[Session], config: ForecastConfig
+) -> float:
+    """The mean of it over sessions, each with an equal share of the trials: what a method of them all is chosen by."""
+    each = config.changed(validation_trials=max(1, config.validation_trials // len(sessions)))
+    return float(np.mean([validation_correlation(forecaster_of(session), session, each) for session in sessions]))
 
 
 def validation_error(decoder: Decoder, session: Session) -> float:

@@ -43,7 +43,7 @@ class ForecastConfig(Config):
     horizon: PositiveInt | None = None  # frames after it on which methods are compared; None: see `calm.recordings`
     trained_horizon: PositiveInt = 60  # frames that fine-tuning rolls out, at most
     samples: PositiveInt = 64  # rollouts whose mean is the forecast
-    validation_trials: PositiveInt = 60  # at most, of each session, whose forecasts choose the weights
+    validation_trials: PositiveInt = 300  # whose forecasts choose the weights: of all sessions, at least one of each
     rows: PositiveInt = 20_000  # neurons x trials x samples rolled out at once
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from calm.baselines.validation import validation_correlation
+from calm.baselines.validation import validation_correlations
 from calm.config.fitting import FitConfig, ForecastConfig
 from calm.config.models import DATConfig, QuantizerConfig
 from calm.data.session import Session, fingerprints, neuron_counts
@@ -104,12 +104,11 @@ class TransformerTask(Task[DualAxisTransformer]):
 
     def validation_score(self, model: DualAxisTransformer, fit_config: FitConfig) -> float:
         """Mean correlation of forecasts, by the choice of tokens that is both cheap and free of noise."""
-        scores = []
-        for session in self.sessions:
-            models = model, self.quantizer.model
-            forecaster = CalMForecaster(*models, session.name, self.forecast, choice="expected")
-            scores.append(validation_correlation(forecaster, session, self.forecast))
-        return float(np.mean(scores))
+
+        def forecaster_of(session: Session) -> CalMForecaster:
+            return CalMForecaster(model, self.quantizer.model, session.name, self.forecast, choice="expected")
+
+        return validation_correlations(forecaster_of, self.sessions, self.forecast)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -167,8 +166,11 @@ class ForecasterTask(KindTask[Network]):
 
     def validation_score(self, model: Network, fit_config: FitConfig) -> float:
         """Mean correlation of forecasts."""
-        pairs = [(NetworkForecaster(model, each.name, self.forecast), each) for each in self.sessions]
-        return float(np.mean([validation_correlation(*pair, self.forecast) for pair in pairs]))
+
+        def forecaster_of(session: Session) -> NetworkForecaster:
+            return NetworkForecaster(model, session.name, self.forecast)
+
+        return validation_correlations(forecaster_of, self.sessions, self.forecast)
 
 
 def train_quantizer(
