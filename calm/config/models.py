@@ -75,6 +75,7 @@ class DATConfig(DualAxisConfig):
     neighbours: PositiveInt = 12
     weight_sampling: NonNegativeFloat = 1.0  # lambda_SS; read by corruption "losses" only
     weight_replacement: NonNegativeFloat = 1.0  # lambda_NR; read by corruption "losses" only
+    weight_expected: NonNegativeFloat = 0.0  # of the squared error of the expected code; the paper has none
 
 
 class PatchesConfig(DualAxisConfig):

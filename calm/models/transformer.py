@@ -83,6 +83,12 @@ def nearest_codes(vectors: Float[Tensor, "code channel"], count: int) -> Int[Ten
     return similarity.fill_diagonal_(-torch.inf).topk(min(count, len(vectors) - 1)).indices
 
 
+def of_unit_variance(vectors: Float[Tensor, "code channel"]) -> Float[Tensor, "code channel"]:
+    """Codes around their mean, from which they are 1 away in the root mean square."""
+    centred = vectors - vectors.mean(0)
+    return centred / centred.square().sum(-1).mean().sqrt()
+
+
 def project_codes(vectors: Float[Tensor, "code channel"], width: int) -> Float[Tensor, "code width"]:
     """A random projection of the standardised codes, as the token table's start: codes that are alike begin alike.
 
@@ -129,6 +135,7 @@ class DualAxisTransformer(KnowsLoadings):
         super().__init__()
         self.config = config
         self.register_buffer("neighbours", nearest_codes(vectors, config.neighbours))
+        self.register_buffer("codes", of_unit_variance(vectors), persistent=False)
         self.tokens = nn.Parameter(project_codes(vectors, config.width))
         self.index: dict[str, int] = {}
         self.neuron_embeddings, self.session_embeddings = nn.ParameterList(), nn.ParameterList()
@@ -193,16 +200,30 @@ class DualAxisTransformer(KnowsLoadings):
         return self.features(batch, caches) @ self.tokens.T / self.config.width**0.5
 
     def next_token_loss(self, inputs: TokenBatch, targets: Int[Tensor, "batch neuron token"]) -> Float[Tensor, ""]:
-        """Cross-entropy of the clean targets given (possibly corrupted) inputs, L_CE (Eq. 11)."""
-        logits = self(inputs)[:-1]
-        return F.cross_entropy(logits.flatten(0, 2), targets[..., 1:].permute(2, 0, 1).flatten())
+        """`prediction_loss` of the clean targets given (possibly corrupted) inputs."""
+        return self.prediction_loss(self(inputs), targets)
+
+    def prediction_loss(
+        self, logits: Float[Tensor, "token batch neuron code"], tokens: Int[Tensor, "batch neuron token"]
+    ) -> Float[Tensor, ""]:
+        """Cross-entropy of the token after each token, L_CE (Eq. 11), and the squared error of the expected code.
+
+        The paper has the first only, to which a code next to the right one is as wrong as any other. Where little can
+        be told of the next token, the second learns much sooner what can: how its expectation moves.
+        """
+        logits, targets = logits[:-1], tokens[..., 1:].permute(2, 0, 1)
+        loss = F.cross_entropy(logits.flatten(0, 2), targets.flatten())
+        if self.config.weight_expected:
+            wrong = logits.softmax(-1) @ self.codes - F.embedding(targets, self.codes)
+            loss = loss + self.config.weight_expected * wrong.square().sum(-1).mean()
+        return loss
 
     def training_loss(self, batch: TokenBatch) -> dict[str, Float[Tensor, ""]]:
         """The objective in the form that the config names; see `corrupted_input_loss` and `three_losses`."""
         return self.three_losses(batch) if self.config.corruption == "losses" else self.corrupted_input_loss(batch)
 
     def corrupted_input_loss(self, batch: TokenBatch) -> dict[str, Float[Tensor, ""]]:
-        """The authors' code: one cross-entropy, its input corrupted in both ways, the first on a share of the steps."""
+        """The authors' code: one loss, its input corrupted in both ways, the first on a share of the steps."""
         tokens = batch.tokens
         if self.toss():
             with torch.no_grad():
@@ -217,8 +238,7 @@ class DualAxisTransformer(KnowsLoadings):
         back: here the term stays, and is that of the clean input, L_CE.
         """
         logits = self(batch)
-        targets = batch.tokens[..., 1:].permute(2, 0, 1).flatten()
-        terms = {"clean": F.cross_entropy(logits[:-1].flatten(0, 2), targets)}
+        terms = {"clean": self.prediction_loss(logits, batch.tokens)}
         terms["sampling"] = terms["clean"]
         if self.toss():
             sampled = dataclasses.replace(batch, tokens=self.feed_back(batch.tokens, logits.detach()))

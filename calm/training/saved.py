@@ -61,10 +61,11 @@ def load_stages(folder: Path) -> Stages:
         return Trained(model.to(best_device()).eval(), pd.DataFrame(about["history"]), about["key"])
 
     profile = Profile.model_validate(manifest["profile"])
-    quantizer = NeuralQuantizer(profile.quantizer)
-    transformer = DualAxisTransformer(profile.dat, quantizer.codebook.vectors.detach(), manifest["sessions"])
+    quantizer = filled("quantizer", NeuralQuantizer(profile.quantizer))
+    vectors = quantizer.model.codebook.vectors.detach().cpu()
+    transformer = DualAxisTransformer(profile.dat, vectors, manifest["sessions"])
     preparations = {name: Preparation(**numbers) for name, numbers in manifest["preparations"].items()}
-    return profile, filled("quantizer", quantizer), filled("transformer", transformer), preparations
+    return profile, quantizer, filled("transformer", transformer), preparations
 
 
 def of_stage(tensors: Mapping[str, Tensor], stage: str) -> dict[str, Tensor]:

@@ -140,8 +140,8 @@ def load_pretrained(name: str | Path) -> Pretrained:
         model.load_state_dict(of_stage(tensors, stage) | unused)
         return Trained(model.to(best_device()).eval(), pd.DataFrame(manifest[stage]["history"]), key)
 
-    quantizer = NeuralQuantizer(QuantizerConfig.model_validate(manifest["recipe"]["quantizer"]))
+    config = QuantizerConfig.model_validate(manifest["recipe"]["quantizer"])
+    quantizer = filled("quantizer", NeuralQuantizer(config))
     dat = DATConfig.model_validate(manifest["recipe"]["dat"])
-    transformer = DualAxisTransformer(dat, quantizer.codebook.vectors.detach(), {})
-    stages = filled("quantizer", quantizer), filled("transformer", transformer)
-    return Pretrained(manifest["recipe"], *stages, manifest["scores"])
+    transformer = DualAxisTransformer(dat, quantizer.model.codebook.vectors.detach().cpu(), {})
+    return Pretrained(manifest["recipe"], quantizer, filled("transformer", transformer), manifest["scores"])

@@ -96,6 +96,18 @@ def test_cross_entropy_compares_each_logit_with_the_next_clean_token(dat, batch)
     torch.testing.assert_close(dat.next_token_loss(corrupted, targets), torch.stack(errors).mean())
 
 
+def test_the_squared_error_of_the_expected_code_is_added_by_weight(dat, batch, quantizer):
+    vectors = quantizer.codebook.vectors.detach()
+    plain, spread = dat.next_token_loss(batch, batch.tokens), (vectors - vectors.mean(0)).square().sum(-1).mean()
+    configure(dat, weight_expected=3.0)
+    predicted, errors = dat(batch).softmax(-1), []
+    for trial, neuron, token in torch.cartesian_prod(torch.arange(2), torch.arange(5), torch.arange(TOKENS - 1)):
+        expected = sum(share * code for share, code in zip(predicted[token, trial, neuron], vectors, strict=True))
+        errors.append((expected - vectors[batch.tokens[trial, neuron, token + 1]]).square().sum())
+    total = plain + 3 * torch.stack(errors).mean() / spread
+    torch.testing.assert_close(dat.next_token_loss(batch, batch.tokens), total)
+
+
 @pytest.mark.parametrize("block", [1, 3, TOKENS - 1, TOKENS + 5])
 def test_scheduled_sampling_feeds_one_block_of_predictions_back(dat, block):
     configure(dat, block=block)

@@ -48,6 +48,7 @@ def test_a_saved_model_forecasts_the_same_when_loaded(model, session, tmp_path):
     assert all(np.array_equal(*pair) for pair in zip(before, after, strict=True))
     assert again.profile == model.profile and again.sessions == {session.name: 4}
     assert again.transformer.score == model.transformer.score
+    assert torch.equal(again.transformer.model.codes, model.transformer.model.codes)  # made anew, of the loaded codes
 
 
 def test_a_damaged_model_is_refused(model, tmp_path):
