@@ -77,10 +77,12 @@ quantizer = study.train_quantizer()
 # L_{CE} = -\frac{1}{N (T_d - 1)} \sum_{n,\,t} \log p(z_{n,t+1} \mid z_{1 \dots N,\,1 \dots t}) \quad \text{(Eq. 11)}.$$
 #
 # All profiles but `paper` add a fixed vector for each neuron, its loadings on the principal components of the session's training traces, as
-# far as they stand out from noise; in a fifth of the training batches it is left out. In the code:
+# far as they stand out from noise; in a fifth of the training batches it is left out. And they add to the loss the squared error of the
+# expected code, $\|\sum_k p_k e_k - e_{z_{n,t+1}}\|^2$, in units of the codes' variance: to cross-entropy a code next to the right one is as
+# wrong as any other, and where little of the next token can be told, what the other neurons tell is learned late. In the code:
 
 # %%
-show_code(DualAxisTransformer.embed, DualAxisTransformer.next_token_loss)
+show_code(DualAxisTransformer.embed, DualAxisTransformer.prediction_losses)
 
 # %% [markdown]
 # Two things harden the model against its own mistakes. Scheduled sampling puts its own predictions into a block $B$ of the input, and
@@ -110,14 +112,15 @@ tries = forecasting.search_transformer(quantizer, recordings.held_in, settings, 
 print({f"learning rate {rate:.2g}": round(tried.score, 3) for rate, tried in tries.tries.items()})
 transformer = tries.chosen
 figure, axes = plt.subplots(figsize=(COLUMN, 2))
-loss_curves(axes, transformer.history, "forecast, validation (r)", uniform=np.log(settings.quantizer.codes))
+label, guess = "forecast, validation (r)", np.log(settings.quantizer.codes)
+loss_curves(axes, transformer.history, label, loss="cross_entropy", uniform=guess)
 study.add_history(transformer.history, item="pretraining_loss", method="CalM")
 study.save("pretraining_loss", figure)
 
 # %% [markdown]
-# Grey: mean loss since the last validation, in nats and on corrupted input; dotted: $\ln K$, the loss of a guess among all $K$ codes, where
+# Grey: mean cross-entropy since the last validation, in nats and on corrupted input; dotted: $\ln K$, the loss of a guess among all $K$ codes, where
 # training begins. Blue: correlation of forecasts of validation trials. The two need not move together:
-# what makes rollouts good, the coupling between neurons, hardly shows in the loss. So learning rate and weights are chosen by rollouts on
+# what makes rollouts good, the coupling between neurons, hardly shows in cross-entropy. So learning rate and weights are chosen by rollouts on
 # validation trials.
 #
 # ## What scheduled sampling does

@@ -6,7 +6,7 @@
 | 4: reconstruction loss | `quantizer.NeuralQuantizer.training_loss` |
 | 5-8: commitment, entropy and orthogonality of the codes | `codebook.Codebook.losses` |
 | 9: loss of the causal head | `quantizer.NeuralQuantizer.prediction_losses` |
-| 10, 11: next-token cross-entropy | `transformer.DualAxisTransformer.prediction_loss` |
+| 10, 11: next-token cross-entropy | `transformer.DualAxisTransformer.prediction_losses` |
 | 12: scheduled sampling | `transformer.DualAxisTransformer.feed_back` |
 | 13: replacement by neighbouring codes | `transformer.DualAxisTransformer.replace_neighbours` |
 | 14: the three losses | `transformer.DualAxisTransformer.three_losses` |

@@ -200,23 +200,23 @@ class DualAxisTransformer(KnowsLoadings):
         return self.features(batch, caches) @ self.tokens.T / self.config.width**0.5
 
     def next_token_loss(self, inputs: TokenBatch, targets: Int[Tensor, "batch neuron token"]) -> Float[Tensor, ""]:
-        """`prediction_loss` of the clean targets given (possibly corrupted) inputs."""
-        return self.prediction_loss(self(inputs), targets)
+        """The loss of the clean targets given (possibly corrupted) inputs; see `prediction_losses`."""
+        return self.prediction_losses(self(inputs), targets)["loss"]
 
-    def prediction_loss(
+    def prediction_losses(
         self, logits: Float[Tensor, "token batch neuron code"], tokens: Int[Tensor, "batch neuron token"]
-    ) -> Float[Tensor, ""]:
-        """Cross-entropy of the token after each token, L_CE (Eq. 11), and the squared error of the expected code.
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Cross-entropy of the token after each token, L_CE (Eq. 11); `loss` adds the expected code's squared error.
 
-        The paper has the first only, to which a code next to the right one is as wrong as any other. Where little can
-        be told of the next token, the second learns much sooner what can: how its expectation moves.
+        The paper has the former only, to which a code next to the right one is as wrong as any other. Where little can
+        be told of the next token, the latter learns much sooner what can: how its expectation moves.
         """
         logits, targets = logits[:-1], tokens[..., 1:].permute(2, 0, 1)
-        loss = F.cross_entropy(logits.flatten(0, 2), targets.flatten())
+        cross_entropy = loss = F.cross_entropy(logits.flatten(0, 2), targets.flatten())
         if self.config.weight_expected:
-            wrong = logits.softmax(-1) @ self.codes - F.embedding(targets, self.codes)
-            loss = loss + self.config.weight_expected * wrong.square().sum(-1).mean()
-        return loss
+            error = logits.softmax(-1) @ self.codes - F.embedding(targets, self.codes)
+            loss = cross_entropy + self.config.weight_expected * error.square().sum(-1).mean()
+        return {"loss": loss, "cross_entropy": cross_entropy}
 
     def training_loss(self, batch: TokenBatch) -> dict[str, Float[Tensor, ""]]:
         """The objective in the form that the config names; see `corrupted_input_loss` and `three_losses`."""
@@ -229,7 +229,7 @@ class DualAxisTransformer(KnowsLoadings):
             with torch.no_grad():
                 tokens = self.feed_back(tokens, self(batch))
         inputs = dataclasses.replace(batch, tokens=self.replace_neighbours(tokens))
-        return {"loss": self.next_token_loss(inputs, batch.tokens)}
+        return self.prediction_losses(self(inputs), batch.tokens)
 
     def three_losses(self, batch: TokenBatch) -> dict[str, Float[Tensor, ""]]:
         """The paper: L_CE + lambda_SS L_SS + lambda_NR L_NR (Eq. 14); the clean pass gives the one-step predictions.
@@ -238,7 +238,8 @@ class DualAxisTransformer(KnowsLoadings):
         back: here the term stays, and is that of the clean input, L_CE.
         """
         logits = self(batch)
-        terms = {"clean": self.prediction_loss(logits, batch.tokens)}
+        losses = self.prediction_losses(logits, batch.tokens)
+        terms = {"cross_entropy": losses["cross_entropy"], "clean": losses["loss"]}
         terms["sampling"] = terms["clean"]
         if self.toss():
             sampled = dataclasses.replace(batch, tokens=self.feed_back(batch.tokens, logits.detach()))

@@ -43,8 +43,8 @@ class Study:
         plt.show()
 
     def add_history(self, history: pd.DataFrame, *, item: str, **where: str) -> None:
-        """Add loss and validation score of a training at each of its validations."""
-        for metric in ("loss", "val"):
+        """Add loss terms and validation score of a training at each of its validations."""
+        for metric in history.columns.intersection(["loss", "cross_entropy", "val"]):
             self.results.add_each(metric, history[metric], item=item, step=history["step"], **where)
 
     def verdicts(self, claims: Sequence[int]) -> pd.DataFrame:

@@ -237,20 +237,22 @@ def write_scores(
         axes.text(1.01, 1 - place / len(lines), text, color=shade, transform=axes.transAxes, va="top", fontsize=6)
 
 
-def loss_curves(axes: Axes, history: pd.DataFrame, val_label: str, uniform: float | None = None) -> None:
-    """Training loss, left axis, and validation score, right axis, by step (columns `step`, `loss`, `val`).
+def loss_curves(
+    axes: Axes, history: pd.DataFrame, val_label: str, loss: str = "loss", uniform: float | None = None
+) -> None:
+    """Training loss, left axis, and validation score, right axis, by step (columns `step`, that of the loss, `val`).
 
     `uniform` is the loss of a guess that knows nothing, as the logarithm of the number of codes: a dotted line.
     """
     right = axes.twinx()
     right.spines["right"].set_visible(True)
-    axes.plot(history["step"], history["loss"], color=GREY)
+    axes.plot(history["step"], history[loss], color=GREY)
     right.plot(history["step"], history["val"], color=COLOURS["CalM"], marker="o", ms=2)
     if uniform is not None:
         axes.axhline(uniform, color=GREY, linestyle=":", lw=0.8)
         axes.annotate("all codes equally likely", (1, uniform), (-3, 2), **UPPER_RIGHT)
     axes.set_xlabel("step")
-    axes.set_ylabel("training loss", color=GREY)
+    axes.set_ylabel(f"training {loss.replace('_', '-')}", color=GREY)
     right.set_ylabel(val_label, color=COLOURS["CalM"])
 
 
