@@ -50,11 +50,11 @@ def test_a_description_gives_sessions_groups_context_and_horizon(description, sm
         assert read_session(file).name == name
 
 
-def test_windows_of_poyo_are_no_longer_than_the_shortest_trial(description, smoke, runs):
+def test_windows_of_poyo_are_no_longer_than_half_the_shortest_trial(description, smoke, runs):
     poyo, single = smoke.poyo.changed(window=1e6), smoke.poyo_single.changed(window=0.5)
     mine = load_recordings(str(description), smoke.changed(poyo=poyo, poyo_single=single), seed=0, runs=runs)
     (rate,) = {session.rate for session in mine.held_in}
-    assert round(mine.profile.poyo.window * rate) == 64
+    assert mine.profile.poyo.window * rate == pytest.approx(32)  # the trials have 64 frames
     assert mine.profile.poyo_single.window == 0.5
 
 
