@@ -148,7 +148,8 @@ read_tried().pivot_table(index=index, columns="seed", values=["forecast", "place
 # Without what noise adds to them, and with a fifth of the batches without any, they do as well where trials are many (0.449 and 0.363 on the
 # two sets of mice, 0.444 and 0.370 before), and better where a new mouse has few: with 0, 5 and 20 trials of it 0.447, 0.445 and 0.468, where
 # it was 0.375, 0.421 and 0.455 (validation trials, mean of three sessions). Fewer rows a step, in as many steps, are as good on the synthetic mice and better on the
-# simulation, in two thirds of the time. The squared error of the expected code (`dat.weight_expected`) changes little on the mice and on the simulation of quick, and makes the
-# difference on a network of profile laptop where little can be told of the next token: quantized contexts are not what is missing there (ridge VAR and
-# continuous patches forecast from reconstructed contexts as well as from the traces, 0.363 and 0.365, 0.347 and 0.351), nor are fewer codes or more steps enough.
-# With it, heads on the features of quick decode the synthetic mice with a squared error of 0.62 and 0.53 (held-in and held-out) where they had 0.63 and 0.56.
+# simulation, in two thirds of the time. The squared error of the expected code (`dat.weight_expected`) changes little on the mice
+# and on the simulation of quick, and makes the difference on a network of profile laptop where little can be told of the next token. What is
+# missing there without it is not in the tokens (ridge VAR and continuous patches forecast from reconstructed contexts as well as from the
+# traces, 0.363 and 0.365, 0.347 and 0.351), nor are fewer codes or more steps enough. With a weight of 30, heads on the features decode
+# the mice of quick with a squared error of 0.62 and 0.53 on validation trials (held-in and held-out) where it was 0.63 and 0.56.
