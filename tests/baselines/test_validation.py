@@ -11,7 +11,7 @@ from calm.data.preparation import prepare
 
 @pytest.fixture
 def sessions(make_session):
-    """With 20 and with 3 validation trials."""
+    """With 30 and with 5 validation trials."""
     made = [make_session([12] * count, name=name) for name, count in (("long", 200), ("short", 30))]
     return [prepare(session, seed=0, min_frames=12) for session in made]
 
