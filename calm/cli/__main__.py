@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 import calm
 from calm.cli.tables import frame_table, write_table
-from calm.data.contents import WINDOWS, inspect, layout_of, nwb_contents
+from calm.data.contents import WINDOWS, inspect, layout_of, nwb_contents, used
 from calm.data.descriptions import Dataset, describe, load_dataset
 from calm.data.preparation import to_unit
 from calm.data.session import FIRST_FRAME, Session
@@ -103,24 +104,34 @@ def read(arguments: Namespace, **keys: Any) -> tuple[Session, Profile]:
         CalmError: what is wrong with the recording or the `keys` of its description; or it holds several sessions.
     """
     keys = {key: value for key, value in {"rate": arguments.rate, **keys}.items() if value is not None}
-    dataset = describe_recording(Path(arguments.recording), keys)
     profile = load_profile(getattr(arguments, "profile", "quick"))
     profile = profile.shortened(profile.single_share).changed(finetune_fit=profile.finetune_fit)
+    least = keys.get("context", profile.forecast.context) + profile.quantizer.window
+    dataset = describe_recording(Path(arguments.recording), keys, least)
     recordings = read_recordings(dataset, profile, arguments.seed, ensure_writable(RUNS))
     sessions = [session for _, session in recordings.each()]
     if len(sessions) > 1:
         raise CalmError(f"{arguments.recording} has {len(sessions)} sessions: name one file, or use calm in Python.")
+    print(used(sessions[0]))
     return sessions[0], recordings.profile
 
 
-def describe_recording(path: Path, keys: Mapping[str, Any]) -> Dataset:
-    """The description that was named, or one of a recording, cut into windows if it has no trials; with these keys."""
+def describe_recording(path: Path, keys: Mapping[str, Any], least: int) -> Dataset:
+    """The description that was named, with these keys; or one of a recording, which leaves out what cannot be used.
+
+    Neurons with faults are left out, and trials of fewer than `least` frames; a recording without enough trials is cut
+    into windows. What of a file with several traces or tables is taken is told.
+    """
     if path.suffix in (".yaml", ".yml"):
         return load_dataset(path).changed(**keys)
-    layout = layout_of(path)
-    cut = nwb_contents(path)[1] if layout == "nwb" else {"windows": WINDOWS}
-    files = address_of(path) or str(path.absolute())
-    return describe({"name": path.stem, "files": files, "layout": layout, **cut, **keys}, path.name)
+    layout, files = layout_of(path), address_of(path) or str(path.absolute())
+    guess = nwb_contents(path, least)[1] if layout == "nwb" else {"windows": WINDOWS}
+    if layout == "nwb" and guess:
+        told = yaml.safe_dump(guess, default_flow_style=True, width=1000).strip()
+        print(f"{path.name} is read with {told}; `calm info` shows what else there is, and a description to change.")
+    trials = {} if "windows" in guess else {"min_frames": least}
+    about = {"name": path.stem, "files": files, "layout": layout, "bad_neurons": "drop", **trials}
+    return describe(about | guess | dict(keys), path.name)
 
 
 def adapted(session: Session, profile: Profile, seed: int) -> "calm.CalM":

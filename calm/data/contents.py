@@ -1,7 +1,8 @@
 """A first look at a recording: what a file or folder holds, what calm would use of it, and a description to save."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pandas as pd
 import yaml
 
 from calm.data.descriptions import Dataset, Layout, describe
+from calm.data.intervals import START, STOP
 from calm.data.reading import CELLS, checked, cut_recording, read_file, read_recording
 from calm.data.recording import Recording, gaps, period
-from calm.data.session import Session
+from calm.data.session import MIN_TRIALS, Session
 from calm.errors import CalmError, reading
 from calm.paths import address_of
 from calm.profile import load_profile
@@ -22,6 +24,8 @@ ENDINGS: Mapping[str, Layout] = {".csv": "csv", ".tsv": "csv", ".npz": "npz", ".
 ASSUMED_RATE = 30.0  # frames per second, until somebody says
 WINDOWS = {"length": 80}
 MOST_VALUES = 50_000_000  # of a series that are searched for NaN
+RATIO = re.compile(r"dff|df.?(over|of|/).?f|delta.?f", re.IGNORECASE)  # in the names of series of dF/F
+NO_TRACES = re.compile(r"neuropil(?!.*(correct|subtract))|deconv|spike|event|background", re.IGNORECASE)
 
 
 def inspect(path: str | Path, *, rate: float | None = None) -> str:
@@ -118,30 +122,57 @@ def share_of_nan(values: np.ndarray) -> str:
     return f"{share:.2%}" if share else "none"
 
 
-def nwb_contents(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """A row for each series and each table of intervals; and the keys of a description that are needed to read it."""
+def nwb_contents(path: Path, least: int = 1) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """A row for each series and each table of intervals; and the keys of a description that are needed to read it.
+
+    Where there are several traces, those that their names speak for; and the trial table, or else another table, if
+    there are trials enough of at least `least` frames, or else windows.
+    """
     from pynwb import TimeSeries
     from pynwb.epoch import TimeIntervals
     from pynwb.ophys import DfOverF, RoiResponseSeries
 
-    from calm.data.readers.nwb import full_name
     from calm.data.readers.nwb_file import open_nwb
+    from calm.data.readers.nwb_series import full_name, sample_times
 
     with open_nwb(path) as nwb:
         series = [item for item in nwb.objects.values() if isinstance(item, TimeSeries)]
         tables = [item for item in nwb.objects.values() if isinstance(item, TimeIntervals)]
         rows = [*map(series_row, series), *map(interval_row, tables)]
-        traces = [each for each in series if isinstance(each, RoiResponseSeries)]
-        ratios = [each for each in traces if isinstance(each.parent, DfOverF)] or traces
-        more: dict[str, Any] = {"traces": min(map(full_name, ratios))} if len(ratios) > 1 else {}
-        if nwb.trials is None:
-            more |= {"trials": min(map(full_name, tables))} if tables else {"windows": WINDOWS}
-        return pd.DataFrame(rows, dtype=object).fillna(""), more
+        traces = {full_name(item): item for item in series if isinstance(item, RoiResponseSeries)}
+        ratios = [name for name, each in traces.items() if isinstance(each.parent, DfOverF)]
+        chosen = likeliest([*traces], ratios)
+        alone = chosen is None or [chosen] == (ratios or [*traces])
+        shortest = 0.0 if chosen is None else (least - 0.5) * period(sample_times(traces[chosen]))
+        cut = trial_choice(nwb.trials, {full_name(table): table for table in tables}, shortest)
+        return pd.DataFrame(rows, dtype=object).fillna(""), ({} if alone else {"traces": chosen}) | cut
+
+
+def likeliest(traces: Sequence[str], ratios: Sequence[str]) -> str | None:
+    """Of the names of traces the one that speaks most for cells, and of these for dF/F; `ratios` are that for sure."""
+    return min(
+        traces,
+        key=lambda name: (bool(NO_TRACES.search(name)), name not in ratios, not RATIO.search(name), name),
+        default=None,
+    )
+
+
+def durations(table: Any) -> np.ndarray:
+    """How long each interval of a table lasts in s."""
+    return np.asarray(table[STOP][:], float) - np.asarray(table[START][:], float)
+
+
+def trial_choice(trials: Any, tables: Mapping[str, Any], shortest: float) -> dict[str, Any]:
+    """The keys of a description that cut a recording: by intervals that last at least `shortest` s, or into windows."""
+    suited = [name for name in sorted(tables) if np.sum(durations(tables[name]) >= shortest) >= MIN_TRIALS]
+    if trials is not None and any(tables[name] is trials for name in suited):
+        return {}
+    return {"trials": suited[0]} if suited else {"windows": WINDOWS}
 
 
 def series_row(series: Any) -> dict[str, Any]:
     """What is in a time series of an NWB file."""
-    from calm.data.readers.nwb import full_name
+    from calm.data.readers.nwb_series import all_times, full_name
 
     shape = np.shape(series.data)
     few = np.prod(shape) <= MOST_VALUES
@@ -150,14 +181,14 @@ def series_row(series: Any) -> dict[str, Any]:
         "type": type(series).__name__,
         "shape": "x".join(map(str, shape)),
         "unit": series.unit,
-        **clock_row(np.asarray(series.get_timestamps(), float)),
+        **clock_row(all_times(series)),
         "NaN": share_of_nan(np.asarray(series.data)) if few else "not searched",
     }
 
 
 def interval_row(table: Any) -> dict[str, Any]:
     """What is in a table of intervals of an NWB file."""
-    from calm.data.readers.nwb import full_name
+    from calm.data.readers.nwb_series import full_name
 
     columns = ", ".join(name for name in table.colnames if name not in ("start_time", "stop_time"))
     return {"path": full_name(table), "type": f"{len(table)} intervals", "shape": columns}
@@ -170,11 +201,15 @@ def usable(path: Path, content: Mapping[str, Any], read: Callable[[Path, Dataset
         session = checked(read(path, dataset), dataset, min_frames=1)
     except CalmError as error:
         return f"With this description it cannot be used: {error}"
+    return f"{used(session)} Neurons can be kept by {', '.join(session.neurons)}."
+
+
+def used(session: Session) -> str:
+    """What of a recording is used."""
     return (
         f"Used: session {session.name} of subject {session.subject}, {len(session.neurons)} neurons,"
         f" {len(session.traces)} trials of {session.frames.min()} to {session.frames.max()} frames at"
-        f" {session.rate:.4g} Hz, behaviour: {', '.join(session.behaviour_names) or 'none'}. Neurons can be kept by"
-        f" {', '.join(session.neurons)}."
+        f" {session.rate:.4g} Hz, behaviour: {', '.join(session.behaviour_names) or 'none'}."
     )
 
 

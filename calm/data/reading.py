@@ -209,6 +209,12 @@ def keep_trials(session: Session, min_frames: int | None, max_frames: int | None
             f"Session {session.name}: its trials have {session.frames.min()} to {session.frames.max()} frames, none of"
             f" them between {shortest} and {longest}: change `min_frames` or `max_frames`."
         )
+    if left := len(session.traces) - len(keep):
+        warnings.warn(
+            f"Session {session.name}: {left} of {len(session.traces)} trials are left out, shorter than {shortest} or"
+            f" longer than {longest} frames.",
+            stacklevel=2,
+        )
     return dataclasses.replace(
         session,
         traces=tuple(session.traces[trial] for trial in keep),

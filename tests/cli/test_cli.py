@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from nwb_files import RATE, plain_file
+from nwb_files import RATE, add_traces, add_trials, new_file, plain_file, random_traces, save
 from pynwb import NWBHDF5IO
 
 import calm
@@ -118,6 +118,25 @@ def test_a_continuous_recording_is_cut_into_windows(calm_command, tmp_path):
     assert set(table.groupby("trial").size()) == {80 / 4} and table["time"].max() == pytest.approx((800 - 4) / 5)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_of_a_recording_that_says_little_what_can_be_used_is_used_and_told(calm_command, tmp_path, capsys):
+    nwb, data = new_file(), random_traces(1000)
+    data[500, 1] = np.nan
+    add_traces(nwb, data, name="raw", container="Fluorescence")
+    add_traces(nwb, data, name="neuropil", container="Fluorescence")
+    add_trials(nwb, [(8.0 * trial, 8.0 * trial + (0.5 if trial == 3 else 5)) for trial in range(12)])
+    path = str(save(nwb, tmp_path / "b.nwb"))
+    for out, words, used in (
+        ("t.csv", [], "2 neurons, 11 trials of 50 to 50 frames"),
+        ("f.csv", ["--context", "48"], "2 neurons, 8 trials of 80 to 80 frames"),
+    ):
+        command = "forecast" if words else "tokenize"
+        calm_command(command, path, "--out", str(tmp_path / out), *words, *(SMALL[2:] if words else []))
+        shown = capsys.readouterr().out
+        assert "{traces: ophys/Fluorescence/raw" in shown and ("windows: {length: 80}" in shown) == bool(words)
+        assert used in shown
+
+
 def test_info_tells_of_weights_and_of_recordings(calm_command, capsys):
     calm_command("info", "small")
     scores = calm.load_pretrained("small").scores
@@ -131,7 +150,7 @@ def test_info_tells_of_weights_and_of_recordings(calm_command, capsys):
     [
         (["forecast", "a.nwb", "--out", "a.nwb"], "a.nwb exists: choose another name"),
         (["forecast", "a.nwb", "--out", "f.mat"], "f.mat has none of the endings .nwb, .csv, .npz"),
-        (["forecast", "a.nwb", "--out", "g.csv"], "trial 0 has 10 frames, but the context and one token need 44"),
+        (["forecast", "a.nwb", "--out", "g.csv"], "1 trials are too few"),
         (["forecast", "b.nwb", "--out", "g.csv"], "There is nothing at b.nwb"),
         (["tokenize", "c.csv", "--out", "g.csv"], "`rate`"),
         (["tokenize", "a.nwb", "--out", "g.csv", "--rate", "5"], "`rate` has no meaning with `layout` nwb"),

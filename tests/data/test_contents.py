@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import yaml
-from nwb_files import RATE, add_behaviour, add_traces, new_file, plain_file, random_traces, save
+from nwb_files import RATE, add_behaviour, add_traces, add_trials, new_file, plain_file, random_traces, save
+from pynwb.epoch import TimeIntervals
 from source_files import caiman_file, random_fluorescence, suite2p_plane
 
 import calm
+from calm.data.contents import nwb_contents
 from calm.data.descriptions import load_dataset
 from calm.data.reading import read_checked
 from calm.errors import CalmError
@@ -46,6 +48,42 @@ def test_gaps_nan_and_several_traces_without_trials(tmp_path, capsys):
     assert row[-5:] == ["10.0", "0.0", "124.9", "1", "25.00%"]
     session = followed(description, tmp_path)
     assert set(session.frames) == {80} and len(session.neurons) == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        ("Deconvolved Fluorescence Neuropil", "Fluorescence"),  # Suite2p's own file
+        ("raw neuropil neuropil_corrected", "neuropil_corrected"),
+        ("background dff events", "dff"),
+        ("fluorescence deltaF spikes", "deltaF"),
+        ("neuropil spikes", "neuropil"),
+    ],
+)
+def test_of_several_traces_those_of_cells_are_proposed(tmp_path, names, chosen):
+    nwb = new_file()
+    for name in names.split():
+        add_traces(nwb, random_traces(800), name=name, container="Fluorescence")
+    content = yaml.safe_load(calm.inspect(save(nwb, tmp_path / "a.nwb")))
+    assert content["traces"] == f"ophys/Fluorescence/{chosen}"
+
+
+def test_intervals_are_proposed_where_there_are_enough(tmp_path):
+    nwb = new_file()
+    add_traces(nwb, random_traces(1000))
+    add_trials(nwb, [(8.0 * trial, 8.0 * trial + 5) for trial in range(10)])
+    for name, count, seconds in (("epochs", 2, 30.0), ("flashes", 40, 1.0), ("stimuli", 9, 6.0)):
+        nwb.add_time_intervals(TimeIntervals(name=name, description="test"))
+        for row in range(count):
+            nwb.intervals[name].add_row(start_time=2.0 * row, stop_time=2.0 * row + seconds)
+    path = save(nwb, tmp_path / "a.nwb")
+    for least, expected in (
+        (1, {}),
+        (50, {}),
+        (51, {"trials": "stimuli"}),
+        (61, {"windows": {"length": 80}}),
+    ):
+        assert nwb_contents(path, least)[1] == expected
 
 
 def test_other_sources(tmp_path, capsys):

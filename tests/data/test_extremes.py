@@ -9,7 +9,7 @@ from nwb_files import add_traces, add_trials, new_file, random_traces, save
 from pynwb import TimeSeries
 
 from calm.data.preparation import prepare, to_unit
-from calm.data.readers.nwb import in_units
+from calm.data.readers.nwb_series import in_units
 from calm.data.reading import load_sessions
 from calm.data.session import validate
 from calm.errors import CalmError

@@ -217,12 +217,35 @@ def test_condition_with_several_values(tmp_path):
     refused(save(nwb, tmp_path / "a.nwb"), "'pair'", "several values", conditions=("pair",))
 
 
-@pytest.mark.filterwarnings("ignore:.*should be transposed")
-def test_transposed_traces(tmp_path):
+def across(path: Path, data: np.ndarray, **clock: np.ndarray) -> Path:
+    """A file whose traces are turned round after pynwb, which would refuse to write them so, is done with it."""
     nwb = new_file()
-    add_traces(nwb, random_traces().T, rois=3)
+    add_traces(nwb, data, **clock)
     add_trials(nwb, SECONDS)
-    refused(save(nwb, tmp_path / "a.nwb"), "(3, 100)", "(frames, ROIs)")
+    with h5py.File(save(nwb, path), "a") as file:
+        series = file["processing/ophys/DfOverF/RoiResponseSeries"]
+        attributes = dict(series["data"].attrs)
+        del series["data"]
+        series["data"] = data.T
+        series["data"].attrs.update(attributes)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:.*(should|may) be transposed")
+@pytest.mark.parametrize("clock", [{}, {"timestamps": np.arange(FRAMES) / RATE}])
+def test_transposed_traces_are_turned_where_that_is_plain(tmp_path, clock):
+    path = across(tmp_path / "a.nwb", random_traces(), **clock)
+    with pytest.warns(UserWarning, match=r"read as \(ROIs, frames\) = \(3, 100\)"):
+        session = read_session(path)
+    np.testing.assert_array_equal(np.concatenate(session.traces, axis=1), random_traces().T)
+
+
+@pytest.mark.filterwarnings("ignore:.*(should|may) be transposed")
+def test_traces_of_another_shape(tmp_path):
+    nwb = new_file()
+    add_traces(nwb, random_traces().T, rois=4)
+    add_trials(nwb, SECONDS)
+    refused(save(nwb, tmp_path / "a.nwb"), "(3, 100)", "4 ROIs", "(frames, ROIs)")
 
 
 def test_planes_of_different_recordings(tmp_path):

@@ -16,18 +16,9 @@ from jaxtyping import Float, Int
 from pynwb import NWBFile, TimeSeries
 from pynwb.ophys import RoiResponseSeries
 
-from calm.data.readers.nwb import (
-    behaviour_series,
-    find_item,
-    find_traces,
-    full_name,
-    in_units,
-    neuron_table,
-    sample_times,
-    scalar_column,
-    trial_table,
-)
+from calm.data.readers.nwb import behaviour_series, find_traces, neuron_table, scalar_column, trial_table
 from calm.data.readers.nwb_file import open_nwb
+from calm.data.readers.nwb_series import find_item, full_name, in_units, sample_times
 from calm.data.recording import Recording
 from calm.data.session import Session, cut
 from calm.errors import CalmError

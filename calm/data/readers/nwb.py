@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from hdmf.common import DynamicTable, DynamicTableRegion, VectorIndex
-from hdmf.container import AbstractContainer
 from jaxtyping import Float
 from pynwb import NWBFile, TimeSeries
 from pynwb.epoch import TimeIntervals
@@ -16,12 +15,20 @@ from pynwb.ophys import DfOverF, RoiResponseSeries
 
 from calm.data.intervals import START, STOP, Trials, Windows, around_events, cut_into_trials, cut_into_windows
 from calm.data.readers.nwb_file import open_nwb
-from calm.data.recording import Kind, Recording, period, suits_single
+from calm.data.readers.nwb_series import (
+    check_numeric,
+    find_item,
+    full_name,
+    in_units,
+    is_numeric,
+    lies_across,
+    sample_times,
+)
+from calm.data.recording import Kind, Recording, period
 from calm.data.resampling import guess_kind, is_even, same_clock, to_frames
 from calm.data.session import Session
 from calm.errors import CalmError
 
-PLACES = ("acquisition", "stimulus", "analysis")  # where a file has series that are in no processing module
 SLOWEST = 0.1  # frames per second; a slower clock is one in milliseconds
 
 Kinds = Mapping[str, Kind | None]  # by the name of a time series: what it is, or None for a guess
@@ -83,29 +90,6 @@ def read_traces(nwb: NWBFile, name: str, traces: tuple[str, ...] | None) -> Reco
     )
 
 
-def full_name(item: AbstractContainer) -> str:
-    """`module/container/name`, or `acquisition/name`: how messages call a series or table."""
-    names = [item.name]
-    while not isinstance(item.parent, NWBFile):
-        item = item.parent
-        names.insert(0, item.name)
-    place = [place for place in PLACES if any(item is other for other in getattr(item.parent, place).values())]
-    return "/".join(place + names)
-
-
-def find_item(candidates: Sequence[AbstractContainer], name: str, kind: str) -> AbstractContainer:
-    """The one series or table called `name`: by the end of its full name, or of its container's."""
-    full = [full_name(item) for item in candidates]
-    for ends in (full, [where.rpartition("/")[0] for where in full]):
-        matches = [index for index, where in enumerate(ends) if f"/{where}".endswith(f"/{name}")]
-        if len(matches) == 1:
-            return candidates[matches[0]]
-        if matches:
-            choice = ", ".join(sorted(full[index] for index in matches))
-            raise CalmError(f"several {kind} are called {name!r}: choose one of {choice}.")
-    raise CalmError(f"there is no {kind} called {name!r}: it has {', '.join(sorted(full)) or 'none at all'}.")
-
-
 def find_traces(nwb: NWBFile, names: tuple[str, ...] | None) -> list[RoiResponseSeries]:
     """The series of fluorescence traces that are named, or the only one; one per plane, with a column per ROI."""
     traces = [series for series in nwb.objects.values() if isinstance(series, RoiResponseSeries)]
@@ -125,38 +109,14 @@ def find_traces(nwb: NWBFile, names: tuple[str, ...] | None) -> list[RoiResponse
         shape, count = plane.data.shape, len(plane.rois.data)
         if not count:
             raise CalmError(f"{full_name(plane)} has data {shape}, but no row in its ROI table: add a row per ROI.")
-        if (shape[1:] or (1,)) != (count,):
+        if lies_across(plane):
+            warnings.warn(
+                f"{full_name(plane)} is read as (ROIs, frames) = {shape}, though NWB asks for (frames, ROIs).",
+                stacklevel=3,
+            )
+        elif (shape[1:] or (1,)) != (count,):
             raise CalmError(f"{full_name(plane)} has data {shape} for {count} ROIs: it must be (frames, ROIs).")
     return planes
-
-
-def is_numeric(series: TimeSeries) -> bool:
-    """Whether the data are numbers, (frames,) or (frames, channels)."""
-    return len(series.data.shape) <= 2 and series.data.dtype.kind in "biuf"
-
-
-def sample_times(series: TimeSeries, *, least: int = 2) -> Float[np.ndarray, " sample"]:
-    """Times of a series in s, from its timestamps or its rate, checked against its data.
-
-    Raises:
-        CalmError: fewer than `least`, or another number than the data have, or not in order.
-    """
-    where, shape = full_name(series), series.data.shape
-    times = np.asarray(series.get_timestamps(), dtype=float)
-    if len(times) != shape[0] or len(times) < least:
-        raise CalmError(f"{where} has data {shape} and {len(times)} timestamps: it needs one a frame, of two or more.")
-    if not np.all(np.diff(times) >= 0):
-        raise CalmError(f"the timestamps of {where} go backwards or are NaN: mend them.")
-    return times
-
-
-def check_numeric(series: TimeSeries) -> None:
-    """Refuse what is no table of numbers."""
-    if not is_numeric(series):
-        raise CalmError(
-            f"{full_name(series)} has data {series.data.shape} of type {series.data.dtype}: it must be numbers,"
-            " (frames,) or (frames, channels)."
-        )
 
 
 def frame_times(planes: Sequence[RoiResponseSeries]) -> Float[np.ndarray, " frame"]:
@@ -178,19 +138,6 @@ def frame_times(planes: Sequence[RoiResponseSeries]) -> Float[np.ndarray, " fram
         listed = ", ".join(f"{full_name(plane)} {count}" for plane, count in zip(planes, counts, strict=True))
         raise CalmError(f"the planes differ in their numbers of frames ({listed}): read planes of one recording only.")
     return times[0][: min(counts)]
-
-
-def in_units(series: TimeSeries, rows: slice) -> Float[np.ndarray, "frame channel"]:
-    """Some frames of a series, in its unit; in double precision where single does not suit them."""
-    data = np.asarray(series.data[rows])
-    data = data.reshape(len(data), *data.shape[1:] or (1,))
-    scale, offset = float(series.conversion), float(series.offset)
-    ends = np.stack([end.reduce(data) for end in (np.fmin, np.fmax)]).astype(float) if len(data) else np.empty((0, 1))
-    suited = all(suits_single(each.T) for each in (ends, ends * scale + offset))
-    values = data.astype(np.float32 if suited else float)
-    values *= scale
-    values += offset
-    return values
 
 
 def scalar_column(table: DynamicTable, name: str) -> np.ndarray | None:
