@@ -101,7 +101,8 @@ THREADS = "OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS={threads}"
 BEFORE = {"02_tokenizer": "00_data", "03_pretraining": "02_tokenizer", "04_forecasting": "03_pretraining"}
 BEFORE |= {"05_decoding": "03_pretraining", "06_embeddings": "03_pretraining", "07_dynamics": "04_forecasting"}
 BEFORE |= {"08_ablations": "00_data", "11_scale": "03_pretraining", "12_transfer": "03_pretraining"}
-ASIDE = ["11_scale", "12_transfer"]  # nothing waits for them; nor for 08, which is so long that it must not come last
+ABLATIONS = ["08_ablations"]  # nothing waits for it, but it is so long that it must not come last
+ASIDE = ["06_embeddings", "11_scale", "12_transfer"]  # nor for these
 
 
 def earlier(wildcards):
@@ -135,6 +136,7 @@ rule simulation:
         f"{EXECUTED}/01_simulation.ipynb",
     benchmark:
         f"{EXECUTED}/01_simulation.tsv"
+    priority: 2
     threads: HALF
     message:
         "01_simulation, profile {SCALE}"
@@ -152,15 +154,21 @@ rule recordings:
     benchmark:
         f"{EXECUTED}/{{notebook}}.tsv"
     wildcard_constraints:
-        notebook="|".join(name for name in RECORDINGS if name not in ASIDE),
+        notebook="|".join(name for name in RECORDINGS if name not in ABLATIONS + ASIDE),
     params:
         recorded=STATE,  # a rule is run again when this changes
-    priority: 1  # the longest chain
+    priority: 2  # the longest chain
     threads: HALF
     message:
         "{wildcards.notebook}, profile {SCALE}"
     shell:
         THREADS + " python -m calm.run {input.notebook} {output} @{RECORDED}"
+
+
+use rule recordings as ablations with:
+    wildcard_constraints:
+        notebook="|".join(ABLATIONS),
+    priority: 1
 
 
 use rule recordings as aside with:
