@@ -17,9 +17,10 @@
 # # Your own recordings
 #
 # From recordings to a model, its forecasts and its embeddings, in a few lines. By default this runs on a few synthetic files. Put your
-# own NWB files, with a `RoiResponseSeries` and a table of trials, under `files`; or, for anything else (other trials or none, Suite2p,
-# CaImAn, CSV), the path of a dataset description under `dataset`. `calm.inspect("a file")` prints what is in a file and a description
-# to begin with; `data/README.md` explains every key, and how to run all the other notebooks on a description.
+# own files under `files`: NWB with a `RoiResponseSeries` and a table of trials, or CSV, NPZ or Suite2p's folders, which are cut into
+# windows; or, for anything else (other trials, some of several series), the path of a dataset description under `dataset`.
+# `calm.inspect("a file")` prints what is in a file and a description to begin with; `data/README.md` explains every key, and how to run
+# all the other notebooks on a description.
 
 # %% tags=["parameters"]
 import os
@@ -27,8 +28,8 @@ import os
 # Words after its name change numbers of a profile (see calm/profiles/), as "smoke dat.layers=3 dat_fit.steps=80".
 profile: str = os.environ.get("CALM_PROFILE", "quick")  # smoke, quick, laptop, gpu or paper: how large the models are
 files: str = ""  # pattern of your files, as "~/recordings/*.nwb"; empty takes synthetic ones
-dataset: str = ""  # path of a description, in place of `files`, `layout`, `behaviour`, `context` and `smoothing`
-layout: str = "nwb"  # or dandi_000579
+dataset: str = ""  # path of a description, in place of `files`, `rate`, `behaviour`, `context` and `smoothing`
+rate: float = 0.0  # frames per second, where files do not say
 behaviour: list = []  # names of behavioural series
 context: int = 40  # frames of each trial that a forecast starts from
 smoothing: float = 1.0  # weight of the newest frame in causal smoothing; 1 is none, the paper's data have 0.15
@@ -52,9 +53,10 @@ from calm.synthetic.cohort import make_cohort
 use_style()
 settings = load_profile(profile)
 settings = settings.changed(forecast=settings.forecast.changed(context=context))
+keys = {"files": files, "rate": rate or None, "behaviour": behaviour or None}
 if not files and not dataset:
-    cohort = make_cohort(settings.cohort, DATA)
-    files, layout, smoothing = str(cohort / "sub-[34]" / "*" / "*.nwb"), "dandi_000579", 0.15
+    keys |= {"files": str(make_cohort(settings.cohort, DATA) / "sub-[34]" / "*" / "*.nwb"), "layout": "dandi_000579"}
+    smoothing = 0.15
 
 # %% [markdown]
 # ## Reading and preparing
@@ -68,7 +70,7 @@ if dataset:
     sessions, settings = [*recordings.held_in, *recordings.held_out], recordings.profile
     context = settings.forecast.context
 else:
-    recorded = calm.load_sessions({"files": files, "layout": layout, "behaviour": behaviour or None})
+    recorded = calm.load_sessions(keys)
     sessions = [calm.prepare(session, seed=seed, smoothing=smoothing, min_frames=context + 4) for session in recorded]
 pd.DataFrame(
     {

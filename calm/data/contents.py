@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from calm.data.descriptions import Dataset, Layout, describe
+from calm.data.descriptions import ENDINGS, Dataset, Layout, describe
 from calm.data.intervals import START, STOP
 from calm.data.reading import CELLS, checked, cut_recording, read_file, read_recording
 from calm.data.recording import Recording, gaps, period
@@ -20,7 +20,6 @@ from calm.errors import CalmError, reading
 from calm.paths import address_of
 from calm.profile import load_profile
 
-ENDINGS: Mapping[str, Layout] = {".csv": "csv", ".tsv": "csv", ".npz": "npz", ".nwb": "nwb", ".zarr": "nwb"}
 ASSUMED_RATE = 30.0  # frames per second, until somebody says
 WINDOWS = {"length": 80}
 MOST_VALUES = 50_000_000  # of a series that are searched for NaN

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import string
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ import pydantic
 
 from calm.config.base import Config, Names
 from calm.data.dff import Baseline
-from calm.data.intervals import Trials, Windows
+from calm.data.intervals import Trials, Windows, length_alone
 from calm.data.readers.pipelines import NEUROPIL
 from calm.data.recording import Kind, Value
 from calm.errors import CalmError, one_line, reading
@@ -20,6 +21,8 @@ from calm.user_yaml import parse_yaml
 
 Layout = Literal["nwb", "dandi_000579", "suite2p", "caiman", "csv", "npz"]
 PLAIN = ("suite2p", "caiman", "csv", "npz")  # layouts whose files hold one recording and no trials
+ENDINGS: Mapping[str, Layout] = {".csv": "csv", ".tsv": "csv", ".npz": "npz", ".nwb": "nwb", ".zarr": "nwb"}
+SUITE2P = re.compile(r"suite2p|plane\d+")  # how it calls its folders
 LAYOUTS = {  # in which a key means something; the others in all
     "traces": ("nwb",),
     "behaviour": ("nwb", "dandi_000579", "csv", "npz"),
@@ -42,6 +45,7 @@ Behaviour = Annotated[
         )
     ),
 ]
+Cut = Annotated[Windows, pydantic.BeforeValidator(length_alone)]
 TrialSource = Annotated[
     Trials, pydantic.BeforeValidator(lambda value: {"tables": value} if isinstance(value, str | list) else value)
 ]
@@ -52,13 +56,13 @@ class Dataset(Config):
 
     name: str
     files: Annotated[Names, pydantic.Field(min_length=1)]  # patterns, relative to `folder`
-    layout: Layout = "nwb"
+    layout: Layout = "nwb"  # unless the names of the files tell another
     traces: Annotated[Names, pydantic.Field(min_length=1)] | None = None
     exclude: Names = ()  # sessions, by name or file
     behaviour: Behaviour | None = None  # the default of the layout
     conditions: Names = ()
     trials: TrialSource | None = None
-    windows: Windows | None = None
+    windows: Cut | None = None
     rate: float | None = pydantic.Field(None, gt=0)  # frames per second, where a file does not say
     resample: float | None = pydantic.Field(None, gt=0)  # frames per second to bring a recording to
     keep: Mapping[str, Values] | None = None  # cells, where a file tells
@@ -72,6 +76,21 @@ class Dataset(Config):
     max_frames: int | None = pydantic.Field(None, ge=1)
     bad_neurons: Literal["refuse", "drop"] = "refuse"
     folder: Path = pydantic.Field(Path(), exclude=True)  # where the description lies; no key of it
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _told_by_files(cls, content: Any) -> Any:
+        """The layout that the names of the files tell, and windows where files hold no trials and none are named."""
+        if not isinstance(content, dict):
+            return content
+        files = content.get("files")
+        patterns = [files] if isinstance(files, str) else files if isinstance(files, list | tuple) else []
+        layouts = {layout_named(pattern) for pattern in patterns if isinstance(pattern, str)}
+        if len(layouts) > 1 and "layout" not in content:
+            raise ValueError(f"`files` look like {' and '.join(sorted(layouts))}, but a dataset has one `layout`")
+        content = ({"layout": layouts.pop()} if len(layouts) == 1 else {}) | content
+        uncut = content.get("trials") is None and content.get("windows") is None
+        return content | {"windows": {}} if content.get("layout") in PLAIN and uncut else content
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> "Dataset":
@@ -88,10 +107,6 @@ class Dataset(Config):
             raise ValueError("`layout` suite2p needs `rate`, the frames per second of a plane")
         if self.layout in PLAIN and any(address_of(Path(pattern)) for pattern in self.files):
             raise ValueError(f"`layout` {self.layout} is read from files, not from an address: download them")
-        if self.layout in PLAIN and (self.trials is None) == (self.windows is None):
-            raise ValueError(
-                f"`layout` {self.layout} needs either `windows` or `trials`, a CSV file with start_time and stop_time"
-            )
         return self
 
     @property
@@ -123,6 +138,12 @@ class Dataset(Config):
         if self.layout == "suite2p":
             return os.path.isdir(path)
         return os.path.isfile(path) or path.endswith(".zarr")
+
+
+def layout_named(pattern: str) -> Layout:
+    """The layout that files are mostly of whose names match a pattern."""
+    name = Path(pattern)
+    return "suite2p" if SUITE2P.fullmatch(name.name) else ENDINGS.get(name.suffix, "nwb")
 
 
 KEYS = tuple(name for name in Dataset.model_fields if name != "folder")

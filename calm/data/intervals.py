@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import warnings
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -61,6 +61,11 @@ class Windows(Config):
     def between(self) -> int:
         """Frames between two blocks that belong to no window."""
         return self.length // 2 if self.gap is None else self.gap
+
+
+def length_alone(windows: Any) -> Any:
+    """The keys of windows for a number, their length; anything else as it is."""
+    return {"length": windows} if type(windows) is int else windows
 
 
 def frames_between(

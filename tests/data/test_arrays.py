@@ -66,7 +66,8 @@ def bad(traces, frame=7):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda traces: {"traces": traces, "windows": None}, "recording without trials"),
+        (lambda traces: {"traces": traces, "windows": 200}, "no window of 200 frames fits"),
+        (lambda traces: {"traces": traces, "trials": pd.DataFrame()}, "leave one of them out"),
         (lambda traces: {"traces": bad(traces)}, r"NaN or infinite values in 1 neuron \(2\)"),
         (lambda traces: {"traces": traces, "behaviour": ()}, None),
         (lambda traces: {"traces": traces, "behaviour": np.ones((100, 1))}, "must have names"),
@@ -184,7 +185,8 @@ def test_trials_come_from_a_csv_file_beside_the_recording(tmp_path, traces):
     ("told", "words"),
     [
         ({"layout": "suite2p", "windows": WINDOWS}, "needs `rate`"),
-        ({"layout": "csv", "rate": 1.0}, "needs either `windows` or `trials`"),
+        ({"layout": "csv", "rate": 1.0, "windows": WINDOWS, "trials": "t.csv"}, "into `trials` or into `windows`"),
+        ({"files": ["a.csv", "b.npz"], "rate": 1.0}, "look like csv and npz, but a dataset has one `layout`"),
         ({"layout": "suite2p", "windows": WINDOWS, "rate": RATE, "behaviour": "lick"}, "`behaviour` has no meaning"),
         ({"layout": "csv", "windows": WINDOWS, "neuropil": 0.5}, "`neuropil` has no meaning"),
     ],
@@ -192,6 +194,20 @@ def test_trials_come_from_a_csv_file_beside_the_recording(tmp_path, traces):
 def test_descriptions_that_lack_something_or_say_too_much(told, words):
     with pytest.raises(CalmError, match=words):
         calm.load_sessions({"files": "a", **told})
+
+
+def test_names_of_files_tell_the_layout_and_windows_are_the_default(tmp_path):
+    traces = random_fluorescence(3, 900)
+    np.savetxt(tmp_path / "a.csv", traces, delimiter=",")
+    np.savez(tmp_path / "a.npz", traces=traces)
+    suite2p_plane(tmp_path / "suite2p" / "plane0", traces, neuropil=np.zeros_like(traces), cells=[1, 1, 1])
+    for name in ("a.csv", "a.npz", "suite2p", "*/plane0"):
+        (session,) = calm.load_sessions({"files": str(tmp_path / name), "rate": RATE, "dff": False})
+        assert set(session.frames) == {80}
+        (longer,) = calm.load_sessions({"files": str(tmp_path / name), "rate": RATE, "dff": False, "windows": 100})
+        assert set(longer.frames) == {100}
+    with pytest.raises(CalmError, match="add `rate`"):
+        calm.load_sessions(str(tmp_path / "a.csv"))
 
 
 def test_a_session_is_read_without_a_warning(tmp_path, traces):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from calm.data.intervals import Windows, cut_into_trials, cut_into_windows
+from calm.data.intervals import Windows, cut_into_trials, cut_into_windows, length_alone
 from calm.data.recording import Recording, make_recording, subject_of
 from calm.data.session import Session, cut, validate
 from calm.errors import CalmError
@@ -22,7 +22,7 @@ def from_arrays(
     *,
     rate: float,
     trials: pd.DataFrame | None = None,
-    windows: Mapping[str, Any] | None = None,
+    windows: Mapping[str, Any] | int | None = None,
     behaviour: Any = None,
     name: str = "recording",
     subject: str = "unknown",
@@ -34,13 +34,13 @@ def from_arrays(
         rate: frames per second.
         trials: of a continuous recording, `start_time` and `stop_time` of its trials in s, where the first frame is
             at 0 s. Of single trials, a row for each, if there is something to say about them.
-        windows: how to cut a continuous recording without trials, as in a description: `{"length": 80}`.
+        windows: how to cut a continuous recording without trials, as in a description: `{"length": 80}`, the default,
+            or just 80.
         behaviour: by name, a value a frame: one array (frames,), or one such array for each trial.
         name, subject: of the session.
 
     Raises:
-        CalmError: arrays that do not go together, are transposed or have NaN; a continuous recording without `trials`
-            or `windows`.
+        CalmError: arrays that do not go together, are transposed or have NaN; both `trials` and `windows`.
     """
     if behaviour is not None and len(behaviour) and not isinstance(behaviour, Mapping):
         raise CalmError('`behaviour` must have names: pass {"speed": speed}, or leave it out.')
@@ -48,15 +48,13 @@ def from_arrays(
     about = {"name": name, "subject": subject, "rate": rate}
     if all(np.ndim(trace) == 2 for trace in traces):
         session = from_trials(list(traces), trials, behaviour, about)
-    elif windows is not None:
-        session = cut_into_windows(make_recording(traces, behaviour=behaviour, **about), Windows().changed(**windows))
-    elif trials is not None:
+    elif trials is None:
+        cut_as = Windows().changed(**length_alone(windows or {}))
+        session = cut_into_windows(make_recording(traces, behaviour=behaviour, **about), cut_as)
+    elif windows is None:
         session = cut_into_trials(make_recording(traces, behaviour=behaviour, **about), trials)
     else:
-        raise CalmError(
-            "One array of traces is a recording without trials: pass `trials` with their start_time and stop_time, or"
-            ' windows={"length": 80}.'
-        )
+        raise CalmError("A recording is cut into `trials` or into `windows`: leave one of them out.")
     validate(session)
     return session
 
