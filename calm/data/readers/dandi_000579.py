@@ -74,24 +74,36 @@ def read_dandi_session(
         images, planes = read_images(nwb), find_traces(nwb, PLANES)
         images = add_rows(images, planes)
         trials = images_of_trials(images, min_frames, max_frames)
-        frames = np.concatenate(list(trials.values()), axis=1)
-        recording = Recording(
-            name=nwb.session_id or path.stem,
-            subject=(nwb.subject and nwb.subject.subject_id) or "unknown",
-            rate=float(1 / images["time"][images["plane"] == 0].diff().median()),
-            traces=read_traces(planes, [images["row"].to_numpy()[each] for each in trials.values()]),
-            timestamps=images["time"].to_numpy()[frames].mean(axis=0),  # as behaviour: the mean over the planes
-            neurons=all_neurons(planes, nwb.session_id or "", path.name),
-            behaviour=read_channels(nwb, behaviour, frames, len(images)),
-            behaviour_names=behaviour,
-            unit=planes[0].unit,
-        )
+        recording = read_trials(nwb, path, images, planes, list(trials.values()), behaviour)
         ends = np.cumsum([each.shape[1] for each in trials.values()])
         spans = recording.timestamps[np.stack([np.append(0, ends[:-1]), ends - 1], axis=1)]
         recording = process(recording) if process is not None else recording
         edges = edges_of(spans, recording)
         of_trials = [recording.timestamps[first:last] for first, last in edges]
         return cut(recording, describe_trials(nwb, conditions, list(trials), of_trials), edges)
+
+
+def read_trials(
+    nwb: NWBFile,
+    path: Path,
+    images: pd.DataFrame,
+    planes: Sequence[RoiResponseSeries],
+    trials: Sequence[Int[np.ndarray, "plane _frame"]],
+    behaviour: tuple[str, ...],
+) -> Recording:
+    """The frames of all trials as one recording, one trial behind the other; `trials` has the images of each."""
+    frames = np.concatenate(trials, axis=1)
+    return Recording(
+        name=nwb.session_id or path.stem,
+        subject=(nwb.subject and nwb.subject.subject_id) or "unknown",
+        rate=float(1 / images["time"][images["plane"] == 0].diff().median()),
+        traces=read_traces(planes, [images["row"].to_numpy()[each] for each in trials]),
+        timestamps=images["time"].to_numpy()[frames].mean(axis=0),  # as behaviour: the mean over the planes
+        neurons=all_neurons(planes, nwb.session_id or "", path.name),
+        behaviour=read_channels(nwb, behaviour, frames, len(images)),
+        behaviour_names=behaviour,
+        unit=planes[0].unit,
+    )
 
 
 def read_images(nwb: NWBFile) -> pd.DataFrame:
