@@ -22,7 +22,7 @@
 # that are trained for it? At the end comes what the paper only wishes for: the transformer learns on from the traces that it forecasts.
 #
 # How long it takes, by `profile`: `smoke`, seconds for each cell, shows that everything runs, with models that have learned nothing; `quick`,
-# four minutes on one CPU core after notebook 02, is large enough to see the effects; `laptop` is larger and takes about four hours of two
+# four minutes on one CPU core after notebook 02, is large enough to see the effects; `laptop` is larger and takes about three hours of two
 # cores for all notebooks together; `gpu` is meant for one GPU and `paper`, with the paper's sizes, for several (neither was run yet). What
 # was trained before is found again.
 

@@ -26,7 +26,7 @@
 # model after some more training on the error of its own forecasts (notebook 03). No claim of the paper is judged by it.
 #
 # How long it takes, by `profile`: `smoke`, seconds for each cell, shows that everything runs, with models that have learned nothing; `quick`,
-# ten minutes on one CPU core after notebook 03, is large enough to see the effects; `laptop` is larger and takes about four
+# ten minutes on one CPU core after notebook 03, is large enough to see the effects; `laptop` is larger and takes about three
 # hours of two cores for all notebooks together; `gpu` is meant for one GPU and `paper`, with the paper's sizes, for several (neither was run
 # yet). What was trained before is found again.
 

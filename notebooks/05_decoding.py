@@ -23,7 +23,7 @@
 # - **Few labels**: what pretraining is for. How many trials with known behaviour does each decoder need?
 #
 # How long it takes, by `profile`: `smoke`, seconds for each cell, shows that everything runs, with models that have learned nothing; `quick`,
-# ten minutes on one CPU core after notebook 03, is large enough to see the effects; `laptop` is larger and takes about four hours of
+# ten minutes on one CPU core after notebook 03, is large enough to see the effects; `laptop` is larger and takes about three hours of
 # two cores for all notebooks together; `gpu` is meant for one GPU and `paper`, with the paper's sizes, for several (neither was run yet).
 # What was trained before is found again.
 

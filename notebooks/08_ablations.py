@@ -37,7 +37,7 @@
 # seeds; its two baselines, which should be alike, are 0.342 in Table 7 and 0.306 in Table 8.
 #
 # How long it takes, by `profile`: `smoke`, seconds for each cell, shows that everything runs, with models that have learned nothing; `quick`,
-# five minutes on one CPU core, is large enough to see the effects; `laptop` is larger and takes about four hours of two cores for all
+# five minutes on one CPU core, is large enough to see the effects; `laptop` is larger and takes about three hours of two cores for all
 # notebooks together; `gpu` is meant for one GPU and `paper`, with the paper's sizes, for several (neither was run yet). What was trained
 # before is found again.
 
