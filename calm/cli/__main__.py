@@ -12,7 +12,7 @@ import yaml
 
 import calm
 from calm.cli.tables import frame_table, write_table
-from calm.data.contents import WINDOWS, inspect, layout_of, nwb_contents, used
+from calm.data.contents import inspect, layout_of, nwb_keys, used
 from calm.data.descriptions import Dataset, describe, load_dataset
 from calm.data.preparation import to_unit
 from calm.data.session import FIRST_FRAME, Session
@@ -125,11 +125,11 @@ def describe_recording(path: Path, keys: Mapping[str, Any], least: int) -> Datas
     if path.suffix in (".yaml", ".yml"):
         return load_dataset(path).changed(**keys)
     layout, files = layout_of(path), address_of(path) or str(path.absolute())
-    guess = nwb_contents(path, least)[1] if layout == "nwb" else {"windows": WINDOWS}
-    if layout == "nwb" and guess:
+    guess = nwb_keys(path, least) if layout == "nwb" else {}
+    if guess:
         told = yaml.safe_dump(guess, default_flow_style=True, width=1000).strip()
         print(f"{path.name} is read with {told}; `calm info` shows what else there is, and a description to change.")
-    trials = {} if "windows" in guess else {"min_frames": least}
+    trials = {"min_frames": least} if layout == "nwb" and "windows" not in guess else {}
     about = {"name": path.stem, "files": files, "layout": layout, "bad_neurons": "drop", **trials}
     return describe(about | guess | dict(keys), path.name)
 

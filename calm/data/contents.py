@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 from calm.data.descriptions import ENDINGS, Dataset, Layout, describe
-from calm.data.intervals import START, STOP
+from calm.data.intervals import START, STOP, Windows
 from calm.data.reading import CELLS, checked, cut_recording, read_file, read_recording
 from calm.data.recording import Recording, gaps, period
 from calm.data.session import MIN_TRIALS, Session
@@ -21,7 +21,7 @@ from calm.paths import address_of
 from calm.profile import load_profile
 
 ASSUMED_RATE = 30.0  # frames per second, until somebody says
-WINDOWS = {"length": 80}
+WINDOWS = {"length": Windows().length}
 MOST_VALUES = 50_000_000  # of a series that are searched for NaN
 RATIO = re.compile(r"dff|df.?(over|of|/).?f|delta.?f", re.IGNORECASE)  # in the names of series of dF/F
 NO_TRACES = re.compile(r"neuropil(?!.*(correct|subtract))|deconv|spike|event|background", re.IGNORECASE)
@@ -121,30 +121,47 @@ def share_of_nan(values: np.ndarray) -> str:
     return f"{share:.2%}" if share else "none"
 
 
-def nwb_contents(path: Path, least: int = 1) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """A row for each series and each table of intervals; and the keys of a description that are needed to read it.
+def nwb_contents(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """A row for each series and each table of intervals; and the keys of a description that are needed to read it."""
+    from pynwb import TimeSeries
+    from pynwb.epoch import TimeIntervals
+
+    from calm.data.readers.nwb_file import open_nwb
+
+    with open_nwb(path) as nwb:
+        series = [series_row(item) for item in nwb.objects.values() if isinstance(item, TimeSeries)]
+        tables = [interval_row(item) for item in nwb.objects.values() if isinstance(item, TimeIntervals)]
+        return pd.DataFrame([*series, *tables], dtype=object).fillna(""), needed_keys(nwb, least=1)
+
+
+def nwb_keys(path: Path, least: int) -> dict[str, Any]:
+    """The keys of a description that are needed to read a file in trials of at least `least` frames."""
+    from calm.data.readers.nwb_file import open_nwb
+
+    with open_nwb(path) as nwb:
+        return needed_keys(nwb, least)
+
+
+def needed_keys(nwb: Any, least: int) -> dict[str, Any]:
+    """Those keys for an open file.
 
     Where there are several traces, those that their names speak for; and the trial table, or else another table, if
     there are trials enough of at least `least` frames, or else windows.
     """
-    from pynwb import TimeSeries
     from pynwb.epoch import TimeIntervals
     from pynwb.ophys import DfOverF, RoiResponseSeries
 
-    from calm.data.readers.nwb_file import open_nwb
-    from calm.data.readers.nwb_series import full_name, sample_times
+    from calm.data.readers.nwb_series import all_times, full_name
 
-    with open_nwb(path) as nwb:
-        series = [item for item in nwb.objects.values() if isinstance(item, TimeSeries)]
-        tables = [item for item in nwb.objects.values() if isinstance(item, TimeIntervals)]
-        rows = [*map(series_row, series), *map(interval_row, tables)]
-        traces = {full_name(item): item for item in series if isinstance(item, RoiResponseSeries)}
-        ratios = [name for name, each in traces.items() if isinstance(each.parent, DfOverF)]
-        chosen = likeliest([*traces], ratios)
-        alone = chosen is None or [chosen] == (ratios or [*traces])
-        shortest = 0.0 if chosen is None else (least - 0.5) * period(sample_times(traces[chosen]))
-        cut = trial_choice(nwb.trials, {full_name(table): table for table in tables}, shortest)
-        return pd.DataFrame(rows, dtype=object).fillna(""), ({} if alone else {"traces": chosen}) | cut
+    traces = {full_name(item): item for item in nwb.objects.values() if isinstance(item, RoiResponseSeries)}
+    tables = {full_name(item): item for item in nwb.objects.values() if isinstance(item, TimeIntervals)}
+    ratios = [name for name, each in traces.items() if isinstance(each.parent, DfOverF)]
+    chosen = likeliest([*traces], ratios)
+    alone = chosen is None or [chosen] == (ratios or [*traces])
+    times = all_times(traces[chosen]) if chosen else np.empty(0)
+    shortest = (least - 0.5) * period(times) if len(times) > 1 else 0.0
+    default = None if nwb.trials is None else full_name(nwb.trials)
+    return ({} if alone else {"traces": chosen}) | trial_choice(default, tables, shortest)
 
 
 def likeliest(traces: Sequence[str], ratios: Sequence[str]) -> str | None:
@@ -161,10 +178,13 @@ def durations(table: Any) -> np.ndarray:
     return np.asarray(table[STOP][:], float) - np.asarray(table[START][:], float)
 
 
-def trial_choice(trials: Any, tables: Mapping[str, Any], shortest: float) -> dict[str, Any]:
-    """The keys of a description that cut a recording: by intervals that last at least `shortest` s, or into windows."""
+def trial_choice(default: str | None, tables: Mapping[str, Any], shortest: float) -> dict[str, Any]:
+    """The keys of a description that cut a recording: by intervals that last at least `shortest` s, or into windows.
+
+    `default` is the name of the trial table, which needs no key.
+    """
     suited = [name for name in sorted(tables) if np.sum(durations(tables[name]) >= shortest) >= MIN_TRIALS]
-    if trials is not None and any(tables[name] is trials for name in suited):
+    if default in suited:
         return {}
     return {"trials": suited[0]} if suited else {"windows": WINDOWS}
 

@@ -2,7 +2,6 @@
 
 import glob
 import os
-import re
 import string
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ import pydantic
 from calm.config.base import Config, Names
 from calm.data.dff import Baseline
 from calm.data.intervals import Trials, Windows, length_alone
-from calm.data.readers.pipelines import NEUROPIL
+from calm.data.readers.pipelines import FOLDERS, NEUROPIL
 from calm.data.recording import Kind, Value
 from calm.errors import CalmError, one_line, reading
 from calm.paths import ROOT, address_of
@@ -22,7 +21,6 @@ from calm.user_yaml import parse_yaml
 Layout = Literal["nwb", "dandi_000579", "suite2p", "caiman", "csv", "npz"]
 PLAIN = ("suite2p", "caiman", "csv", "npz")  # layouts whose files hold one recording and no trials
 ENDINGS: Mapping[str, Layout] = {".csv": "csv", ".tsv": "csv", ".npz": "npz", ".nwb": "nwb", ".zarr": "nwb"}
-SUITE2P = re.compile(r"suite2p|plane\d+")  # how it calls its folders
 LAYOUTS = {  # in which a key means something; the others in all
     "traces": ("nwb",),
     "behaviour": ("nwb", "dandi_000579", "csv", "npz"),
@@ -143,7 +141,7 @@ class Dataset(Config):
 def layout_named(pattern: str) -> Layout:
     """The layout that files are mostly of whose names match a pattern."""
     name = Path(pattern)
-    return "suite2p" if SUITE2P.fullmatch(name.name) else ENDINGS.get(name.suffix, "nwb")
+    return "suite2p" if FOLDERS.fullmatch(name.name) else ENDINGS.get(name.suffix, "nwb")
 
 
 KEYS = tuple(name for name in Dataset.model_fields if name != "folder")

@@ -210,9 +210,10 @@ def keep_trials(session: Session, min_frames: int | None, max_frames: int | None
             f" them between {shortest} and {longest}: change `min_frames` or `max_frames`."
         )
     if left := len(session.traces) - len(keep):
+        limits = {"shorter": min_frames, "longer": max_frames}
+        faults = " or ".join(f"{fault} than {limit}" for fault, limit in limits.items() if limit)
         warnings.warn(
-            f"Session {session.name}: {left} of {len(session.traces)} trials are left out, shorter than {shortest} or"
-            f" longer than {longest} frames.",
+            f"Session {session.name}: {left} of {len(session.traces)} trials are left out, {faults} frames.",
             stacklevel=2,
         )
     return dataclasses.replace(

@@ -1,5 +1,6 @@
 """A first look says what is there, and the description that it proposes is read as it says."""
 
+import h5py
 import numpy as np
 import pytest
 import yaml
@@ -8,7 +9,7 @@ from pynwb.epoch import TimeIntervals
 from source_files import caiman_file, random_fluorescence, suite2p_plane
 
 import calm
-from calm.data.contents import nwb_contents
+from calm.data.contents import nwb_keys
 from calm.data.descriptions import load_dataset
 from calm.data.reading import read_checked
 from calm.errors import CalmError
@@ -83,7 +84,23 @@ def test_intervals_are_proposed_where_there_are_enough(tmp_path):
         (51, {"trials": "stimuli"}),
         (61, {"windows": {"length": 80}}),
     ):
-        assert nwb_contents(path, least)[1] == expected
+        assert nwb_keys(path, least) == expected
+
+
+@pytest.mark.filterwarnings("ignore:.*Length of data does not match")
+def test_a_clock_that_lacks_frames_is_shown_and_refused(tmp_path, capsys):
+    nwb = new_file()
+    add_traces(nwb, random_traces(1000), timestamps=np.arange(1000) / RATE)
+    path = save(nwb, tmp_path / "a.nwb")
+    with h5py.File(path, "a") as file:
+        series = file["processing/ophys/DfOverF/RoiResponseSeries"]
+        attributes = dict(series["timestamps"].attrs)
+        del series["timestamps"]
+        series["timestamps"] = np.arange(900) / RATE
+        series["timestamps"].attrs.update(attributes)
+    calm.inspect(path)
+    shown = capsys.readouterr().out
+    assert "1000x3" in shown and "cannot be used" in shown and "900 timestamps" in shown
 
 
 def test_other_sources(tmp_path, capsys):

@@ -18,7 +18,7 @@ from pynwb.ophys import RoiResponseSeries
 
 from calm.data.readers.nwb import behaviour_series, find_traces, neuron_table, scalar_column, trial_table
 from calm.data.readers.nwb_file import open_nwb
-from calm.data.readers.nwb_series import find_item, full_name, in_units, sample_times
+from calm.data.readers.nwb_series import find_item, full_name, in_units, sample_count, sample_times
 from calm.data.recording import Recording
 from calm.data.session import Session, cut
 from calm.errors import CalmError
@@ -74,7 +74,7 @@ def read_dandi_session(
         images, planes = read_images(nwb), find_traces(nwb, PLANES)
         images = add_rows(images, planes)
         trials = images_of_trials(images, min_frames, max_frames)
-        recording = read_trials(nwb, path, images, planes, list(trials.values()), behaviour)
+        recording = read_frames(nwb, path, images, planes, list(trials.values()), behaviour)
         ends = np.cumsum([each.shape[1] for each in trials.values()])
         spans = recording.timestamps[np.stack([np.append(0, ends[:-1]), ends - 1], axis=1)]
         recording = process(recording) if process is not None else recording
@@ -83,7 +83,7 @@ def read_dandi_session(
         return cut(recording, describe_trials(nwb, conditions, list(trials), of_trials), edges)
 
 
-def read_trials(
+def read_frames(
     nwb: NWBFile,
     path: Path,
     images: pd.DataFrame,
@@ -135,7 +135,7 @@ def add_rows(images: pd.DataFrame, planes: Sequence[RoiResponseSeries]) -> pd.Da
         CalmError: more than that is missing.
     """
     images = images.assign(row=images.groupby("plane").cumcount())
-    rows = {plane: len(series.data) for plane, series in enumerate(planes)}
+    rows = {plane: sample_count(series) for plane, series in enumerate(planes)}
     for plane, series in enumerate(planes):
         count = int((images["plane"] == plane).sum())
         if abs(count - rows[plane]) > 1:

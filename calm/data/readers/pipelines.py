@@ -12,6 +12,7 @@ from jaxtyping import Float
 from calm.data.recording import Recording, make_recording, subject_of
 from calm.errors import CalmError
 
+FOLDERS = re.compile(r"suite2p|plane\d+")  # as Suite2p calls its own
 NEUROPIL = 0.7  # of the neuropil's fluorescence is in a cell's; Suite2p's default
 CAIMAN_TRACES = ("F_dff", "C")  # dF/F where it was computed, else the denoised traces
 CAIMAN_RATE = "params/data/fr"
@@ -51,7 +52,7 @@ def read_suite2p(path: Path, *, rate: float, neuropil: float = NEUROPIL) -> Reco
 def session_name(path: Path) -> str:
     """The first folder upwards that is not called as Suite2p calls its own."""
     names = [folder.name for folder in (path.absolute(), *path.absolute().parents)]
-    return next((name for name in names if not re.fullmatch(r"suite2p|plane\d+|", name)), "suite2p")
+    return next((name for name in names if name and not FOLDERS.fullmatch(name)), "suite2p")
 
 
 def plane_folders(path: Path) -> list[Path]:
