@@ -85,7 +85,8 @@ class Dataset(Config):
         patterns = [files] if isinstance(files, str) else files if isinstance(files, list | tuple) else []
         layouts = {layout_named(pattern) for pattern in patterns if isinstance(pattern, str)}
         if len(layouts) > 1 and "layout" not in content:
-            raise ValueError(f"`files` look like {' and '.join(sorted(layouts))}, but a dataset has one `layout`")
+            kinds = " and ".join(sorted(layouts))
+            raise ValueError(f"`files` look like {kinds}, but a dataset has one `layout`: describe them apart")
         content = ({"layout": layouts.pop()} if len(layouts) == 1 else {}) | content
         uncut = content.get("trials") is None and content.get("windows") is None
         return content | {"windows": {}} if content.get("layout") in PLAIN and uncut else content
@@ -93,16 +94,16 @@ class Dataset(Config):
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> "Dataset":
         if self.min_frames and self.max_frames and self.min_frames > self.max_frames:
-            raise ValueError(f"`min_frames` {self.min_frames} is more than `max_frames` {self.max_frames}")
+            raise ValueError(f"`min_frames` {self.min_frames} is more than `max_frames` {self.max_frames}: change one")
         for key, layouts in LAYOUTS.items():
             if self.layout not in layouts and getattr(self, key) != type(self).model_fields[key].default:
-                raise ValueError(f"`{key}` has no meaning with `layout` {self.layout}")
+                raise ValueError(f"`{key}` has no meaning with `layout` {self.layout}: leave it out")
         if self.layout != "nwb" and any((self.behaviour or {}).values()):
             raise ValueError(f"kinds of `behaviour` have no meaning with `layout` {self.layout}: give a list of names")
         if self.trials is not None and self.windows is not None:
-            raise ValueError("a recording is cut into `trials` or into `windows`, not into both")
+            raise ValueError("a recording is cut into `trials` or into `windows`, not into both: leave one out")
         if self.layout == "suite2p" and self.rate is None:
-            raise ValueError("`layout` suite2p needs `rate`, the frames per second of a plane")
+            raise ValueError("`layout` suite2p needs `rate`, the frames per second of a plane: add it")
         if self.layout in PLAIN and any(address_of(Path(pattern)) for pattern in self.files):
             raise ValueError(f"`layout` {self.layout} is read from files, not from an address: download them")
         return self
@@ -183,7 +184,7 @@ def explain(mistake: Any) -> str:
         case "string_type":
             return f"`{key}` is {value}: put names and ids in quotes"
         case "value_error":
-            return f"{mistake['ctx']['error']}: change one of them"
+            return str(mistake["ctx"]["error"])
         case _:
             return f"`{key}` is {value}: {mistake['msg'].lower().replace('input', 'it')}"
 

@@ -32,7 +32,7 @@ class Trials(Config):
     @pydantic.model_validator(mode="after")
     def _one_source(self) -> "Trials":
         if (self.tables is None) == (self.events is None):
-            raise ValueError("`trials` come from a table or from `events`, not from both")
+            raise ValueError("`trials` come from a table or from `events`, not from both: leave one out")
         return self
 
 
@@ -48,7 +48,7 @@ class Windows(Config):
     def _no_shared_frames(self) -> "Windows":
         if self.split == "random" and self.step < self.length:
             raise ValueError(
-                f"`stride` {self.step} lets windows of {self.length} frames overlap, so not `split: random`"
+                f"`stride` {self.step} lets windows of {self.length} frames overlap: take `split: blocks` or a longer one"
             )
         return self
 
