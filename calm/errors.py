@@ -1,8 +1,10 @@
 """The one exception for what a user can mend, how a command ends with it, and the guard around reading users' files."""
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 RESUMES = "the same command goes on from the last validation of whatever was being trained."
 LONGEST = 1000  # characters of a message; one of pynwb's can have a million
@@ -45,16 +47,19 @@ def first_cause(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def reading(file: object) -> Iterator[None]:
-    """Whatever goes wrong while a user's file is read is said of that file: libraries raise anything on damaged ones.
+def reading(file: str | Path) -> Iterator[None]:
+    """Whatever goes wrong while a user's file is read is said of that file, by its name: libraries raise anything on
+    damaged ones, and what looks at arrays does not know where they come from.
 
     Raises:
         CalmError: it did.
     """
     try:
         yield
-    except CalmError:
-        raise
+    except CalmError as error:
+        if re.search(rf"\b{re.escape(Path(file).stem)}\b", str(error)):
+            raise
+        raise CalmError(f"{Path(file).name}: {error}") from error
     except Exception as error:
         raise CalmError(
             f"{file} is truncated, damaged or not of its format ({first_cause(error)}): copy or download it again, or"

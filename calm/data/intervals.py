@@ -48,7 +48,7 @@ class Windows(Config):
     def _no_shared_frames(self) -> "Windows":
         if self.split == "random" and self.step < self.length:
             raise ValueError(
-                f"`stride` {self.step} lets windows of {self.length} frames overlap: take `split: blocks` or a longer one"
+                f"`stride` {self.step} lets windows of {self.length} frames overlap: `split: blocks`, or a longer one"
             )
         return self
 

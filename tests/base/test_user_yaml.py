@@ -67,8 +67,10 @@ def test_whatever_goes_wrong_in_reading_is_said_of_the_file_with_its_first_cause
         except KeyError as error:
             raise RuntimeError("dump " * 4000) from error
     assert isinstance(caught.value.__cause__, RuntimeError)
-    with pytest.raises(CalmError, match=r"^mine$"), reading("a.nwb"):
-        raise CalmError("mine")
+    with pytest.raises(CalmError, match=r"^a.nwb: add it$"), reading("folder/a.nwb"):
+        raise CalmError("add it")
+    with pytest.raises(CalmError, match=r"^a.nwb has none$"), reading("folder/a.nwb"):
+        raise CalmError("a.nwb has none")
     with pytest.raises(KeyboardInterrupt), reading("a.nwb"):
         raise KeyboardInterrupt
     assert first_cause(AssertionError()) == "AssertionError"

@@ -206,7 +206,7 @@ def test_names_of_files_tell_the_layout_and_windows_are_the_default(tmp_path):
         assert set(session.frames) == {80}
         (longer,) = calm.load_sessions({"files": str(tmp_path / name), "rate": RATE, "dff": False, "windows": 100})
         assert set(longer.frames) == {100}
-    with pytest.raises(CalmError, match="add `rate`"):
+    with pytest.raises(CalmError, match=r"^a.csv: .*: add `rate`"):
         calm.load_sessions(str(tmp_path / "a.csv"))
 
 
