@@ -26,6 +26,7 @@ from calm.training.checks import check_preparation
 from calm.training.reconstruction import reconstruct
 from calm.training.saved import of_stage
 from calm.training.stages import Trained
+from calm.weights.hub import download_weights, is_repository
 
 FORMAT = 2  # of saved weights; raised with any change to what is in them
 PACKAGE = "calm.weights"
@@ -119,14 +120,20 @@ def weights_of(model: NeuralQuantizer | DualAxisTransformer) -> dict[str, Tensor
 
 
 def load_pretrained(name: str | Path) -> Pretrained:
-    """The weights that ship with calm under a name (`small`), or those that `python -m calm.weights` left in a folder.
+    """The weights that ship with calm under a name (`small`), or those of a folder or of the Hugging Face Hub.
+
+    Args:
+        name: of shipped weights; or a folder that `python -m calm.weights` or `Pretrained.save` left; or the
+            repository of such a folder on the Hub, as `owner/name`.
 
     Raises:
         CalmError: there are none of that name, they are damaged, or another version of calm saved them.
     """
     root = Path(str(resources.files(PACKAGE)))
     folder = next((each for each in (root / name, Path(name)) if is_stored(each)), None)
-    if folder is None:
+    if folder is None and is_repository(name):
+        folder = download_weights(str(name), RUNS / "hub")
+    if folder is None or not is_stored(folder):
         shipped = [each for each in names_in(PACKAGE) if is_stored(root / each)]
         choices = ", or ".join(["a folder that `python -m calm.weights` left", *shipped])
         raise CalmError(f"There are no weights {str(name)!r}: take {choices}.")
