@@ -25,6 +25,7 @@ from calm.storage import is_stored
 from calm.training.checks import check_positive
 
 WEIGHTS = "small"  # that come with calm
+GAP = 4  # frames without a value, at most, that a trace is mended over
 
 
 def forecast(arguments: Namespace) -> None:
@@ -119,8 +120,8 @@ def read(arguments: Namespace, **keys: Any) -> tuple[Session, Profile]:
 def describe_recording(path: Path, keys: Mapping[str, Any], least: int) -> Dataset:
     """The description that was named, with these keys; or one of a recording, which leaves out what cannot be used.
 
-    Neurons with faults are left out, and trials of fewer than `least` frames; a recording without enough trials is cut
-    into windows. What of a file with several traces or tables is taken is told.
+    Short gaps in traces are filled, neurons with other faults left out, and trials of fewer than `least` frames; a
+    recording without enough trials is cut into windows. What of several traces or tables is taken is told.
     """
     if path.suffix in (".yaml", ".yml"):
         return load_dataset(path).changed(**keys)
@@ -130,7 +131,7 @@ def describe_recording(path: Path, keys: Mapping[str, Any], least: int) -> Datas
         told = yaml.safe_dump(guess, default_flow_style=True, width=1000).strip()
         print(f"{path.name} is read with {told}; `calm info` shows what else there is, and a description to change.")
     trials = {"min_frames": least} if layout == "nwb" and "windows" not in guess else {}
-    about = {"name": path.stem, "files": files, "layout": layout, "bad_neurons": "drop", **trials}
+    about = {"name": path.stem, "files": files, "layout": layout, "fill_gaps": GAP, "bad_neurons": "drop", **trials}
     return describe(about | guess | dict(keys), path.name)
 
 

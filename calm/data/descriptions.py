@@ -29,6 +29,7 @@ LAYOUTS = {  # in which a key means something; the others in all
     "rate": PLAIN,
     "dff": ("nwb", *PLAIN),  # what `dandi_000579` has is dF/F
     "neuropil": ("suite2p",),
+    "fill_gaps": ("nwb", *PLAIN),  # of `dandi_000579` only the frames of trials are read
 }
 Values = Annotated[
     tuple[Value, ...], pydantic.BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))
@@ -72,6 +73,7 @@ class Dataset(Config):
     smoothing: float = pydantic.Field(1.0, gt=0, le=1)
     min_frames: int | None = pydantic.Field(None, ge=1)
     max_frames: int | None = pydantic.Field(None, ge=1)
+    fill_gaps: int = pydantic.Field(0, ge=0)  # frames
     bad_neurons: Literal["refuse", "drop"] = "refuse"
     folder: Path = pydantic.Field(Path(), exclude=True)  # where the description lies; no key of it
 

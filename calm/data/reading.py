@@ -16,7 +16,7 @@ from calm.data.dff import Baseline, delta_f_over_f
 from calm.data.intervals import START, STOP, cut_into_trials, cut_into_windows
 from calm.data.readers.arrays import read_csv, read_npz
 from calm.data.readers.pipelines import read_caiman, read_suite2p
-from calm.data.recording import Recording, keep_neurons
+from calm.data.recording import Recording, fill_gaps, keep_neurons
 from calm.data.session import Session, bad_neurons, describe_neurons, drop_neurons, odd_rates, validate
 from calm.errors import CalmError, reading
 
@@ -160,10 +160,11 @@ def cut_recording(recording: Recording, path: Path, dataset: Dataset) -> Session
 
 
 def process(recording: Recording, dataset: Dataset) -> Recording:
-    """The neurons to keep of a recording, as dF/F where that is wanted, at the rate that is asked for."""
+    """The neurons to keep of a recording, without short gaps, as dF/F where wanted, at the rate that is asked for."""
     cells = CELLS.get(dataset.layout, {})
     default = {column: values for column, values in cells.items() if column in recording.neurons}
     recording = keep_neurons(recording, default if dataset.keep is None else dataset.keep)
+    recording = fill_gaps(recording, dataset.fill_gaps)
     raw = dataset.layout == "suite2p" if dataset.dff is None else dataset.dff
     if raw:
         recording = delta_f_over_f(recording, raw if isinstance(raw, Baseline) else Baseline())
@@ -225,8 +226,15 @@ def keep_trials(session: Session, min_frames: int | None, max_frames: int | None
 
 
 def without_bad_neurons(session: Session) -> Session:
-    """The session without bad neurons; warnings say which, and what is wrong with them."""
+    """The session without bad neurons; warnings say which, and what is wrong with them.
+
+    Raises:
+        CalmError: all are bad.
+    """
     faults = bad_neurons(session)
+    if sum(map(len, faults.values())) == len(session.neurons) > 0:
+        told = " and ".join(f"{fault} in {describe_neurons(neurons)}" for fault, neurons in faults.items())
+        raise CalmError(f"Session {session.name} has no neuron to keep: {told}; `fill_gaps` mends short NaN.")
     for fault, neurons in faults.items():
         warnings.warn(f"Session {session.name}: left out {describe_neurons(neurons)}: {fault}.", stacklevel=2)
     return drop_neurons(session, np.concatenate([*faults.values(), np.empty(0, int)]))

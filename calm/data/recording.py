@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
 from calm.errors import CalmError
@@ -208,3 +208,33 @@ def matches(column: pd.Series, values: Sequence[Value]) -> Bool[np.ndarray, " ne
         if comparison and pd.api.types.is_numeric_dtype(column):
             hits = hits | OPERATORS[comparison[1]](column.to_numpy(), float(comparison[2]))
     return hits
+
+
+def fill_gaps(recording: Recording, longest: int) -> Recording:
+    """The recording with a straight line for NaN of up to `longest` frames on end in a neuron's trace; told.
+
+    Frames that are NaN in all neurons stay: nothing was recorded there. So does NaN at either end of a trace.
+    """
+    if not longest or not (missing := np.isnan(recording.traces)).any():
+        return recording
+    lost, traces, filled = missing.all(axis=0), recording.traces.copy(), 0
+    for neuron in np.flatnonzero(missing.any(axis=1)):
+        for gap in gaps_within(missing[neuron], longest):
+            ends = [gap[0] - 1, gap[-1] + 1]
+            line = np.interp(gap, ends, recording.traces[neuron, ends])
+            traces[neuron, gap] = np.where(lost[gap], np.nan, line)
+            filled += int((~lost[gap]).sum())
+    if filled:
+        warnings.warn(
+            f"{recording.name}: {filled} values ({filled / traces.size:.2%}) are NaN for up to {longest} frames on end,"
+            " and are filled by straight lines.",
+            stacklevel=2,
+        )
+    return dataclasses.replace(recording, traces=traces)
+
+
+def gaps_within(missing: Bool[np.ndarray, " frame"], longest: int) -> list[Int[np.ndarray, " gap"]]:
+    """The frames of every gap of at most `longest` frames that has a value before and after it."""
+    edges = np.flatnonzero(np.diff(missing.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+    inner = (edges[:, 0] > 0) & (edges[:, 1] < len(missing))
+    return [np.arange(*edge) for edge in edges[inner & (np.diff(edges)[:, 0] <= longest)]]

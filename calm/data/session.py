@@ -246,8 +246,8 @@ def validate(session: Session, *, min_frames: int = 1) -> None:
         )
     for fault, neurons in bad_neurons(session).items():
         raise CalmError(
-            f"{where}: {fault} in {describe_neurons(neurons)}: mend them or leave them out with `bad_neurons: drop`"
-            " in the dataset description."
+            f"{where}: {fault} in {describe_neurons(neurons)}: mend them (`fill_gaps` does so for short NaN), or leave"
+            " them out with `bad_neurons: drop` in the dataset description."
         )
     for trial, channels in enumerate(session.behaviour):
         if np.isinf(channels).any():

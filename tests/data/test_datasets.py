@@ -180,6 +180,21 @@ def test_bad_neurons(tmp_path, value):
     np.testing.assert_array_equal(np.concatenate(session.traces, axis=1).T, data[:, [0, 1, 3]])
 
 
+def test_where_all_neurons_are_bad_it_is_said_what_is_wrong_and_short_gaps_are_filled(tmp_path):
+    data = random_traces(neurons=4)
+    broken = data.copy()
+    for neuron in range(4):
+        broken[20 + 7 * neuron, neuron] = np.nan
+    keys = {"files": str(plain_file(tmp_path / "a.nwb", data=broken)), "bad_neurons": "drop"}
+    refused(lambda: load_sessions(keys), "no neuron to keep: NaN or infinite values in 4 neurons", "`fill_gaps`")
+    with pytest.warns(UserWarning, match="4 values"):
+        (session,) = load_sessions({**keys, "fill_gaps": 1})
+    together = np.concatenate(session.traces, axis=1).T
+    kept = ~np.isnan(broken[: len(together)])
+    np.testing.assert_array_equal(together[kept], data[: len(together)][kept])
+    np.testing.assert_allclose(together[20, 0], (data[19, 0] + data[21, 0]) / 2, rtol=1e-5)
+
+
 def test_neurons_of_nwb_are_kept_by_any_column_as_dff_at_another_rate(tmp_path):
     raw = random_traces(400, 3) + 100
     nwb = new_file()

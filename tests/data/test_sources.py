@@ -8,7 +8,7 @@ from source_files import RATE, caiman_file, random_fluorescence, suite2p_plane
 
 from calm.data.dff import Baseline, delta_f_over_f
 from calm.data.readers.pipelines import read_caiman, read_suite2p
-from calm.data.recording import keep_neurons, make_recording
+from calm.data.recording import fill_gaps, keep_neurons, make_recording
 from calm.errors import CalmError
 
 # --- Suite2p
@@ -120,6 +120,35 @@ def test_unknown_columns_and_empty_choices_are_refused(recording):
         keep_neurons(recording, {"layer": ("1",)})
     with pytest.raises(CalmError, match="none of 4 neurons"):
         keep_neurons(recording, {"snr": ("> 9",)})
+
+
+# --- Gaps
+
+
+def test_short_gaps_of_a_neuron_become_straight_lines_and_all_else_stays():
+    whole = np.arange(60.0).reshape(3, 20)
+    traces = whole.copy()
+    traces[0, 3:5] = traces[1, 4] = traces[2, 10:12] = np.nan  # short
+    traces[1, 8:13] = np.nan  # long
+    traces[0, :2] = traces[0, -1] = np.nan  # at the ends
+    traces[:, 15] = np.nan  # nothing was recorded
+    recording = dataclasses.replace(make_recording(whole, name="a", rate=RATE), traces=traces)
+    with pytest.warns(UserWarning, match=r"^a: 5 values \(8.33%\) are NaN for up to 2 frames on end"):
+        filled = fill_gaps(recording, 2).traces
+    expected = traces.copy()
+    for neuron, frame in ((0, 3), (0, 4), (1, 4), (2, 10), (2, 11)):
+        expected[neuron, frame] = whole[neuron, frame]
+    np.testing.assert_allclose(filled, expected)
+    assert fill_gaps(recording, 0) is recording
+
+
+def test_a_gap_is_as_long_as_all_that_is_missing_on_end():
+    traces = np.arange(20.0).reshape(2, 10)
+    traces[0, 3:6] = traces[1, 5] = np.nan  # frame 5 is lost in both
+    recording = dataclasses.replace(make_recording(np.ones((2, 10)), name="a", rate=RATE), traces=traces)
+    np.testing.assert_array_equal(fill_gaps(recording, 2).traces, traces)
+    with pytest.warns(UserWarning, match="2 values"):
+        np.testing.assert_allclose(fill_gaps(recording, 3).traces[0], [0, 1, 2, 3, 4, np.nan, 6, 7, 8, 9])
 
 
 # --- dF/F
