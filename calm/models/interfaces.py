@@ -1,7 +1,8 @@
 """What a model has to do: be trained, forecast a session, or decode its behaviour; and what such networks share."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -39,6 +40,11 @@ class Trainable(nn.Module):
 
     def introduce(self, session: str, traces: Sequence[Float[np.ndarray, "neuron _frame"]]) -> None:
         """See a session's traces of each training trial before any training; most models take nothing from them."""
+
+    @contextlib.contextmanager
+    def unintroduced(self) -> Iterator[bool]:
+        """For a while as if `introduce` had never been called; whether that is a difference."""
+        yield False
 
     def freeze(self) -> None:
         """Train nothing from now on but what belongs to sessions and their neurons (Sec. 3.2)."""

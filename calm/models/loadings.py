@@ -1,7 +1,8 @@
 """What a model may know of a neuron before it learns anything: how it takes part in what its session does together."""
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -92,3 +93,15 @@ class Loadings(nn.Module):
         if self.size:
             together = np.concatenate(traces, axis=1)
             self.get_buffer(str(place)).copy_(self.size * self.width**0.5 * loadings(together, self.width))
+
+    @contextlib.contextmanager
+    def hidden(self) -> Iterator[bool]:
+        """None known for a while; whether there are any."""
+        known = [each.clone() for each in self.buffers()]
+        for each in self.buffers():
+            each.zero_()
+        try:
+            yield any(bool(each.any()) for each in known)
+        finally:
+            for each, value in zip(self.buffers(), known, strict=True):
+                each.copy_(value)

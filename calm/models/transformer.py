@@ -1,7 +1,8 @@
 """The dual-axis transformer, DAT: predicts the next token of every neuron (Sec. 3.2, Eq. 10-14, Table 6)."""
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -114,6 +115,12 @@ class KnowsLoadings(Trainable):
     def introduce(self, session: str, traces: Sequence[Float[np.ndarray, "neuron _frame"]]) -> None:
         """Neurons that are active together have like loadings, if the config asks for any."""
         self.loadings.see(self.index[session], traces)
+
+    @contextlib.contextmanager
+    def unintroduced(self) -> Iterator[bool]:
+        """For a while without loadings; whether there were any."""
+        with self.loadings.hidden() as known:
+            yield known
 
     def freeze(self) -> None:
         """Train nothing from now on but what belongs to sessions; only the trunk could learn to do without loadings."""

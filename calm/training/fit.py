@@ -193,15 +193,26 @@ class Run:
     def validate(self) -> float:
         """Score the averaged weights and keep them if they are the best so far.
 
+        A trained model that has not made a step yet counts as it is or without what it was introduced to, which may be
+        chance: whichever is better.
+
         Raises:
             CalmError: the score is not a number.
         """
         model = self.averaged.module.eval()
+        self.progress.since_best += 1
+        score = self.keep_if_best(model)
+        if self.progress.step == 0:
+            with model.unintroduced() as different:
+                score = max(score, self.keep_if_best(model)) if different else score
+        return score
+
+    def keep_if_best(self, model: Trainable) -> float:
+        """The validation score of a model, which is kept if none was better."""
         score = sum(each.validate(model) * each.share for each in self.objectives)
         score = self.partition.total(score, self.fabric.device)
         if not math.isfinite(score):
             raise CalmError(f"{self.folder.name}: the validation score is {score}: try a lower `learning_rate`.")
-        self.progress.since_best += 1
         if score > self.progress.best:
             self.progress.best, self.progress.since_best = score, 0
             self.save("best", model.state_dict())

@@ -143,7 +143,7 @@ def train(
 
 def key_of(task: Task[Model], fit_config: FitConfig, *, seed: int, pretrained: Trained[Model] | None = None) -> str:
     """Under which a training is kept."""
-    inputs = [f"adapting {pretrained.key}" if pretrained else "", *task.inputs]
+    inputs = [f"adapted from {pretrained.key}" if pretrained else "", *task.inputs]
     return stage_key(task.name, [task.config, fit_config], inputs, seed, task.VERSION)
 
 

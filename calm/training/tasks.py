@@ -119,7 +119,7 @@ class FineTuningTask(TransformerTask):
     what belongs to sessions and their neurons is trained.
     """
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     name: ClassVar[str] = "finetuned"
     transformer: Trained[DualAxisTransformer]
 

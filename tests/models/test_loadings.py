@@ -105,6 +105,18 @@ def test_a_model_knows_the_loadings_of_the_sessions_that_it_was_introduced_to(mo
         assert all(torch.equal(*pair) for pair in zip(embeddings, model.neuron_embeddings, strict=True))
 
 
+def test_loadings_are_hidden_for_a_while_only(models, traces):
+    for model in models:
+        with model.unintroduced() as different:
+            assert not different
+        model.introduce("b", [traces])
+        known = model.loadings.of(1).clone()
+        with pytest.raises(ZeroDivisionError), model.unintroduced() as different:
+            assert different and not model.loadings.of(1).any()
+            raise ZeroDivisionError
+        assert torch.equal(model.loadings.of(1), known) and known.any()
+
+
 def test_nothing_trains_loadings_and_they_are_saved(models, traces):
     for model in models:
         model.introduce("b", [traces[:, :150], traces[:, 150:]])

@@ -178,6 +178,34 @@ def test_adapting_that_makes_forecasts_worse_is_undone(session, tmp_path):
     assert all(torch.equal(value.cpu(), start[name]) for name, value in adapted.model.state_dict().items())
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class LoadingsScored(ForecasterTask):
+    """Training changes nothing of the score, which is how large the loadings of a session are, or minus that."""
+
+    sign: int = 1
+
+    @property
+    def inputs(self):
+        return [*super().inputs, str(self.sign)]
+
+    def validation_score(self, model, fit_config):
+        return self.sign * float(model.loadings.of(0).norm())
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_adapting_is_undone_together_with_loadings_that_make_forecasts_worse(session, tmp_path, sign):
+    other = dataclasses.replace(noise_free_session(neurons=3, trials=30, frames=20, seed=1), name="other")
+    numbers, config = PATCHES.changed(loadings=2.0), FORECAST.changed(horizon=8)
+    first = train(ForecasterTask(ContinuousPatches, numbers, [session], config), FIT, seed=0, runs=tmp_path)
+    task = LoadingsScored(ContinuousPatches, numbers, [other], config, sign)
+    start = initial_model(task, seed=0, pretrained=first).loadings.of(0)
+    adapted = train(task, FIT, seed=0, runs=tmp_path, pretrained=first)
+    kept = adapted.model.loadings.of(0).cpu()
+    assert torch.equal(kept, start) and start.any() if sign > 0 else not kept.any()
+    assert adapted.score == adapted.history["val"].iloc[0] == sign * float(kept.norm())
+    assert adapted.history["val"].iloc[-1] == pytest.approx(sign * float(start.norm()))  # training goes on with them
+
+
 def test_a_network_that_knows_no_sessions_cannot_be_adapted(session, tmp_path):
     first = train(ForecasterTask(ITransformer, SMALL, [session], FORECAST), FIT, seed=0, runs=tmp_path)
     with pytest.raises(CalmError, match="ITransformer has no part of its own for a session"):

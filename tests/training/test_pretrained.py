@@ -92,7 +92,7 @@ def test_a_model_that_adapted_knows_the_old_sessions_as_before(model, session, r
             forecasts = (np.stack(one.forecast(each, trials)) for one in (known, expected[each.name]))
             np.testing.assert_allclose(*forecasts, atol=1e-4)
             assert np.array_equal(known.embeddings(each), expected[each.name].embeddings(each))
-    assert not np.array_equal(first.embeddings(new)[:3], both.embeddings(newer))
+    assert both.embeddings(session).any()  # what begins at 0 was trained
 
 
 def test_a_known_session_that_is_adapted_to_again_is_learned_anew(model, session, runs):
