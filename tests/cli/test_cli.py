@@ -121,7 +121,8 @@ def test_a_continuous_recording_is_cut_into_windows(calm_command, tmp_path):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_of_a_recording_that_says_little_what_can_be_used_is_used_and_told(calm_command, tmp_path, capsys):
     nwb, data = new_file(), random_traces(1000)
-    data[500, 1] = np.nan
+    data[500:505, 1] = np.nan  # too long to be mended over
+    data[600:604, 2] = np.nan
     add_traces(nwb, data, name="raw", container="Fluorescence")
     add_traces(nwb, data, name="neuropil", container="Fluorescence")
     add_trials(nwb, [(8.0 * trial, 8.0 * trial + (0.5 if trial == 3 else 5)) for trial in range(12)])
