@@ -12,7 +12,7 @@ class FitConfig(Config):
     """The training loop; a budget of steps, which are evenly spread over whatever sessions there are."""
 
     steps: PositiveInt
-    adapt_share: float = pydantic.Field(1.0, gt=0, le=1)  # of them that adapting to new sessions takes
+    adapt_share: PositiveFloat = 1.0  # of as many steps, where new sessions are adapted to
     adapt_rate: PositiveFloat = 1.0  # times the learning rate, where only embeddings are adapted
     rows: PositiveInt = 2048  # traces (trial x neuron) per step, all of one session
     neurons: PositiveInt = 512  # of them, at most
@@ -31,7 +31,7 @@ class FitConfig(Config):
         return self.shortened(self.adapt_share).changed(learning_rate=self.learning_rate * self.adapt_rate)
 
     def shortened(self, share: float) -> "FitConfig":
-        """A share of the steps, at least one, with as many validations."""
+        """A share of the steps, at least one, or a multiple; with as many validations."""
         steps, every = (max(1, round(share * count)) for count in (self.steps, self.validate_every))
         return self.changed(steps=steps, validate_every=every)
 
