@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -41,10 +41,9 @@ class Trainable(nn.Module):
     def introduce(self, session: str, traces: Sequence[Float[np.ndarray, "neuron _frame"]]) -> None:
         """See a session's traces of each training trial before any training; most models take nothing from them."""
 
-    @contextlib.contextmanager
-    def unintroduced(self) -> Iterator[bool]:
+    def unintroduced(self) -> contextlib.AbstractContextManager[bool]:
         """For a while as if `introduce` had never been called; whether that is a difference."""
-        yield False
+        return contextlib.nullcontext(False)
 
     def freeze(self) -> None:
         """Train nothing from now on but what belongs to sessions and their neurons (Sec. 3.2)."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -116,11 +116,9 @@ class KnowsLoadings(Trainable):
         """Neurons that are active together have like loadings, if the config asks for any."""
         self.loadings.see(self.index[session], traces)
 
-    @contextlib.contextmanager
-    def unintroduced(self) -> Iterator[bool]:
+    def unintroduced(self) -> contextlib.AbstractContextManager[bool]:
         """For a while without loadings; whether there were any."""
-        with self.loadings.hidden() as known:
-            yield known
+        return self.loadings.hidden()
 
     def freeze(self) -> None:
         """Train nothing from now on but what belongs to sessions; only the trunk could learn to do without loadings."""
