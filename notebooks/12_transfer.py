@@ -25,7 +25,7 @@
 # The paper shows neither. By default the recordings are synthetic mice and simulated networks; `dataset` takes the description of yours.
 #
 # How long it takes, by `profile`: `smoke`, seconds for each cell, shows that everything runs, with models that have learned nothing;
-# `quick`, about four minutes of one CPU core after notebook 03; `laptop`, eight. `gpu` and `paper` are larger, and were not run yet. What was
+# `quick`, about four minutes of one CPU core after notebook 03; `laptop`, twenty. `gpu` and `paper` are larger, and were not run yet. What was
 # trained before is found again.
 
 # %% tags=["parameters"]
